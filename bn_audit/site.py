@@ -1,0 +1,76 @@
+"""Sites: places in the source where something federated happens, as plain data.
+
+The source reader makes them and knows no rule; a rule judges them and knows no syntax tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bn_audit.finding import Evidence, Location
+from bn_audit.profile import Profile
+
+__all__ = ["Aggregator", "FLModelCall", "FLModelSite", "Unreadable"]
+
+Aggregator = Literal["plain", "secure", "spu", "sparse", "server_agg_method", "none"]
+"""What combines the parties' arrays; ``none``: neither an aggregator nor a ``server_agg_method``, so that no round runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class FLModelCall:
+    """One possible reading of an FLModel call: every setting None where it is not known.
+
+    Attributes:
+        model: the model's profile, partial or not; None where the trail to the model broke.
+        model_name: what a message calls the model (``ConvNetBN``, ``torchvision.models.resnet18``); "" if it has no name.
+        model_trail: from the argument to the model's definition, in order.
+        unresolved: if ``model`` is None, the step at which the trail ended and why.
+        backend: ``torch``, ``tensorflow``, or another string as written; None if unknown.
+        strategy: as written; None if unknown.
+        aggregator: None if unknown.
+        skip_bn: its value; None if unknown.
+        skip_bn_passed: whether the call passes ``skip_bn`` at all; None if it may come in through ``**kwargs``.
+        settings_trail: where settings that are not literals in the call itself come from.
+        trains_after_eval: for BNA303: the ``fit`` with validation data, or the evaluation before another ``fit``, on this very
+            FLModel; empty if there is none.
+        conditions: what had to be assumed for this reading, in words (``args.bn is true``); empty if nothing.
+    """
+
+    model: Profile | None
+    model_name: str = ""
+    model_trail: tuple[Evidence, ...] = ()
+    unresolved: Evidence | None = None
+    backend: str | None = "tensorflow"
+    strategy: str | None = "fed_avg_w"
+    aggregator: Aggregator | None = None
+    skip_bn: bool | None = False
+    skip_bn_passed: bool | None = False
+    settings_trail: tuple[Evidence, ...] = ()
+    trains_after_eval: tuple[Evidence, ...] = ()
+    conditions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FLModelSite:
+    """A call of SecretFlow's FLModel, or of a helper that forwards the model or ``skip_bn`` to one.
+
+    Attributes:
+        location: the outermost call that settles model and ``skip_bn``: where a finding stands.
+        call: the FLModel call itself; the same as ``location`` unless a helper lies between.
+        through: the calls between the two, outermost first.
+        readings: the possible readings of the call, of which one is true. A rule speaks only if it would in each of them.
+    """
+
+    location: Location
+    call: Location
+    readings: tuple[FLModelCall, ...]
+    through: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file, or a notebook's cell, that could not be read or parsed (BNA901)."""
+
+    location: Location
+    reason: str
