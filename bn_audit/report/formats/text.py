@@ -1,0 +1,81 @@
+"""Text for people: each finding with its source framed, its evidence as further frames, and what to do about it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import click
+
+from bn_audit.finding import Finding, Severity
+from bn_audit.report.frames import Style, frame
+from bn_audit.report.model import Report, View
+from bn_audit.report.words import count, enumerate_words, position, printable
+
+__all__ = ["footer", "render", "statistics"]
+
+_COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+_NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
+_HELP_WIDTH = 100
+
+
+def render(report: Report, view: View) -> Iterator[str]:
+    """The findings with their frames, and a footer with the counts."""
+    for finding in report.findings:
+        yield from _finding(finding, view)
+        yield ""
+    if view.footer:
+        yield footer(report)
+
+
+def statistics(report: Report, view: View) -> Iterator[str]:
+    """A line for each rule that spoke: how often, its code and its name."""
+    counts: dict[tuple[str, str], int] = {}
+    for finding in report.findings:
+        counts[finding.code, finding.name] = counts.get((finding.code, finding.name), 0) + 1
+    width = max((len(str(number)) for number in counts.values()), default=1)
+    bold = _painter(view.color, bold=True)
+    for (code, name), number in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        yield f"{number:>{width}}  {bold(code)}  {name}"
+    if view.footer:
+        yield footer(report)
+
+
+def footer(report: Report) -> str:
+    """The counts in one sentence: what was found, and in how much."""
+    where = f"{count(report.sites, 'FLModel call')} in {count(report.files, 'file')}"
+    counts = [
+        (report.count(severity), _NOUNS[severity]) for severity in (Severity.ERROR, Severity.WARNING, Severity.INFO)
+    ]
+    found = [count(number, noun) for number, noun in counts if number]
+    what = f"Found {enumerate_words(found)}" if found else "No findings"
+    return f"{what} ({where})."
+
+
+def _finding(finding: Finding, view: View) -> Iterator[str]:
+    color = _COLORS[finding.severity]
+    bold, gutter = _painter(view.color, bold=True), _painter(view.color, fg="cyan")
+    loud = _painter(view.color, fg=color, bold=True)
+    yield (
+        f"{bold(position(finding.location))}: {loud(finding.code)} {finding.name} "
+        f"[{_painter(view.color, fg=color)(finding.severity.value)}] {printable(finding.message)}"
+    )
+    places = [finding.location, *(evidence.location for evidence in finding.evidence)]
+    margin = max(3, *(len(str(place.end_line)) for place in places))
+    pad = " " * margin
+    primary = Style("^", gutter, loud)
+    yield from frame(finding.location, view.excerpt, primary, margin=margin, context=1)
+    secondary = Style("-", gutter, gutter)
+    for evidence in finding.evidence:
+        yield f"{pad}{gutter('-->')} {position(evidence.location)}: {printable(evidence.message)}"
+        yield from frame(evidence.location, view.excerpt, secondary, margin=margin)
+    if finding.help is not None:
+        lead = f"{pad} {gutter('=')} {bold('help')}: "
+        lines = textwrap.wrap(printable(finding.help), _HELP_WIDTH, break_on_hyphens=False, break_long_words=False)
+        for number, line in enumerate(lines):
+            yield f"{lead if number == 0 else ' ' * (margin + len(' = help: '))}{line}"
+
+
+def _painter(color: bool, *, fg: str | None = None, bold: bool | None = None) -> Callable[[str], str]:
+    return partial(click.style, fg=fg, bold=bold) if color else str

@@ -1,0 +1,56 @@
+"""What a report is made from, and how it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bn_audit.finding import Finding, Severity
+
+__all__ = ["Excerpt", "Report", "View"]
+
+Excerpt = Callable[[str, "int | None", int], "str | None"]
+"""``(path, cell, line) -> text``: a line of source without its line end, or None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one scan.
+
+    Attributes:
+        findings: in the order of the output.
+        files: how many files were looked at.
+        parsed: how many of them held a trigger and were parsed.
+        sites: how many calls were judged.
+        suppressed: how many findings a comment in the source silenced.
+    """
+
+    findings: tuple[Finding, ...]
+    files: int
+    parsed: int
+    sites: int
+    suppressed: int = 0
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have this severity."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+    @property
+    def fixable(self) -> int:
+        """How many findings come with edits."""
+        return sum(finding.fix is not None for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a person, or a program, wants to see a report.
+
+    Attributes:
+        excerpt: gives lines of source for frames.
+        color: whether escape sequences for colour are wanted.
+        footer: whether the counts are wanted below the findings.
+    """
+
+    excerpt: Excerpt
+    color: bool = False
+    footer: bool = True

@@ -1,0 +1,40 @@
+"""Words that several formats share: positions, counts, and text that is safe to print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bn_audit.finding import Location
+
+__all__ = ["count", "enumerate_words", "position", "printable"]
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal would act upon or could not encode: control and format characters, lone surrogates.
+
+    A file may be called ``a\x1b[2J.py``, and a string literal may hold anything.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def position(location: Location) -> str:
+    """``path:line:column``, and ``path:cell 3:line:column`` in a notebook."""
+    cell = "" if location.cell is None else f":cell {location.cell}"
+    return f"{printable(location.path)}{cell}:{location.line}:{location.column}"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 error``, ``2 errors``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def enumerate_words(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
