@@ -32,6 +32,8 @@ class FLModelCall:
         skip_bn: its value; None if unknown.
         skip_bn_passed: whether the call passes ``skip_bn`` at all; None if it may come in through ``**kwargs``.
         settings_trail: where settings that are not literals in the call itself come from.
+        base_module: whether the model derives from SecretFlow's BaseModule, whose errors name the model's own class; None if
+            unknown.
         trains_after_eval: for BNA303: the ``fit`` with validation data, or the evaluation before another ``fit``, on this very
             FLModel; empty if there is none.
         conditions: what had to be assumed for this reading, in words (``args.bn is true``); empty if nothing.
@@ -47,6 +49,7 @@ class FLModelCall:
     skip_bn: bool | None = False
     skip_bn_passed: bool | None = False
     settings_trail: tuple[Evidence, ...] = ()
+    base_module: bool | None = None
     trains_after_eval: tuple[Evidence, ...] = ()
     conditions: tuple[str, ...] = ()
 
