@@ -1,0 +1,57 @@
+"""FedBN's expectation: BatchNorm stays with its party, everything else is averaged.
+
+Li et al., FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, ICLR 2021. The paper keeps the
+parameters and statistics of every BatchNorm local. We read that as: every entry of a ``_BatchNorm``, with running
+statistics or without, and every entry of any other layer that owns running statistics.
+"""
+
+from __future__ import annotations
+
+from bn_audit.exchange.plan import EntryPlan, Fate, Plan
+from bn_audit.profile import NormLayer, Profile
+
+__all__ = ["expectation", "expected_fates"]
+
+_LOCAL = frozenset({Fate.LOCAL})
+_AVERAGED = frozenset({Fate.AVERAGED})
+_EITHER = _LOCAL | _AVERAGED
+
+
+def expectation(profile: Profile) -> Plan:
+    """FedBN's plan for a profile."""
+    fates = expected_fates(profile)
+    entries = tuple(EntryPlan(entry.key, fate) for entry, fate in zip(profile.entries, fates, strict=True))
+    return Plan(entries, complete=profile.complete, settings=(("framework", "fedbn"),))
+
+
+def expected_fates(profile: Profile) -> tuple[frozenset[Fate], ...]:
+    """What FedBN wants for each entry; local and averaged where it is not known whether the owner is such a layer."""
+    norms = {norm.path: norm for norm in profile.norms}
+    modules = {module: _module_fates(norms, module) for module in dict.fromkeys(e.module for e in profile.entries)}
+    return tuple(modules[entry.module] for entry in profile.entries)
+
+
+def _module_fates(norms: dict[str, NormLayer], module: str) -> frozenset[Fate]:
+    norm = norms.get(module)
+    if norm is not None:
+        return _own_fates(norm)
+    # A module below a _BatchNorm is part of it (torch's parametrizations, timm's activation). Below any other layer
+    # with running statistics only parametrizations are: a network that normalises its input is no norm layer as a
+    # whole.
+    parts = module.split(".") if module else []
+    for depth in range(len(parts) - 1, -1, -1):
+        norm = norms.get(".".join(parts[:depth]))
+        if norm is None:
+            continue
+        if parts[depth] == "parametrizations":
+            return _own_fates(norm)
+        if depth == 0 or norm.batchnorm is False:
+            continue
+        return _LOCAL if norm.batchnorm else _EITHER
+    return _AVERAGED
+
+
+def _own_fates(norm: NormLayer) -> frozenset[Fate]:
+    if norm.batchnorm or norm.tracked:
+        return _LOCAL
+    return _AVERAGED if norm.batchnorm is False and norm.tracked is False else _EITHER

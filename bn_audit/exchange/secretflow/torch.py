@@ -1,0 +1,411 @@
+"""SecretFlow's torch backend: the plan of a round, strategy by strategy.
+
+A round is a sequence of steps, each of which may stop it:
+
+- ``fit`` begins with an exchange of weights before any training (round 0): every party's arrays are gathered, averaged
+  and loaded. What goes wrong with BatchNorm mostly goes wrong here;
+- then come training and the strategy's own exchange, in which weights (fed_avg_w, fed_prox, moon, scaffold, fed_gen),
+  updates (fed_avg_u, fed_stc, fed_scr) or gradients (fed_avg_g) travel.
+
+An epoch is taken to hold at least two aggregations, as it does unless ``aggregate_freq`` covers it all.
+
+Under Ray an error of a load is raised in the party's process and never awaited: ``fit`` may then return normally, with
+the state half loaded and the rounds that follow working on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bn_audit.exchange.fedbn import expected_fates
+from bn_audit.exchange.plan import EntryPlan, Fate, Plan, PlanError
+from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, average, gather, keeps_integers
+from bn_audit.exchange.secretflow.load import Effect, Loader, effects_by_tensor
+from bn_audit.exchange.secretflow.sequence import (
+    PASSED,
+    UNKNOWN,
+    Item,
+    Phase,
+    at_top_level,
+    first_stop,
+    tensor_groups,
+    uploads,
+)
+from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
+from bn_audit.exchange.secretflow.strategies import Strategy
+from bn_audit.profile import Profile, Shape, StateEntry
+
+__all__ = ["plan_torch"]
+
+_LASTING = frozenset({Fate.MISPLACED, Fate.CORRUPT})
+"""What a first exchange does to an entry for good, however rightly it is exchanged later."""
+
+_SPARSE_TYPE = "sparse.numba_backend._coo.core.COO"
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What the strategies' steps work on."""
+
+    settings: SecretFlowSettings
+    items: Sequence[Item]
+    sent: Sequence[Upload]
+    parameters: Sequence[StateEntry]
+    loader: Loader
+    exact: bool
+
+    @property
+    def integers(self) -> bool:
+        return keeps_integers(self.settings.aggregator or "")
+
+
+def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strategy) -> Plan:
+    """The plan for one known strategy, with ``skip_bn`` and the torch version settled."""
+    version = release(settings.secretflow_version)
+    skips = bool(settings.skip_bn) and (version is None or version >= (1, 5))
+    notes = ["SecretFlow before 1.5.0 ignores skip_bn"] if settings.skip_bn and not skips else []
+    items = at_top_level(profile, keep=not skips)
+    groups = tensor_groups(profile)
+    torch = release(settings.torch_version)
+    name = profile.type if settings.base_module and profile.type else "GeneratedTorchModule"
+    loader = Loader(
+        items,
+        groups,
+        first_of_many=torch is not None and torch <= (2, 7),
+        model=(name, settings.base_module is not None and bool(profile.type or not settings.base_module)),
+        scalars_load=version is None or version >= (1, 5),
+    )
+    here = _Round(
+        settings,
+        items,
+        list(uploads(items)),
+        [
+            entry
+            for entry, group, index in zip(profile.entries, groups, range(len(groups)), strict=True)
+            if _trained(entry, group, index)
+        ],
+        loader,
+        exact=profile.complete and all(item.skipped is not None for item in items),
+    )
+    first = loader.load(here.integers)
+    phases = [gather(here.sent), average(here.sent, settings), first.phase]
+    effects = effects_by_tensor(first.effects, groups)
+    drifts: bool | None = False
+    match strategy.name:
+        case "fed_prox" | "fed_avg_w" if skips and version is not None and version < (1, 7):
+            # train_step returned model.get_weights(), BatchNorm and all, before 1.7.
+            notes.append(
+                "SecretFlow 1.5 and 1.6 leave BatchNorm out of the first exchange alone; "
+                "later all is sent, and BatchNorm not loaded"
+            )
+            everything = [(item.entry, item.entry is not None) for item in items]
+            later = replace(loader, whole=True).load(here.integers, 1)
+            phases += [average(everything, settings, 1), later.phase]
+            effects = _then(effects, effects_by_tensor(later.effects, groups))
+            if strategy.name == "fed_prox":
+                phases.append(_proximal(here, everything))
+        case "fed_prox":
+            phases.append(_proximal(here, here.sent))
+        case "moon":
+            phases.append(loader.strict(here.integers, 2))
+        case "scaffold":
+            phases.append(_control_variates(here))
+        case "fed_avg_u":
+            phases.append(_subtract(here))
+            drifts = True
+            notes.append("fed_avg_u adds the mean update to weights that were trained already: parties drift apart")
+        case "fed_stc" | "fed_scr":
+            restored = loader.load(True, 1)
+            phases += [_subtract(here), restored.phase, _average_sparse(here, strategy)]
+            effects = [_either(a, b) for a, b in zip(effects, effects_by_tensor(restored.effects, groups), strict=True)]
+        case "fed_avg_g":
+            phases.append(_gradients(here))
+            trained = frozenset({Fate.AVERAGED})
+            kept: frozenset[Fate | None] = frozenset({None})
+            effects = _then(
+                effects, [Effect(trained if entry.kind == "parameter" else kept) for entry in profile.entries]
+            )
+            notes.append(
+                "fed_avg_g exchanges weights when fit begins and gradients afterwards: buffers are averaged once"
+            )
+        case "fed_gen":
+            phases.append(_label_counts(here))
+    if strategy.trusting:
+        phases.append(UNKNOWN)
+    if settings.aggregator == "server_agg_method":
+        notes.append("server_agg_method is taken to average entry by entry, in floating point")
+    stop = first_stop(phases)
+    entries = []
+    for entry, expected, effect in zip(profile.entries, expected_fates(profile), effects, strict=True):
+        entries.append(_entry_plan(entry, expected, effect, stop))
+    return Plan(
+        tuple(entries),
+        stops=stop.stops,
+        error=stop.error,
+        complete=profile.complete,
+        drifts=drifts,
+        settings=settings.named(),
+        notes=tuple(notes),
+    )
+
+
+def _trained(entry: StateEntry, group: int, index: int) -> bool:
+    """Whether ``parameters()`` yields the entry: it lists a shared parameter once."""
+    return entry.kind == "parameter" and group == index
+
+
+def _entry_plan(entry: StateEntry, expected: frozenset[Fate], effect: Effect, stop: Phase) -> EntryPlan:
+    if stop.error is not None and stop.error.text_certain and stop.error.key == entry.key:
+        return EntryPlan(entry.key, frozenset({Fate.FAILS}))
+    possible: set[Fate] = set()
+    for fate in effect.possible:
+        if fate is not None:
+            possible.add(fate)
+        else:
+            possible |= {Fate.LOCAL if wanted is Fate.LOCAL else Fate.STALE for wanted in expected}
+    certain = possible == {Fate.MISPLACED} and effect.source is not None
+    return EntryPlan(entry.key, frozenset(possible), effect.source.key if certain and effect.source else None)
+
+
+def _then(first: Sequence[Effect], later: Sequence[Effect]) -> list[Effect]:
+    """The effect of a first exchange followed by another kind: what lasts of the first, else what the later does."""
+    effects = []
+    for one, other in zip(first, later, strict=True):
+        possible = one.possible & _LASTING
+        if one.possible - _LASTING:
+            possible |= other.possible
+        effects.append(Effect(possible, one.source))
+    return effects
+
+
+def _either(one: Effect, other: Effect) -> Effect:
+    return (
+        one
+        if one == other
+        else Effect(one.possible | other.possible, one.source if one.source == other.source else None)
+    )
+
+
+def _subtract(here: _Round) -> Phase:
+    """``np.subtract(new, old)`` of every sent array, after the first training."""
+    exact = True
+    for entry, certain in here.sent:
+        if entry is not None and entry.dtype == "bool" and certain:
+            text = (
+                "numpy boolean subtract, the `-` operator, is not supported, use the bitwise_xor, the `^` operator, "
+                "or the logical_xor function instead."
+            )
+            return Phase(True, PlanError("TypeError", text, exact, entry.key, 1))
+        if entry is None or not certain or entry.dtype is None:
+            exact = False
+    return PASSED if exact else UNKNOWN
+
+
+def _average_sparse(here: _Round, strategy: Strategy) -> Phase:
+    """fed_stc and fed_scr send lists of ``sparse.COO``, which only SparsePlainAggregator takes."""
+    nothing = not here.sent
+    something = any(certain for _, certain in here.sent)
+    match here.settings.aggregator:
+        case "sparse":
+            if strategy.name == "fed_stc" and not here.settings.server:
+                text = "Sparse encoding method not supporterd, Only COO GCXS supported"
+                return Phase(True, PlanError("AssertionError", text, round=2))
+            return PASSED
+        case "plain" if something:
+            text = "Cannot convert a sparse array to dense automatically. To manually densify, use the todense method."
+            return Phase(True, PlanError("RuntimeError", text, round=1))
+        case "secure" | "fedgen" if something:
+            # The class has moved between releases of sparse.
+            text = f"Accept ndarray or dataframe/series only but got <class '{_SPARSE_TYPE}'>"
+            return Phase(True, PlanError("AssertionError", text, False, round=1))
+        case "plain" | "secure" | "fedgen" if nothing:
+            return PASSED
+        case _:
+            return UNKNOWN
+
+
+def _label_counts(here: _Round) -> Phase:
+    """fed_gen's ``train_step`` hands a dict to the aggregator for a sample count; its own aggregator knows."""
+    if here.settings.aggregator == "fedgen":
+        return PASSED
+    if here.settings.aggregator in ("plain", "secure", "sparse") and any(certain for _, certain in here.sent):
+        operator = "*: 'float' and 'dict'" if here.settings.aggregator == "secure" else "+: 'dict' and 'dict'"
+        return Phase(True, PlanError("TypeError", f"unsupported operand type(s) for {operator}", False, round=1))
+    return UNKNOWN
+
+
+def _surplus(here: _Round, sent: Sequence[Upload]) -> int | None:
+    """At least how many more arrays are sent than there are parameters; None if that is not bounded."""
+    if any(item.skipped is None for item in here.items):
+        return None
+    return sum(entry is not None for entry, _ in sent) - len(here.parameters)
+
+
+def _proximal(here: _Round, sent: Sequence[Upload]) -> Phase:
+    """``FedProx.w_norm`` pairs the received arrays with ``parameters()``, in the second training of an epoch."""
+    surplus = _surplus(here, sent)
+    if surplus is not None and (surplus > 0 or (surplus < 0 and here.exact)):
+        error = PlanError("AssertionError", "weights should be same in the shape", round=2)
+        return Phase(True, error)
+    if not here.exact:
+        return UNKNOWN
+    doubtful = False
+    for (array, _), parameter in zip(sent, here.parameters, strict=True):
+        assert array is not None
+        if array is parameter:
+            doubtful = doubtful or array.dtype is None
+            continue
+        if array.dtype == "bool" and here.integers:
+            text = (
+                "Subtraction, the `-` operator, with a bool tensor is not supported. "
+                "If you are trying to invert a mask, use the `~` or `logical_not()` operator instead."
+            )
+            return Phase(True, PlanError("RuntimeError", text, not doubtful, array.key, 2))
+        clash = _broadcast_clash(array.shape, parameter.shape)
+        if clash is None or array.dtype is None:
+            doubtful = True
+        elif clash:
+            a, b, dim = clash
+            text = f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {dim}"
+            return Phase(True, PlanError("RuntimeError", text, not doubtful, array.key, 2))
+    return UNKNOWN if doubtful else PASSED
+
+
+def _broadcast_clash(a: Shape | None, b: Shape | None) -> tuple[int, int, int] | tuple[()] | None:
+    """Sizes and dimension, counted from the last, at which two shapes do not broadcast.
+
+    () if they do, None if that is not known.
+    """
+    if a is None or b is None:
+        return None
+    doubtful = False
+    longest = max(len(a), len(b))
+    for back in range(1, min(len(a), len(b)) + 1):
+        left, right = a[-back], b[-back]
+        if left is None or right is None:
+            doubtful = doubtful or (left != 1 and right != 1)
+        elif left != right and 1 not in (left, right):
+            return None if doubtful else (left, right, longest - back)
+    return None if doubtful else ()
+
+
+def _control_variates(here: _Round) -> Phase:
+    """scaffold subtracts from the i-th array it sends the gradient of the i-th parameter, in place, while it trains."""
+    index_error = PlanError("IndexError", "list index out of range", round=1)
+    if not here.exact:
+        surplus = _surplus(here, here.sent)
+        return Phase(True, replace(index_error, text_certain=False)) if surplus is not None and surplus > 0 else UNKNOWN
+    doubtful = False
+    for number, (array, _) in enumerate(here.sent):
+        assert array is not None
+        if number == len(here.parameters):
+            return Phase(True, replace(index_error, text_certain=not doubtful, key=array.key))
+        parameter = here.parameters[number]
+        if array is parameter:
+            doubtful = doubtful or array.dtype is None
+            continue
+        error = _in_place(array, parameter, here.settings)
+        if error is not None:
+            return Phase(True, replace(error, text_certain=error.text_certain and not doubtful))
+        if array.dtype is None or parameter.dtype is None or _fits_in_place(array.shape, parameter.shape) is None:
+            doubtful = True
+    if len(here.sent) < len(here.parameters):
+        return Phase(True, replace(index_error, text_certain=not doubtful))
+    return UNKNOWN if doubtful else PASSED
+
+
+def _in_place(array: StateEntry, parameter: StateEntry, settings: SecretFlowSettings) -> PlanError | None:
+    """The error of NumPy's ``array -= gradient``, or None if there is none or it is not known."""
+    if array.dtype is None or parameter.dtype is None:
+        return None
+    if array.dtype in INTEGERS or array.dtype == "bool":
+        gradient = "float64" if parameter.dtype == "float64" else "float32"
+        wide = array.dtype in ("int32", "int64", "uint32", "uint64")
+        result = "float64" if wide else gradient
+        numpy = release(settings.numpy_version)
+        text = (
+            f"Cannot cast ufunc 'subtract' output from dtype('{result}') to dtype('{array.dtype}') "
+            "with casting rule 'same_kind'"
+        )
+        # Up to NumPy 1 a 0-d array takes part in type promotion by its value.
+        certain = (array.shape is not None and array.shape != ()) or (numpy is not None and numpy >= (2, 0))
+        return PlanError("UFuncTypeError", text, certain and parameter.dtype in FLOATS, array.key, 1)
+    if _fits_in_place(array.shape, parameter.shape) is not False:
+        return None
+    assert array.shape is not None and parameter.shape is not None
+    clash = _broadcast_clash(array.shape, parameter.shape)
+    if clash == ():
+        whole = _broadcast(array.shape, parameter.shape)
+        text = (
+            f"non-broadcastable output operand with shape {_tuple(array.shape)} "
+            f"doesn't match the broadcast shape {_tuple(whole)}"
+        )
+    else:
+        text = (
+            "operands could not be broadcast together with shapes "
+            f"{_tuple(array.shape)} {_tuple(parameter.shape)} {_tuple(array.shape)} "
+        )
+    certain = clash is not None and None not in (*array.shape, *parameter.shape)
+    return PlanError("ValueError", text, certain, array.key, 1)
+
+
+def _fits_in_place(array: Shape | None, other: Shape | None) -> bool | None:
+    """Whether ``array -= other`` broadcasts to the shape of ``array``."""
+    if array is None or other is None:
+        return None
+    if len(other) > len(array):
+        return False
+    doubtful = False
+    for back in range(1, len(other) + 1):
+        left, right = array[-back], other[-back]
+        if right == 1:
+            continue
+        if left is None or right is None:
+            doubtful = True
+        elif left != right:
+            return False
+    return None if doubtful else True
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape:
+    longest = max(len(a), len(b))
+    padded = ((1,) * (longest - len(shape)) + shape for shape in (a, b))
+    return tuple(right if left == 1 else left for left, right in zip(*padded, strict=True))
+
+
+def _tuple(shape: Shape) -> str:
+    """A shape as NumPy's errors print it: ``(3,)``, ``(2,3)``."""
+    inner = ",".join("?" if size is None else str(size) for size in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def _gradients(here: _Round) -> Phase:
+    """fed_avg_g averages the gradients of all parameters and assigns them.
+
+    Only Plain casts the average back to the gradients' dtype; double precision is refused by a float32 parameter.
+    """
+    gradients: list[Upload] = [(entry, True) for entry in here.parameters]
+    if not here.exact:
+        gradients.append((None, False))
+    averaged = average(gradients, here.settings, 1) if here.exact else UNKNOWN
+    match here.settings.aggregator:
+        case "plain":
+            return averaged
+        case "secure" | "sparse" | "fedgen":
+            single = next((entry for entry in here.parameters if entry.dtype in FLOATS - {"float64"}), None)
+            if single is None:
+                return UNKNOWN
+            torch = release(here.settings.torch_version)
+            names = {"float16": "Half", "float32": "Float"}
+            if torch is not None and torch <= (2, 7):
+                text = "assigned grad has data of a different type"
+            else:
+                text = (
+                    "attempting to assign a gradient with dtype 'double' to a tensor with grad_dtype "
+                    f"'{names[single.dtype or 'float32']}'."
+                )
+            assigned = Phase(True, PlanError("RuntimeError", text, False, single.key, 2))
+            return first_stop([averaged, assigned])
+        case _:
+            return UNKNOWN
