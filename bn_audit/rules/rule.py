@@ -24,8 +24,8 @@ class Example:
 class Rule(Generic[S]):
     """One thing that can be wrong.
 
-    The text fields are Markdown, and are the rule's documentation in every place. The tests run the examples through the
-    source reader: the rule speaks in every bad one, and in no good one.
+    The text fields are Markdown, and are the rule's documentation in every place. The tests run the examples through
+    the source reader: the rule speaks in every bad one, and in no good one.
 
     Attributes:
         code: ``BNA`` and three digits.

@@ -1,0 +1,110 @@
+"""Lets the rules judge what the source reader found. The only place where readers and rules meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bn_audit.finding import Finding, Location
+from bn_audit.site import FLModelSite, Unreadable
+
+if TYPE_CHECKING:
+    from bn_audit.rules.rule import Rule
+
+__all__ = ["Selection", "SelectionError", "Versions", "audit"]
+
+
+class SelectionError(ValueError):
+    """A selector that names no rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The releases a call runs with, as far as they are known."""
+
+    secretflow: str | None = None
+    torch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rules shall speak, by prefixes of their codes.
+
+    ``select`` None is every rule. As in ruff, the longer prefix wins, and of two equal ones the one that ignores.
+    """
+
+    select: tuple[str, ...] | None = None
+    extend_select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def everything(self) -> bool:
+        """Whether it takes every rule as it is, so that nobody needs to look."""
+        return self.select is None and not self.ignore
+
+    def __contains__(self, code: str) -> bool:
+        chosen = ("",) if self.select is None else self.select
+        return _longest(code, (*chosen, *self.extend_select)) > _longest(code, self.ignore)
+
+    def verify(self, codes: Iterable[str]) -> None:
+        """Raise SelectionError for a prefix that fits none of ``codes``."""
+        known = tuple(codes)
+        for prefix in (*(self.select or ()), *self.extend_select, *self.ignore):
+            if not any(code.startswith(prefix) for code in known):
+                raise SelectionError(f"no rule's code begins with `{prefix}`")
+
+
+def _longest(code: str, prefixes: Iterable[str]) -> int:
+    """The length of the longest of ``prefixes`` that ``code`` begins with; -1 if there is none."""
+    return max((len(prefix) for prefix in prefixes if code.startswith(prefix)), default=-1)
+
+
+def audit(
+    sites: Sequence[FLModelSite],
+    unreadable: Sequence[Unreadable],
+    selection: Selection,
+    versions: Callable[[str], Versions],
+) -> tuple[Finding, ...]:
+    """The findings about sites and unreadable files, sorted by place and code, each once.
+
+    Args:
+        sites: what the source reader found.
+        unreadable: what it could not read.
+        selection: which rules speak.
+        versions: the releases the project around a file runs with, from the file's path.
+    """
+    if not sites and not unreadable:
+        return ()
+    # Imported here: most files hold nothing to judge, and the catalogue need not be there for them.
+    from bn_audit.rules import catalogue
+    from bn_audit.rules.case import FLModelCase
+
+    subjects: list[FLModelCase | Unreadable] = list(unreadable)
+    for site in sites:
+        releases = versions(site.location.path)
+        subjects.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
+    rules = [rule for rule in catalogue().values() if rule.code in selection]
+    return tidy(finding for subject in subjects for rule in rules for finding in _judge(rule, subject))
+
+
+def _judge(rule: Rule[Any], subject: object) -> Iterable[Finding]:
+    return rule.check(subject) if isinstance(subject, rule.judges) else ()
+
+
+def tidy(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Sorted by path, cell, line, column and code; of several with one code and place, the most severe, else the first.
+
+    A layer that two federated calls reach is one defect, and is told once.
+    """
+    best: dict[tuple[str, Location], Finding] = {}
+    for finding in findings:
+        key = finding.code, finding.location
+        if key not in best or finding.severity.rank > best[key].severity.rank:
+            best[key] = finding
+    return tuple(sorted(best.values(), key=_order))
+
+
+def _order(finding: Finding) -> tuple[str, int, int, int, str, str]:
+    place = finding.location
+    return place.path, place.cell or 0, place.line, place.column, finding.code, finding.message

@@ -1,0 +1,79 @@
+"""The command line. Commands are imported when they are called, so that each starts as fast as it can."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from bn_audit import __version__
+from bn_audit.cli.output import hush
+
+__all__ = ["cli", "main", "run"]
+
+COMMANDS = {"rule": "bn_audit.cli.rule", "scan": "bn_audit.cli.scan"}
+"""Each command, and the module that has it under the name ``command``."""
+
+INTERRUPTED = 130
+"""What a shell gives to a process that SIGINT ended."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own, imported only when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name]).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Find what BatchNorm does to a federated PyTorch model.
+
+    Exit status: 0 nothing found; 1 findings at or above --fail-on; 2 usage, configuration or I/O error, a path that
+    does not exist, or an internal error.
+    """
+
+
+def main() -> NoReturn:
+    """The entry point ``bn-audit``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and give its exit status. Nothing ends in a traceback, unless one is asked for."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks must not end the program.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    try:
+        status = cli.main(list(arguments), prog_name="bn-audit", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        hush()
+        return 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except Exception as error:
+        if {"--verbose", "-v"}.intersection(arguments):
+            import traceback
+
+            traceback.print_exc()
+        hint = "please report it, with the output of --verbose"
+        click.echo(f"bn-audit: internal error: {type(error).__name__}: {error} ({hint})", err=True)
+        return 2

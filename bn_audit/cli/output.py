@@ -1,0 +1,60 @@
+"""Where output goes: a terminal or a file, in colour or without, to a reader who may have gone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+import click
+
+__all__ = ["emit", "hush", "wants_color"]
+
+
+def emit(lines: Iterable[str], path: str | None = None) -> None:
+    """Write lines to stdout, or to a file.
+
+    A reader who closes the pipe has seen enough: no error, and the exit status stays what the findings make it.
+
+    Raises:
+        click.ClickException: the file cannot be written (exit status 2).
+    """
+    text = "".join(f"{line}\n" for line in lines)
+    if path is not None:
+        try:
+            with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                file.write(text)
+        except OSError as error:
+            raise failure(f"{path}: {error.strerror}") from error
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        hush()
+
+
+def failure(message: str) -> click.ClickException:
+    """An error that ends the command with exit status 2."""
+    error = click.ClickException(message)
+    error.exit_code = 2
+    return error
+
+
+def hush() -> None:
+    """Send the rest of stdout nowhere, so that the interpreter does not complain about the pipe when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def wants_color(choice: str, *, to_file: bool) -> bool:
+    """Whether to write colour: ``always``, ``never``, or ``auto``, which asks the terminal and its environment.
+
+    The environment is that of no-color.org and force-color.org.
+    """
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return not to_file and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,60 @@
+"""A progress bar for scans that take long, and only for people who look."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["ProgressBar"]
+
+
+class ProgressBar:
+    """Shows itself on stderr once a second has passed, if stderr is a terminal; gone when the work is done.
+
+    rich is imported only then: it takes as long to import as most scans take to run.
+    """
+
+    def __init__(self, *, wanted: bool, delay: float = 1.0) -> None:
+        self._wanted = wanted and sys.stderr.isatty()
+        self._start = time.monotonic() + delay
+        self._bar: tuple[Progress, TaskID] | None = None
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """Report that ``done`` of ``total`` files have been looked at."""
+        if not self._wanted or time.monotonic() < self._start:
+            return
+        if self._bar is None:
+            self._bar = self._show(total)
+        progress, task = self._bar
+        progress.update(task, completed=done, total=total)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar[0].stop()
+
+    @staticmethod
+    def _show(total: int) -> tuple[Progress, TaskID]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        progress = Progress(
+            TextColumn("reading"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        task = progress.add_task("reading", total=total)
+        progress.start()
+        return progress, task

@@ -1,0 +1,222 @@
+"""A case: one call of FLModel, laid out for the rules as every way it may turn out, each with its plan beside FedBN's.
+
+What is not known is not held against the user. An aggregator that is not known is judged as Plain and as Secure, an
+unknown ``skip_bn`` as both values, and each reading of the call by itself. A rule speaks only if every possibility
+goes wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from bn_audit.exchange.fedbn import expectation, expected_fates
+from bn_audit.exchange.plan import Comparison, Difference, Fate, compare
+from bn_audit.exchange.secretflow import SecretFlowSettings, plan
+from bn_audit.exchange.secretflow.strategies import strategy as strategy_named
+from bn_audit.profile import NormLayer, Profile, StateEntry
+from bn_audit.site import FLModelCall, FLModelSite
+
+__all__ = ["FLModelCase", "Outcome", "Possibility", "judge", "owners", "subset", "without_norms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a round does to a model under some settings, and what of it is BatchNorm's doing.
+
+    Attributes:
+        profile: the model.
+        settings: what the plan was made for.
+        comparison: the plan beside FedBN's, certainties only.
+        baseline: the same for the model without its norm layers: what goes wrong there is not BatchNorm's doing.
+    """
+
+    profile: Profile
+    settings: SecretFlowSettings
+    comparison: Comparison
+    baseline: Comparison
+
+    @property
+    def stops(self) -> bool:
+        """Whether the round certainly stops, and would not without norm layers."""
+        error = self.comparison.error
+        if not self.comparison.stops or error is None:
+            return False
+        return self.owns(error.key) or self.baseline.stops is not True
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Entries that certainly miss what FedBN expects, and would not without norm layers; none if it stops."""
+        if self.comparison.stops:
+            return ()
+        anyway = {difference.key for difference in self.baseline.differences}
+        return tuple(difference for difference in self.comparison.differences if difference.key not in anyway)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether BatchNorm certainly makes this go wrong."""
+        return self.stops or bool(self.differences)
+
+    @property
+    def culprits(self) -> tuple[NormLayer, ...]:
+        """The norm layers whose entries go wrong or stop the round; all where they only shift what others get."""
+        error = self.comparison.error
+        keys = {error.key} if self.comparison.stops and error is not None else {one.key for one in self.differences}
+        found = tuple(dict.fromkeys(norm for key, norm in owners(self.profile).items() if key in keys))
+        return found or self.profile.norms
+
+    def owns(self, key: str | None) -> bool:
+        """Whether the entry called ``key`` belongs to a norm layer."""
+        return key in owners(self.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Possibility:
+    """One way a call may turn out: a reading of it, with everything it leaves open settled.
+
+    ``assumed`` says what was settled, in words (``with SecureAggregator``); empty where nothing was open.
+    """
+
+    reading: FLModelCall
+    profile: Profile
+    outcome: Outcome
+    assumed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FLModelCase:
+    """A site and the releases it runs with; everything else is derived, when it is first asked for.
+
+    Attributes:
+        site: what the source reader found.
+        secretflow: SecretFlow's release, None if unknown (then the newest with FLModel is meant).
+        torch: torch's release, None if unknown.
+    """
+
+    site: FLModelSite
+    secretflow: str | None = None
+    torch: str | None = None
+
+    @cached_property
+    def readings(self) -> tuple[FLModelCall, ...]:
+        """The readings under which a round runs: without any aggregation ``fit`` refuses to begin."""
+        return tuple(reading for reading in self.site.readings if reading.aggregator != "none")
+
+    @cached_property
+    def models(self) -> tuple[Profile, ...]:
+        """The model of each reading; empty if any is not known."""
+        found = [reading.model for reading in self.readings]
+        known = tuple(model for model in found if model is not None)
+        return known if len(known) == len(found) else ()
+
+    @cached_property
+    def possibilities(self) -> tuple[Possibility, ...]:
+        """Every way the call may turn out; empty if there is one of which nothing can be said."""
+        found: list[Possibility] = []
+        for reading in self.readings:
+            ways = tuple(self._ways(reading))
+            if not ways:
+                return ()
+            found.extend(ways)
+        return tuple(found)
+
+    @cached_property
+    def skipping(self) -> tuple[Possibility, ...]:
+        """The possibilities with ``skip_bn=True``."""
+        return tuple(way for way in self.possibilities if way.outcome.settings.skip_bn)
+
+    @property
+    def goes_wrong(self) -> bool:
+        """Whether BatchNorm makes every possibility go wrong."""
+        return bool(self.possibilities) and all(way.outcome.wrong for way in self.possibilities)
+
+    def _ways(self, reading: FLModelCall) -> Iterable[Possibility]:
+        model, backend, strategy = reading.model, reading.backend, reading.strategy
+        if model is None or backend is None or strategy is None:
+            return
+        aggregators = (reading.aggregator,) if reading.aggregator is not None else _aggregators(backend, strategy)
+        for skip_bn in (False, True) if reading.skip_bn is None else (reading.skip_bn,):
+            for aggregator in aggregators:
+                assumed = list(reading.conditions)
+                if reading.skip_bn is None:
+                    assumed.append(f"with `skip_bn={skip_bn}`")
+                if len(aggregators) > 1:
+                    assumed.append(f"with {AGGREGATORS[aggregator]}")
+                settings = SecretFlowSettings(
+                    backend=backend,
+                    strategy=strategy,
+                    aggregator=aggregator,
+                    skip_bn=skip_bn,
+                    secretflow_version=self.secretflow,
+                    torch_version=self.torch,
+                    base_module=reading.base_module,
+                )
+                yield Possibility(reading, model, judge(model, settings), tuple(assumed))
+
+
+def _aggregators(backend: str, strategy: str) -> tuple[str, ...]:
+    """What an unknown aggregator is judged as: Plain and Secure, as far as the strategy works with them."""
+    usual = ("plain", "secure")
+    known = strategy_named(backend, strategy)
+    if known is None or not known.aggregators:
+        return usual
+    return tuple(name for name in usual if name in known.aggregators) or tuple(sorted(known.aggregators))
+
+
+AGGREGATORS = {
+    "plain": "PlainAggregator",
+    "secure": "SecureAggregator",
+    "spu": "SPUAggregator",
+    "sparse": "SparsePlainAggregator",
+    "fedgen": "StatefulFedGenAggregator",
+    "server_agg_method": "a server_agg_method",
+}
+"""What people call the aggregators."""
+
+
+def judge(profile: Profile, settings: SecretFlowSettings) -> Outcome:
+    """What a round does to a model under some settings."""
+    bare = without_norms(profile)
+    return Outcome(
+        profile,
+        settings,
+        compare(expectation(profile), plan(profile, settings)),
+        compare(expectation(bare), plan(bare, settings)),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def owners(profile: Profile) -> dict[str, NormLayer]:
+    """The norm layer of each entry that FedBN keeps local, or may, by the entry's key and in the entries' order."""
+    norms = {norm.path: norm for norm in profile.norms}
+    found: dict[str, NormLayer] = {}
+    for entry, fates in zip(profile.entries, expected_fates(profile), strict=True):
+        if Fate.LOCAL in fates:
+            path = entry.module
+            while path and path not in norms:
+                path = path.rpartition(".")[0]
+            found[entry.key] = norms[path]
+    return found
+
+
+def without_norms(profile: Profile) -> Profile:
+    """The same model with every known norm layer taken out."""
+    owned = owners(profile)
+    bare = subset(profile, lambda entry: entry.key not in owned)
+    return dataclasses.replace(bare, norms=())
+
+
+def subset(profile: Profile, keep: Callable[[StateEntry], bool]) -> Profile:
+    """The same model with only some of its entries, in their order; what is not known of it stays where it was."""
+    kept = [keep(entry) for entry in profile.entries]
+    keys = {entry.key for entry, stays in zip(profile.entries, kept, strict=True) if stays}
+    entries = tuple(
+        dataclasses.replace(entry, alias_of=entry.alias_of if entry.alias_of in keys else None)
+        for entry, stays in zip(profile.entries, kept, strict=True)
+        if stays
+    )
+    gaps = tuple(dataclasses.replace(gap, index=sum(kept[: gap.index])) for gap in profile.gaps)
+    return dataclasses.replace(profile, entries=entries, gaps=gaps)

@@ -1,0 +1,189 @@
+"""What to do instead: advice that is computed, not guessed.
+
+Each step changes the model or the settings as its words say, and the plan then tells whether FedBN's expectation is
+met. A finding recommends a set of steps only if it is certainly right in every possibility, and none of them can be
+left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bn_audit.exchange.secretflow import SecretFlowSettings
+from bn_audit.profile import NormLayer, Profile, StateEntry
+from bn_audit.rules.case import FLModelCase, Possibility, judge, owners, subset
+from bn_audit.rules.wording import consequences, listed
+
+__all__ = ["advice", "dtype_advice", "oddities"]
+
+GENERAL = (
+    "`skip_bn=True` keeps BatchNorm local and averages the rest only where every BatchNorm is an attribute "
+    "of the model "
+    "itself, is registered after all other layers, and no other entry of the state dict is an integer or a bool"
+)
+CERTAIN = (
+    "pass `skip_bn=True`: every BatchNorm is an attribute of the model itself and is registered after all "
+    "other layers, so "
+    "it stays with its party, and everything else is averaged"
+)
+CERTAIN_KERAS = (
+    "pass `skip_bn=True`: with this strategy and model it keeps BatchNormalization local and averages the rest"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing a person can do: in words, and done."""
+
+    words: Callable[[Profile], str]
+    take: Callable[[Profile, SecretFlowSettings], tuple[Profile, SecretFlowSettings]]
+
+
+def advice(case: FLModelCase) -> str:
+    """What to do about BatchNorm at this call."""
+    passing = _with_skip_bn(case)
+    if not passing:
+        return GENERAL
+    asked = all(way.reading.skip_bn for way in case.possibilities)
+    keras = all(way.outcome.settings.backend == "tensorflow" for way in passing)
+    if not asked and all(way.outcome.comparison.equal for way in passing):
+        return CERTAIN_KERAS if keras else CERTAIN
+    hopeless = not asked and all(way.outcome.wrong for way in passing)
+    lead = f"`skip_bn=True` alone is not enough: {consequences(passing)}. Instead, " if hopeless else ""
+    steps = _remedy(passing)
+    if steps:
+        words = ", and ".join(step.words(passing[0].profile) for step in steps)
+        return f"{lead}{words}" + ("" if asked else ", and pass `skip_bn=True`")
+    if keras:
+        return (
+            f"{lead}use a norm without moving statistics (LayerNormalization, GroupNormalization), or, "
+            "where the parties' "
+            "data are alike, average BatchNormalization knowingly and ignore this rule here"
+        )
+    return f"{lead}mind that {GENERAL}" if lead else GENERAL
+
+
+def oddities(profile: Profile) -> list[StateEntry]:
+    """Entries of no norm layer whose dtype is known and is not that of most floating point entries."""
+    owned = owners(profile)
+    others = [entry for entry in profile.entries if entry.dtype is not None and entry.key not in owned]
+    # bfloat16 is odd even where it is the rule: NumPy, in which SecretFlow exchanges everything, has no such type.
+    floats = Counter(entry.dtype for entry in others if _floating(entry) and entry.dtype != "bfloat16")
+    usual = floats.most_common(1)[0][0] if floats else "float32"
+    return [entry for entry in others if entry.dtype != usual]
+
+
+def _with_skip_bn(case: FLModelCase) -> tuple[Possibility, ...]:
+    """The possibilities as they would be if the call passed ``skip_bn=True``, each once."""
+    ways: dict[tuple[int, SecretFlowSettings], Possibility] = {}
+    for way in case.possibilities:
+        settings = dataclasses.replace(way.outcome.settings, skip_bn=True)
+        key = id(way.profile), settings
+        if key not in ways:
+            assumed = tuple(text for text in way.assumed if "skip_bn" not in text)
+            ways[key] = dataclasses.replace(way, outcome=judge(way.profile, settings), assumed=assumed)
+    return tuple(ways.values())
+
+
+def _remedy(passing: Sequence[Possibility]) -> list[Step]:
+    """Steps after which every possibility certainly equals FedBN's expectation, none to spare; empty if unknown."""
+    needed = list(_STEPS)
+    if not _right(needed, passing):
+        return []
+    for step in _STEPS[::-1]:
+        fewer = [other for other in needed if other is not step]
+        if _right(fewer, passing):
+            needed = fewer
+    return needed
+
+
+def _right(steps: Sequence[Step], passing: Sequence[Possibility]) -> bool:
+    for way in passing:
+        profile, settings = way.profile, way.outcome.settings
+        for step in steps:
+            profile, settings = step.take(profile, settings)
+        if not judge(profile, settings).comparison.equal:
+            return False
+    return True
+
+
+def _move(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, SecretFlowSettings]:
+    """Every BatchNorm an attribute of the root, after everything else."""
+    owned = {key: norm for key, norm in owners(profile).items() if norm.batchnorm}
+    stay = subset(profile, lambda entry: entry.key not in owned)
+    moved: list[StateEntry] = []
+    norms: list[NormLayer] = [norm for norm in profile.norms if not norm.batchnorm]
+    for number, norm in enumerate(norm for norm in profile.norms if norm.batchnorm):
+        path = f"moved_batchnorm_{number}"
+        norms.append(dataclasses.replace(norm, path=path))
+        for entry in profile.entries:
+            if owned.get(entry.key) is norm:
+                tail = entry.key.removeprefix(norm.path).removeprefix(".")
+                module = entry.module.removeprefix(norm.path)
+                moved.append(dataclasses.replace(entry, key=f"{path}.{tail}", module=f"{path}{module}", alias_of=None))
+    return dataclasses.replace(stay, entries=(*stay.entries, *moved), norms=tuple(norms)), settings
+
+
+def _untrack(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, SecretFlowSettings]:
+    """Instance norms without running statistics."""
+    paths = {norm.path for norm in profile.norms if norm.family == "instance" and norm.tracked}
+    names = {"running_mean", "running_var", "num_batches_tracked"}
+    kept = subset(profile, lambda entry: not (entry.module in paths and entry.name in names))
+    norms = tuple(dataclasses.replace(norm, tracked=False) if norm.path in paths else norm for norm in profile.norms)
+    return dataclasses.replace(kept, norms=norms), settings
+
+
+def _one_dtype(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, SecretFlowSettings]:
+    """No integer or bool entries but BatchNorm's, and one floating point dtype."""
+    odd = {entry.key for entry in oddities(profile)}
+    kept = subset(profile, lambda entry: entry.key not in odd or _floating(entry))
+    entries = tuple(
+        dataclasses.replace(entry, dtype="float32") if _floating(entry) else entry for entry in kept.entries
+    )
+    return dataclasses.replace(kept, entries=entries), settings
+
+
+def dtype_advice(profile: Profile) -> str:
+    """What to do about the entries that :func:`oddities` names."""
+    odd = oddities(profile)
+    integers, floats = [entry for entry in odd if not _floating(entry)], [entry for entry in odd if _floating(entry)]
+    words = []
+    if integers:
+        names = listed(entry.key for entry in integers)
+        words.append(f"keep {names} out of the state dict (`register_buffer(..., persistent=False)`)")
+    if floats:
+        words.append(f"hold {listed(entry.key for entry in floats)} in float32")
+    return " and ".join(words) or "hold the state in float32"
+
+
+def _usual_strategy(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, SecretFlowSettings]:
+    aggregator = "plain" if settings.aggregator in ("sparse", "fedgen") else settings.aggregator
+    return profile, dataclasses.replace(settings, strategy="fed_avg_w", aggregator=aggregator)
+
+
+def _newer(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, SecretFlowSettings]:
+    return profile, dataclasses.replace(settings, secretflow_version=None)
+
+
+def _floating(entry: StateEntry) -> bool:
+    return entry.dtype is not None and "float" in entry.dtype
+
+
+_STEPS = (
+    Step(
+        lambda profile: (
+            "register every BatchNorm as an attribute of the model itself, after all other layers "
+            "(`forward` may use them "
+            "in any order)"
+        ),
+        _move,
+    ),
+    Step(lambda profile: "build its InstanceNorms with `track_running_stats=False`", _untrack),
+    Step(dtype_advice, _one_dtype),
+    Step(lambda profile: 'use `strategy="fed_avg_w"`', _usual_strategy),
+    Step(lambda profile: "upgrade SecretFlow to 1.5 or newer", _newer),
+)
+"""The later a step stands, the rather it is left out where either of two would do."""

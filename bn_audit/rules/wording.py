@@ -1,0 +1,184 @@
+"""What an outcome means, in words: the consequences that messages name, and lists that stay readable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+from bn_audit.exchange.plan import Difference, Fate, PlanError
+from bn_audit.finding import Evidence, Location
+from bn_audit.profile import NormLayer, Profile
+from bn_audit.rules.case import FLModelCase, Outcome, Possibility, owners
+from bn_audit.site import FLModelCall
+
+__all__ = ["consequence", "consequences", "listed", "model_name", "norm_names", "stop", "trail"]
+
+Part = Literal["all", "norms", "others"]
+
+SHOWN = 3
+"""Names a list shows before it says how many more there are; one more is shown rather than counted."""
+PLACES = 2
+"""Lines of norm layers that the evidence of one reading shows."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """```a`, `b` and `c```, ```a`, `b`, `c` and 14 more``: each name once."""
+    quoted = [f"`{name}`" for name in dict.fromkeys(names)]
+    if len(quoted) > SHOWN + 1:
+        return f"{', '.join(quoted[:SHOWN])} and {len(quoted) - SHOWN} more"
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
+def model_name(reading: FLModelCall) -> str:
+    """What to call the model of a reading."""
+    name = reading.model_name or (reading.model.type if reading.model is not None else "")
+    return f"`{name}`" if name else "the model"
+
+
+def norm_names(profile: Profile, keys: Iterable[str]) -> list[str]:
+    """The paths of the norm layers that own some of the entries, each once, in the order of the keys."""
+    owned = owners(profile)
+    norms = [owned[key] for key in keys if key in owned]
+    return list(dict.fromkeys(norm.path or profile.type or "the model" for norm in norms))
+
+
+def stop(error: PlanError) -> str:
+    """``training stops in round 1 with AssertionError: ...``, in one line.
+
+    The exchange that comes before any training belongs to the first round.
+    """
+    with_ = "with" if error.text_certain else "most likely with"
+    return f"training stops in round {max(error.round, 1)} {with_} {error.type}: {' '.join(error.text.split())}"
+
+
+def consequence(outcome: Outcome, of: Part = "all") -> str:
+    """What BatchNorm certainly does under these settings: to its own entries, to the others, or to all."""
+    error = outcome.comparison.error
+    if outcome.stops and error is not None:
+        return stop(error)
+    norms = [difference for difference in outcome.differences if outcome.owns(difference.key)]
+    others = [difference for difference in outcome.differences if not outcome.owns(difference.key)]
+    parts: list[str] = []
+    if norms and of != "others":
+        parts.extend(_norms(outcome.profile, norms))
+    if others and of != "norms":
+        parts.extend(_others(others))
+    return "; ".join(parts)
+
+
+def _norms(profile: Profile, differences: Sequence[Difference]) -> Iterator[str]:
+    averaged = [difference for difference in differences if difference.fate is Fate.AVERAGED]
+    rest = [difference for difference in differences if difference.fate is not Fate.AVERAGED]
+    if averaged:
+        keys = [difference.key for difference in averaged]
+        yield f"{_what(keys)} of {listed(norm_names(profile, keys))} are averaged over the parties"
+    if rest:
+        yield f"{listed(difference.key for difference in rest)} of BatchNorm are exchanged, and {_mishap(rest)}"
+
+
+def _what(keys: Sequence[str]) -> str:
+    names = {key.rpartition(".")[2] for key in keys}
+    statistics = any(name.startswith(("running_", "moving_")) for name in names)
+    affine = any(name in ("weight", "bias", "gamma", "beta") for name in names)
+    if statistics and affine:
+        return "running statistics, weight and bias"
+    if statistics:
+        return "the running statistics"
+    return "weight and bias" if affine else "the entries"
+
+
+def _others(differences: Sequence[Difference]) -> Iterator[str]:
+    never = [one for one in differences if one.fate in (Fate.STALE, Fate.LOCAL)]
+    misplaced = [one for one in differences if one.fate is Fate.MISPLACED]
+    corrupt = [one for one in differences if one.fate is Fate.CORRUPT]
+    rest = [one for one in differences if one.fate not in (Fate.STALE, Fate.LOCAL, Fate.MISPLACED, Fate.CORRUPT)]
+    if never:
+        yield f"{listed(one.key for one in never)} {_are(never)} never synchronised"
+    if misplaced:
+        first = misplaced[0]
+        source = f" (`{first.key}` the average of `{first.source_key}`)" if first.source_key else ""
+        yield f"{listed(one.key for one in misplaced)} {_get(misplaced)} the tensor of another entry{source}"
+    if corrupt:
+        yield f"{listed(one.key for one in corrupt)} {_are(corrupt)} rebuilt from uninitialised memory"
+    if rest:
+        yield f"{listed(one.key for one in rest)} {_are(rest)} never averaged as {_itself(rest)}"
+
+
+def _mishap(differences: Sequence[Difference]) -> str:
+    fates = {difference.fate for difference in differences}
+    if fates == {Fate.CORRUPT}:
+        return "rebuilt from uninitialised memory"
+    if fates == {Fate.MISPLACED}:
+        return "get the tensor of another entry"
+    return "do not stay with their party"
+
+
+def _are(some: Sequence[object]) -> str:
+    return "is" if len(some) == 1 else "are"
+
+
+def _get(some: Sequence[object]) -> str:
+    return "gets" if len(some) == 1 else "get"
+
+
+def _itself(some: Sequence[object]) -> str:
+    return "itself" if len(some) == 1 else "themselves"
+
+
+def consequences(possibilities: Sequence[Possibility], of: Part = "all") -> str:
+    """What each possibility comes to: said once where all agree, else with what was assumed."""
+    by_text: dict[str, list[Possibility]] = {}
+    for way in possibilities:
+        text = consequence(way.outcome, of) or consequence(way.outcome)
+        by_text.setdefault(text, []).append(way)
+    if len(by_text) == 1:
+        return next(iter(by_text))
+    shown = [f"{_assumptions(ways)} {text}".lstrip() for text, ways in list(by_text.items())[:SHOWN]]
+    more = len(by_text) - len(shown)
+    return "; ".join(shown) + (f"; and in {more} other cases it goes wrong too" if more > 1 else "")
+
+
+def _assumptions(ways: Sequence[Possibility]) -> str:
+    """What all these possibilities assume, or else what each does."""
+    common = [text for text in ways[0].assumed if all(text in way.assumed for way in ways)]
+    return " and ".join(common) if common else " or ".join(dict.fromkeys(" and ".join(way.assumed) for way in ways))
+
+
+def trail(case: FLModelCase, norms: Callable[[Possibility], Iterable[NormLayer]]) -> tuple[Evidence, ...]:
+    """The evidence of a finding at the call: how the call is reached, where the model comes from, the layers, the
+    settings.
+
+    Of each reading's layers the first places are named, each place once, and never the finding's own.
+    """
+    steps: list[Evidence] = list(case.site.through)
+    if case.site.call != case.site.location:
+        steps.append(Evidence(case.site.call, "FLModel is called here"))
+    for reading in case.readings:
+        steps.extend(reading.model_trail)
+    for way in case.possibilities:
+        places: dict[Location, NormLayer] = {}
+        for norm in norms(way):
+            if norm.location is not None:
+                places.setdefault(norm.location, norm)
+        for place, norm in list(places.items())[:PLACES]:
+            steps.append(Evidence(place, describe(way.reading, norm)))
+    for reading in case.readings:
+        steps.extend(reading.settings_trail)
+    seen: set[Location] = {case.site.location}
+    kept = []
+    for step in steps:
+        if step.location not in seen:
+            seen.add(step.location)
+            kept.append(step)
+    return tuple(kept)
+
+
+def describe(reading: FLModelCall, norm: NormLayer) -> str:
+    """``this BatchNorm2d is `layer1.0.bn1` of `ResNet```, with how many more the same line makes."""
+    model = reading.model
+    paths = [norm.path]
+    if model is not None and norm.location is not None:
+        paths = [other.path for other in model.norms if other.location == norm.location]
+    return f"this {norm.type} is {listed(path or 'the root' for path in paths)} of {model_name(reading)}"
