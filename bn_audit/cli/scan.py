@@ -16,7 +16,7 @@ from bn_audit.cli.progress import ProgressBar
 from bn_audit.config import Config, ConfigError
 from bn_audit.finding import Severity
 from bn_audit.report.model import Excerpt, Report, View
-from bn_audit.source.read import ReadOptions, read
+from bn_audit.source.read import ReadOptions, list_files, read
 
 __all__ = ["command"]
 
@@ -233,9 +233,7 @@ def _write(report: Report, flags: Flags, excerpt: Excerpt) -> None:
 
 
 def _show_files(paths: tuple[str, ...], options: ReadOptions) -> int:
-    from bn_audit.source.read import files
-
-    found = files([path for path in paths if path != "-"], options=options)
+    found = list_files([path for path in paths if path != "-"], options=options)
     emit(found.files)
     for problem in found.problems:
         _say(problem)

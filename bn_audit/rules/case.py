@@ -20,7 +20,7 @@ from bn_audit.exchange.secretflow.strategies import strategy as strategy_named
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.site import FLModelCall, FLModelSite
 
-__all__ = ["FLModelCase", "Outcome", "Possibility", "judge", "owners", "subset", "without_norms"]
+__all__ = ["FLModelCase", "Outcome", "Possibility", "frozen", "judge", "owners", "subset", "without", "without_norms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,14 @@ class Outcome:
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """Entries that certainly miss what FedBN expects, and would not without norm layers; none if it stops."""
+        """Entries that certainly miss what FedBN expects, and would not without norm layers; none if the round stops.
+
+        A frozen BatchNorm's are not among them: they are constants, and the mean of equal constants changes nothing.
+        """
         if self.comparison.stops:
             return ()
         anyway = {difference.key for difference in self.baseline.differences}
+        anyway.update(key for key, norm in owners(self.profile).items() if frozen(self.profile, norm))
         return tuple(difference for difference in self.comparison.differences if difference.key not in anyway)
 
     @property
@@ -140,7 +144,7 @@ class FLModelCase:
         aggregators = (reading.aggregator,) if reading.aggregator is not None else _aggregators(backend, strategy)
         for skip_bn in (False, True) if reading.skip_bn is None else (reading.skip_bn,):
             for aggregator in aggregators:
-                assumed = list(reading.conditions)
+                assumed = [f"if {condition}" for condition in reading.conditions]
                 if reading.skip_bn is None:
                     assumed.append(f"with `skip_bn={skip_bn}`")
                 if len(aggregators) > 1:
@@ -202,11 +206,25 @@ def owners(profile: Profile) -> dict[str, NormLayer]:
     return found
 
 
+def frozen(profile: Profile, norm: NormLayer) -> bool:
+    """Whether nothing trains or updates a norm layer: its weight is a buffer, as its statistics are."""
+    if norm.batchnorm is not False:
+        return False
+    own = [entry for entry in profile.entries if entry.module == norm.path]
+    return any(entry.name == "weight" for entry in own) and all(entry.kind == "buffer" for entry in own)
+
+
 def without_norms(profile: Profile) -> Profile:
     """The same model with every known norm layer taken out."""
-    owned = owners(profile)
+    return without(profile, profile.norms)
+
+
+def without(profile: Profile, norms: Iterable[NormLayer]) -> Profile:
+    """The same model with some norm layers taken out."""
+    gone = {norm.path for norm in norms}
+    owned = {key for key, norm in owners(profile).items() if norm.path in gone}
     bare = subset(profile, lambda entry: entry.key not in owned)
-    return dataclasses.replace(bare, norms=())
+    return dataclasses.replace(bare, norms=tuple(norm for norm in profile.norms if norm.path not in gone))
 
 
 def subset(profile: Profile, keep: Callable[[StateEntry], bool]) -> Profile:

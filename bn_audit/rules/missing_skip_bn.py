@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.finding import Finding, Severity
+from bn_audit.profile import Profile
 from bn_audit.rules.case import FLModelCase
 from bn_audit.rules.examples import federation
 from bn_audit.rules.remedy import advice
@@ -22,9 +23,16 @@ __all__ = ["RULES"]
 
 def _passed(case: FLModelCase) -> bool | None:
     """Whether ``skip_bn=False`` is written at the call; None if BatchNorm may be skipped, or nothing is wrong."""
-    if not case.goes_wrong or any(way.outcome.settings.skip_bn for way in case.possibilities):
+    if not case.goes_wrong or not all(_has_batchnorm(way.profile) for way in case.possibilities):
+        return None
+    if any(way.outcome.settings.skip_bn for way in case.possibilities):
         return None
     return all(way.reading.skip_bn_passed for way in case.possibilities)
+
+
+def _has_batchnorm(profile: Profile) -> bool:
+    """Whether there is a BatchNorm with state of its own: what ``skip_bn`` is about."""
+    return any(norm.batchnorm and (norm.tracked or norm.affine) for norm in profile.norms)
 
 
 def _missing(case: FLModelCase) -> Iterator[Finding]:
@@ -33,7 +41,7 @@ def _missing(case: FLModelCase) -> Iterator[Finding]:
     stops = all(way.outcome.stops for way in case.possibilities)
     yield MISSING.finding(
         case.site.location,
-        f"{_subject(case)} and `skip_bn` is not passed: {consequences(case.possibilities)}",
+        f"{model_name(case.readings[0])} has BatchNorm and `skip_bn` is not passed: {consequences(case.possibilities)}",
         evidence=trail(case, lambda way: way.outcome.culprits),
         help=advice(case),
         severity=Severity.ERROR if stops else Severity.WARNING,
@@ -45,19 +53,10 @@ def _disabled(case: FLModelCase) -> Iterator[Finding]:
         return
     yield DISABLED.finding(
         case.site.location,
-        f"{_subject(case)} and `skip_bn` is False: {consequences(case.possibilities)}",
+        f"{model_name(case.readings[0])} has BatchNorm and `skip_bn` is False: {consequences(case.possibilities)}",
         evidence=trail(case, lambda way: way.outcome.culprits),
         help=advice(case),
     )
-
-
-def _subject(case: FLModelCase) -> str:
-    """``ConvNetBN` has BatchNorm``, or whatever layer with running statistics it is that matters."""
-    layers = [norm for way in case.possibilities for norm in way.outcome.culprits]
-    name = model_name(case.possibilities[0].reading)
-    if any(layer.batchnorm for layer in layers):
-        return f"{name} has BatchNorm"
-    return f"{name} has {layers[0].type} with running statistics"
 
 
 _EXAMPLE = ("self.conv = nn.Conv2d(1, 8, 3)", "self.fc = nn.Linear(8 * 26 * 26, 10)", "self.bn = nn.BatchNorm2d(8)")
@@ -69,7 +68,8 @@ cannot be loaded back. With the TensorFlow backend, SPUAggregator or a `server_a
 running statistics are averaged: every party then normalises its data with statistics that are nobody's. FedBN keeps
 BatchNorm with each party."""
 _SILENT = """\
-- The model cannot be followed to its definition, or holds no layer with state of its own that FedBN would keep local.
+- The model cannot be followed to its definition, or holds no BatchNorm with state of its own. (Of InstanceNorm with
+  running statistics BNA107 and BNA401 speak: `skip_bn` does not look for it.)
 - The backend or the strategy is not known, or neither an aggregator nor a `server_agg_method` is given: no round
   runs.
 - An aggregator that is not known is judged as PlainAggregator and as SecureAggregator; the rule speaks if both go

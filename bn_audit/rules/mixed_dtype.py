@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.exchange.fedbn import expectation
-from bn_audit.exchange.plan import compare
+from bn_audit.exchange.plan import PlanError
 from bn_audit.exchange.secretflow import plan
 from bn_audit.finding import Finding, Severity
-from bn_audit.profile import StateEntry
-from bn_audit.rules.case import FLModelCase, Outcome, subset, without_norms
+from bn_audit.profile import Profile, StateEntry
+from bn_audit.rules.case import FLModelCase, Outcome, owners, subset, without
 from bn_audit.rules.examples import federation
 from bn_audit.rules.remedy import dtype_advice, oddities
 from bn_audit.rules.rule import Rule
@@ -22,30 +21,44 @@ from bn_audit.rules.wording import listed, model_name, stop, trail
 __all__ = ["RULES", "stopping"]
 
 
-def stopping(case: FLModelCase) -> tuple[StateEntry, ...]:
-    """The entries whose dtype stops the round in every possibility, all norm layers taken out; empty if none does."""
-    if not case.possibilities or not all(_blames_dtype(way.outcome) for way in case.possibilities):
-        return ()
-    return tuple(oddities(case.possibilities[0].profile))
+def stopping(case: FLModelCase) -> tuple[tuple[StateEntry, ...], tuple[PlanError, ...]]:
+    """The entries whose dtype stops the round in every possibility, and the errors; both empty if one goes on."""
+    if not case.possibilities:
+        return (), ()
+    errors = [_error(way.outcome) for way in case.possibilities]
+    if not all(errors):
+        return (), ()
+    first = case.possibilities[0].outcome
+    return tuple(_odd(_remaining(first))), tuple(error for error in errors if error is not None)
 
 
-def _blames_dtype(outcome: Outcome) -> bool:
-    """Whether the model without norm layers certainly stops, and with one dtype only would not."""
-    if not outcome.baseline.stops:
-        return False
-    bare = without_norms(outcome.profile)
-    odd = {entry.key for entry in oddities(bare)}
-    even = subset(bare, lambda entry: entry.key not in odd)
-    return bool(odd) and not compare(expectation(even), plan(even, outcome.settings)).stops
+def _error(outcome: Outcome) -> PlanError | None:
+    """What stops the model without what is BatchNorm's doing, if it would not stop were it of one dtype."""
+    rest = _remaining(outcome)
+    error = plan(rest, outcome.settings).error
+    odd = {entry.key for entry in _odd(rest)}
+    even = subset(rest, lambda entry: entry.key not in odd)
+    return None if not odd or plan(even, outcome.settings).stops else error
+
+
+def _remaining(outcome: Outcome) -> Profile:
+    """The model without BatchNorm; where ``skip_bn=True`` is asked for, without any norm layer (BNA103 speaks then)."""
+    norms = outcome.profile.norms
+    return without(outcome.profile, norms if outcome.settings.skip_bn else [norm for norm in norms if norm.batchnorm])
+
+
+def _odd(profile: Profile) -> list[StateEntry]:
+    """Entries of another dtype than most, the integer counters of norm layers among them."""
+    counters = [entry for entry in profile.entries if entry.key in owners(profile) and entry.dtype == "int64"]
+    return [*oddities(profile), *counters]
 
 
 def _check(case: FLModelCase) -> Iterator[Finding]:
-    odd = stopping(case)
+    odd, errors = stopping(case)
     if not odd:
         return
-    errors = (way.outcome.baseline.error for way in case.possibilities)
     first = case.possibilities[0]
-    stops = list(dict.fromkeys(stop(error) for error in errors if error is not None))
+    stops = list(dict.fromkeys(stop(error) for error in errors))
     dtypes = " and ".join(dict.fromkeys(str(entry.dtype) for entry in odd))
     yield RULE.finding(
         case.site.location,
@@ -53,7 +66,7 @@ def _check(case: FLModelCase) -> Iterator[Finding]:
         "exchange cannot carry: "
         f"{' or '.join(stops)}",
         evidence=trail(case, lambda way: ()),
-        help=dtype_advice(first.profile),
+        help=dtype_advice(first.profile, odd),
     )
 
 

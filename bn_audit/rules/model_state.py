@@ -23,7 +23,7 @@ __all__ = ["RULES"]
 
 def _shared(case: FLModelCase, wanted: Callable[[Profile], list[StateEntry]]) -> list[StateEntry]:
     """The entries wanted of the first reading's model that every other reading's model has as well."""
-    if not case.models or any(model.framework != "torch" for model in case.models) or stopping(case):
+    if not case.models or any(model.framework != "torch" for model in case.models) or any(stopping(case)):
         return []
     found = [{(entry.key, entry.dtype) for entry in wanted(model)} for model in case.models]
     return [entry for entry in wanted(case.models[0]) if all((entry.key, entry.dtype) in keys for keys in found)]
@@ -56,7 +56,7 @@ def _integer(case: FLModelCase) -> Iterator[Finding]:
         "the weights, are averaged as "
         "floating point and cut off again; SecureAggregator refuses them",
         evidence=federated(case, first, place),
-        help=dtype_advice(case.models[0]),
+        help=dtype_advice(case.models[0], entries),
     )
 
 
@@ -72,7 +72,7 @@ def _mixed(case: FLModelCase) -> Iterator[Finding]:
         "SecretFlow rebuilds every array "
         "as float32, and SecureAggregator refuses the mixture",
         evidence=federated(case, first, place),
-        help=dtype_advice(case.models[0]),
+        help=dtype_advice(case.models[0], entries),
     )
 
 

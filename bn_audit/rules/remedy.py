@@ -52,7 +52,7 @@ def advice(case: FLModelCase) -> str:
     if not asked and all(way.outcome.comparison.equal for way in passing):
         return CERTAIN_KERAS if keras else CERTAIN
     hopeless = not asked and all(way.outcome.wrong for way in passing)
-    lead = f"`skip_bn=True` alone is not enough: {consequences(passing)}. Instead, " if hopeless else ""
+    lead = f"`skip_bn=True` alone is not enough: {consequences(passing).rstrip('.')}. Instead, " if hopeless else ""
     steps = _remedy(passing)
     if steps:
         words = ", and ".join(step.words(passing[0].profile) for step in steps)
@@ -120,7 +120,7 @@ def _move(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, Secr
         path = f"moved_batchnorm_{number}"
         norms.append(dataclasses.replace(norm, path=path))
         for entry in profile.entries:
-            if owned.get(entry.key) is norm:
+            if entry.key in owned and owned[entry.key].path == norm.path:
                 tail = entry.key.removeprefix(norm.path).removeprefix(".")
                 module = entry.module.removeprefix(norm.path)
                 moved.append(dataclasses.replace(entry, key=f"{path}.{tail}", module=f"{path}{module}", alias_of=None))
@@ -146,17 +146,22 @@ def _one_dtype(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile,
     return dataclasses.replace(kept, entries=entries), settings
 
 
-def dtype_advice(profile: Profile) -> str:
-    """What to do about the entries that :func:`oddities` names."""
-    odd = oddities(profile)
-    integers, floats = [entry for entry in odd if not _floating(entry)], [entry for entry in odd if _floating(entry)]
+def dtype_advice(profile: Profile, odd: Sequence[StateEntry]) -> str:
+    """What to do about entries whose dtype the exchange does not carry as it is."""
+    owned = owners(profile)
+    norms = [entry for entry in odd if entry.key in owned]
+    integers = [entry for entry in odd if entry.key not in owned and not _floating(entry)]
+    floats = [entry for entry in odd if entry.key not in owned and _floating(entry)]
     words = []
+    if norms:
+        layers = listed(owned[entry.key].path or "the root" for entry in norms)
+        words.append(f"build {layers} with `track_running_stats=False`")
     if integers:
         names = listed(entry.key for entry in integers)
         words.append(f"keep {names} out of the state dict (`register_buffer(..., persistent=False)`)")
     if floats:
         words.append(f"hold {listed(entry.key for entry in floats)} in float32")
-    return " and ".join(words) or "hold the state in float32"
+    return ", and ".join(words)
 
 
 def _usual_strategy(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, SecretFlowSettings]:
@@ -182,8 +187,8 @@ _STEPS = (
         _move,
     ),
     Step(lambda profile: "build its InstanceNorms with `track_running_stats=False`", _untrack),
-    Step(dtype_advice, _one_dtype),
+    Step(lambda profile: dtype_advice(profile, oddities(profile)), _one_dtype),
     Step(lambda profile: 'use `strategy="fed_avg_w"`', _usual_strategy),
-    Step(lambda profile: "upgrade SecretFlow to 1.5 or newer", _newer),
+    Step(lambda profile: "upgrade SecretFlow to 1.7 or newer", _newer),
 )
 """The later a step stands, the rather it is left out where either of two would do."""

@@ -15,7 +15,7 @@ from bn_audit.exchange.secretflow import SecretFlowSettings, strategy
 from bn_audit.exchange.secretflow.settings import release
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import NormLayer
-from bn_audit.rules.case import FLModelCase, Outcome, Possibility
+from bn_audit.rules.case import FLModelCase, Outcome, Possibility, frozen
 from bn_audit.rules.examples import federation
 from bn_audit.rules.remedy import advice
 from bn_audit.rules.rule import Rule
@@ -23,8 +23,8 @@ from bn_audit.rules.wording import consequences, listed, model_name, trail
 
 __all__ = ["RULES"]
 
-SINCE = (1, 5)
-"""SecretFlow's first release that knows ``skip_bn``; before, it disappears in ``**kwargs``."""
+SINCE, THROUGHOUT = (1, 5), (1, 7)
+"""SecretFlow's first release that knows ``skip_bn``, and the first that heeds it after the first exchange as well."""
 
 
 def defect(settings: SecretFlowSettings) -> str | None:
@@ -32,6 +32,8 @@ def defect(settings: SecretFlowSettings) -> str | None:
     version = release(settings.secretflow_version)
     if version is not None and version < SINCE:
         return f"SecretFlow {settings.secretflow_version} does not know it, it disappears in `**kwargs`"
+    if version is not None and version < THROUGHOUT and settings.strategy in ("fed_avg_w", "fed_prox"):
+        return f"SecretFlow {settings.secretflow_version} heeds it in the first exchange only"
     known = strategy(settings.backend, settings.strategy)
     if known is not None and known.skip_bn_breaks:
         return f"with the strategy {known.name} on {known.backend}, {known.skip_bn_breaks}"
@@ -137,11 +139,13 @@ def _unneeded(case: FLModelCase) -> Iterator[Finding]:
 
 def unreached(outcome: Outcome) -> tuple[NormLayer, ...]:
     """The layers with state that SecretFlow does not take for BatchNorms to skip, in order."""
-    owners = {id(norm) for norm in outcome.culprits}
+    blamed = {norm.path for norm in outcome.culprits}
     return tuple(
         norm
         for norm in outcome.profile.norms
-        if (id(norm) in owners or norm.tracked or norm.affine) and (norm.nested or not norm.batchnorm)
+        if (norm.path in blamed or norm.tracked or norm.affine)
+        and (norm.nested or not norm.batchnorm)
+        and not frozen(outcome.profile, norm)
     )
 
 
@@ -151,15 +155,15 @@ def _skipped(outcome: Outcome) -> tuple[NormLayer, ...]:
 
 def _asked(case: FLModelCase) -> str:
     certain = all(way.outcome.settings.skip_bn for way in case.possibilities)
-    return "`skip_bn=True`" if certain else "whatever `skip_bn` is here, True or False, training goes wrong: True"
+    return "`skip_bn=True`" if certain else "both values of `skip_bn` go wrong here: `skip_bn=True`"
 
 
 def _layers(norms: list[NormLayer]) -> str:
-    """``the BatchNorm2d `bn1```, ``the 21 BatchNorms `bn1`, `layer1.0.bn1` ...``."""
+    """``the BatchNorm2d `bn1```, ``the BatchNorm2d layers `bn1`, `bn2` and `bn3```."""
     paths = list(dict.fromkeys(norm.path or "the root" for norm in norms))
     types = list(dict.fromkeys(norm.type for norm in norms))
-    kind = types[0] if len(types) == 1 else "norm layers"
-    return f"the {kind} {listed(paths)}" if len(paths) == 1 or len(types) > 1 else f"the {kind}s {listed(paths)}"
+    kind = types[0] if len(types) == 1 else "norm"
+    return f"the {kind} {listed(paths)}" if len(paths) == 1 else f"the {kind} layers {listed(paths)}"
 
 
 _FIX_SAFETY = (
@@ -285,9 +289,10 @@ SecretFlow ignores it or breaks with it as soon as there is a BatchNorm to skip.
     why="""\
 `skip_bn` is honoured by the exchange of weights only. fed_prox pairs the received arrays with all parameters;
 scaffold and moon with all entries; fed_avg_g exchanges gradients, BatchNorm's among them; on the TensorFlow backend
-`set_weights` wants every weight. Before 1.5 FLModel has no such parameter, and takes it without a word.""",
+`set_weights` wants every weight. Before 1.5 FLModel has no such parameter, and takes it without a word; 1.5 and 1.6
+heed it in the first exchange only.""",
     remedy="""\
-Use a strategy that works with it (`fed_avg_w`), on the torch backend, with SecretFlow 1.5 or newer; and see to the
+Use a strategy that works with it (`fed_avg_w`), on the torch backend, with SecretFlow 1.7 or newer; and see to the
 order of the layers (BNA103, BNA104). The finding's help names what is enough for this model.""",
     silent=_SILENT,
     fix_safety=_FIX_SAFETY,

@@ -17,6 +17,8 @@ Part = Literal["all", "norms", "others"]
 
 SHOWN = 3
 """Names a list shows before it says how many more there are; one more is shown rather than counted."""
+LINES = 2
+"""Lines of an exception's text that are shown; ``load_state_dict`` writes one for each entry."""
 PLACES = 2
 """Lines of norm layers that the evidence of one reading shows."""
 
@@ -49,8 +51,11 @@ def stop(error: PlanError) -> str:
 
     The exchange that comes before any training belongs to the first round.
     """
-    with_ = "with" if error.text_certain else "most likely with"
-    return f"training stops in round {max(error.round, 1)} {with_} {error.type}: {' '.join(error.text.split())}"
+    lines = [" ".join(line.split()) for line in error.text.splitlines() if line.strip()]
+    more = f" (and {len(lines) - LINES} more lines)" if len(lines) > LINES + 1 else ""
+    shown = " ".join(lines[:LINES] if more else lines)
+    sure = " with" if error.text_certain else ", most likely with"
+    return f"training stops in round {max(error.round, 1)}{sure} {error.type}: {shown}{more}"
 
 
 def consequence(outcome: Outcome, of: Part = "all") -> str:
@@ -103,7 +108,7 @@ def _others(differences: Sequence[Difference]) -> Iterator[str]:
     if corrupt:
         yield f"{listed(one.key for one in corrupt)} {_are(corrupt)} rebuilt from uninitialised memory"
     if rest:
-        yield f"{listed(one.key for one in rest)} {_are(rest)} never averaged as {_itself(rest)}"
+        yield f"{listed(one.key for one in rest)} {_are(rest)} never given {_their(rest)} own average"
 
 
 def _mishap(differences: Sequence[Difference]) -> str:
@@ -123,8 +128,8 @@ def _get(some: Sequence[object]) -> str:
     return "gets" if len(some) == 1 else "get"
 
 
-def _itself(some: Sequence[object]) -> str:
-    return "itself" if len(some) == 1 else "themselves"
+def _their(some: Sequence[object]) -> str:
+    return "its" if len(some) == 1 else "their"
 
 
 def consequences(possibilities: Sequence[Possibility], of: Part = "all") -> str:
@@ -135,9 +140,10 @@ def consequences(possibilities: Sequence[Possibility], of: Part = "all") -> str:
         by_text.setdefault(text, []).append(way)
     if len(by_text) == 1:
         return next(iter(by_text))
-    shown = [f"{_assumptions(ways)} {text}".lstrip() for text, ways in list(by_text.items())[:SHOWN]]
+    shown = [f"{_assumptions(ways)}, {text}" for text, ways in list(by_text.items())[: SHOWN + 1]]
     more = len(by_text) - len(shown)
-    return "; ".join(shown) + (f"; and in {more} other cases it goes wrong too" if more > 1 else "")
+    sentence = "; ".join([*(text.rstrip(".") for text in shown[:-1]), shown[-1]])
+    return f"{sentence.rstrip('.')}; and {more} more ways, all wrong" if more else sentence
 
 
 def _assumptions(ways: Sequence[Possibility]) -> str:
