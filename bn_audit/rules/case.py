@@ -20,7 +20,18 @@ from bn_audit.exchange.secretflow.strategies import strategy as strategy_named
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.site import FLModelCall, FLModelSite
 
-__all__ = ["FLModelCase", "Outcome", "Possibility", "frozen", "judge", "owners", "subset", "without", "without_norms"]
+__all__ = [
+    "FLModelCase",
+    "Outcome",
+    "Possibility",
+    "beside_fedbn",
+    "frozen",
+    "judge",
+    "owners",
+    "subset",
+    "without",
+    "without_norms",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +194,12 @@ AGGREGATORS = {
 
 def judge(profile: Profile, settings: SecretFlowSettings) -> Outcome:
     """What a round does to a model under some settings."""
-    bare = without_norms(profile)
-    return Outcome(
-        profile,
-        settings,
-        compare(expectation(profile), plan(profile, settings)),
-        compare(expectation(bare), plan(bare, settings)),
-    )
+    return Outcome(profile, settings, beside_fedbn(profile, settings), beside_fedbn(without_norms(profile), settings))
+
+
+def beside_fedbn(profile: Profile, settings: SecretFlowSettings) -> Comparison:
+    """SecretFlow's plan for a model beside FedBN's."""
+    return compare(expectation(profile), plan(profile, settings))
 
 
 @functools.lru_cache(maxsize=256)

@@ -49,7 +49,8 @@ def _remaining(outcome: Outcome) -> Profile:
 
 def _odd(profile: Profile) -> list[StateEntry]:
     """Entries of another dtype than most, the integer counters of norm layers among them."""
-    counters = [entry for entry in profile.entries if entry.key in owners(profile) and entry.dtype == "int64"]
+    owned = owners(profile)
+    counters = [entry for entry in profile.entries if entry.dtype == "int64" and entry.key in owned]
     return [*oddities(profile), *counters]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.profile import NormLayer, Profile, StateEntry
-from bn_audit.rules.case import FLModelCase, Possibility, judge, owners, subset
+from bn_audit.rules.case import FLModelCase, Possibility, beside_fedbn, judge, owners, subset
 from bn_audit.rules.wording import consequences, listed
 
 __all__ = ["advice", "dtype_advice", "oddities"]
@@ -105,7 +105,7 @@ def _right(steps: Sequence[Step], passing: Sequence[Possibility]) -> bool:
         profile, settings = way.profile, way.outcome.settings
         for step in steps:
             profile, settings = step.take(profile, settings)
-        if not judge(profile, settings).comparison.equal:
+        if not beside_fedbn(profile, settings).equal:
             return False
     return True
 
