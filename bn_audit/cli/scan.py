@@ -217,7 +217,32 @@ def _excerpt(stdin: tuple[str, bytes] | None) -> Excerpt:
     """Lines of source, for frames: from the files, and from stdin for the program that was read there."""
     from bn_audit.source.positions import excerpt
 
-    return excerpt
+    if stdin is None:
+        return excerpt
+    name, data = stdin
+    cells = _lines(name, data)
+
+    def lines(path: str, cell: int | None, line: int) -> str | None:
+        if path != name:
+            return excerpt(path, cell, line)
+        found = cells.get(cell, ())
+        return found[line - 1] if 1 <= line <= len(found) else None
+
+    return lines
+
+
+def _lines(name: str, data: bytes) -> dict[int | None, list[str]]:
+    """The lines of a program by cell, which is None for one that is no notebook; none if it cannot be decoded."""
+    from bn_audit.source.notebook import read_notebook
+    from bn_audit.source.parse import is_notebook
+    from bn_audit.source.text import SourceError, decode
+
+    try:
+        if is_notebook(name):
+            return {cell.number: cell.source.split("\n") for cell in read_notebook(data)}
+        return {None: decode(data).normalized.split("\n")}
+    except SourceError:
+        return {}
 
 
 def _write(report: Report, flags: Flags, excerpt: Excerpt) -> None:

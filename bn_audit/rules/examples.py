@@ -18,7 +18,7 @@ def federation(
     aggregator: str = "SecureAggregator",
     settings: tuple[str, ...] = (),
     after: str = "",
-    helpers: str = "",
+    imports: str = "",
 ) -> Example:
     """A federation of two parties that train one torch model.
 
@@ -27,19 +27,19 @@ def federation(
         aggregator: class name of the aggregator.
         settings: further arguments of the FLModel call.
         after: what follows the call.
-        helpers: what precedes the model.
+        imports: what is imported besides.
     """
     module, built = _AGGREGATORS[aggregator]
     body = "\n".join(f"        {line}" for line in layers)
     arguments = "\n".join(f"    {argument}," for argument in ('backend="torch"', *settings))
     source = f"""\
-import secretflow as sf
+{imports}import secretflow as sf
 from {module} import {aggregator}
 from secretflow_fl.ml.nn import FLModel
 from secretflow_fl.ml.nn.core.torch import TorchModel
 from torch import nn
 
-{helpers}
+
 class Net(nn.Module):
     def __init__(self):
         super().__init__()

@@ -91,9 +91,8 @@ MISSING = Rule(
     severity=Severity.ERROR,
     summary="The model has BatchNorm, and `skip_bn` is not passed to FLModel",
     finds="""\
-A call of SecretFlow's `FLModel` that does not pass `skip_bn`, with a model that holds BatchNorm or another layer with
-running statistics, and settings under which this certainly goes wrong. An error where the round stops, a warning
-where BatchNorm is averaged in silence.""",
+A call of SecretFlow's `FLModel` that does not pass `skip_bn`, with a model that holds BatchNorm, and settings under
+which this certainly goes wrong. An error where the round stops, a warning where BatchNorm is averaged in silence.""",
     why=_WHY,
     remedy="""\
 Pass `skip_bn=True` if every BatchNorm is an attribute of the model itself and is registered after all other layers.

@@ -99,24 +99,24 @@ attribute. Hold the floating point state in float32.""",
         federation(
             "self.embed = nn.Linear(4, 4)",
             'self.register_buffer("position_ids", torch.arange(16))',
-            helpers="import torch\n\n",
+            imports="import torch\n",
         ),
         federation(
             "self.embed = nn.Linear(4, 4)",
             "self.head = nn.Linear(4, 2, dtype=torch.float64)",
-            helpers="import torch\n\n",
+            imports="import torch\n",
         ),
     ),
     good=(
         federation(
             "self.embed = nn.Linear(4, 4)",
             'self.register_buffer("position_ids", torch.arange(16), persistent=False)',
-            helpers="import torch\n\n",
+            imports="import torch\n",
         ),
         federation(
             "self.embed = nn.Linear(4, 4)",
             'self.register_buffer("position_ids", torch.arange(16))',
-            helpers="import torch\n\n",
+            imports="import torch\n",
             aggregator="PlainAggregator",
         ),
     ),

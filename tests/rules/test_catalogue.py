@@ -1,0 +1,98 @@
+"""The catalogue as a whole: codes, pages, and every example run through the source reader, end to end."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bn_audit.audit import Selection, Versions, audit
+from bn_audit.finding import Finding
+from bn_audit.report.formats import renderer
+from bn_audit.report.model import Report, View
+from bn_audit.rules import catalogue, collect
+from bn_audit.rules.page import as_data, page
+from bn_audit.rules.rule import Example, Rule
+from bn_audit.source.positions import excerpt
+from bn_audit.source.read import ReadOptions, ReadResult, read
+from tests.golden import same_as
+
+RULES = list(catalogue().values())
+NUMBERS = (101, 102, 103, 104, 105, 106, 107, 108, 303, 401, 402, 403, 404, 405, 408, 901)
+CODES = [f"BNA{number}" for number in NUMBERS]
+
+
+def scan(example: Example, folder: Path) -> tuple[ReadResult, tuple[Finding, ...]]:
+    for name, source in example.files:
+        (folder / name).write_text(source, encoding="utf-8")
+    result = read([name for name, _ in example.files], options=ReadOptions())
+    versions = Versions(torch="2.13.0")
+    return result, audit(result.sites, result.unreadable, Selection(), lambda path: versions)
+
+
+def cases(kind: str) -> list[object]:
+    return [
+        pytest.param(rule, example, id=f"{rule.code}-{number}")
+        for rule in RULES
+        for number, example in enumerate(getattr(rule, kind))
+    ]
+
+
+def test_every_rule_is_there() -> None:
+    assert list(catalogue()) == CODES
+
+
+def test_two_rules_of_one_code_or_name_are_refused() -> None:
+    first = RULES[0]
+    with pytest.raises(ValueError, match=f"{first.code} is the code of both"):
+        collect([first, dataclasses.replace(first, name="another")])
+    with pytest.raises(ValueError, match=f"{first.name} is the name of both"):
+        collect([first, dataclasses.replace(first, code="BNA999")])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_every_rule_has_a_whole_page(rule: Rule[object]) -> None:
+    assert rule.bad and rule.good
+    assert not rule.summary.endswith(".")
+    text = page(rule)
+    for title in ("What it finds", "Why it is bad", "Example", "What to do", "When it stays silent", "Fix safety"):
+        assert f"\n## {title}\n\n" in text
+    for part in (rule.finds, rule.why, rule.remedy, rule.silent, rule.fix_safety):
+        assert part.strip().endswith((".", ")")), part
+    assert "\n\n\n" not in text
+    assert as_data(rule)["markdown"] == text
+
+
+@pytest.mark.parametrize(("rule", "example"), cases("bad"))
+def test_it_speaks_in_its_bad_examples(
+    rule: Rule[object], example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, findings = scan(example, tmp_path)
+    assert rule.code in {finding.code for finding in findings}
+
+
+@pytest.mark.parametrize(("rule", "example"), cases("good"))
+def test_it_is_silent_in_its_good_examples(
+    rule: Rule[object], example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result, findings = scan(example, tmp_path)
+    assert rule.code not in {finding.code for finding in findings}
+    # Silence proves something only if the call was seen and its model known.
+    if "FLModel(" in example.files[0][1]:
+        assert result.sites
+        assert "BNA108" not in {finding.code for finding in findings}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_golden(rule: Rule[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person reads about the first bad example."""
+    monkeypatch.chdir(tmp_path)
+    result, findings = scan(rule.bad[0], tmp_path)
+    spoken = tuple(finding for finding in findings if finding.code == rule.code)
+    report = Report(spoken, files=result.files, parsed=result.parsed, sites=len(result.sites))
+    render = renderer("text")
+    assert render is not None
+    same_as(f"rules/{rule.code}.txt", "".join(f"{line}\n" for line in render(report, View(excerpt))))
