@@ -1,0 +1,171 @@
+"""From bytes to libcst's tree, for a module or for a notebook's cells, without ever harming the process.
+
+Each cell of a notebook is parsed alone, so that a broken one is reported alone; the statements of all of them make one
+module, because names flow from cell to cell.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bn_audit.site import Unreadable
+from bn_audit.source.deep_stack import run_with_deep_stack
+from bn_audit.source.notebook import Cell, read_notebook
+from bn_audit.source.scanner import check_size
+from bn_audit.source.text import SourceError, decode
+
+if TYPE_CHECKING:
+    import libcst
+
+__all__ = ["ParsedFile", "Part", "is_notebook", "parse", "run_with_deep_stack"]
+
+_LIBCST_POSITION = re.compile(r"error at (\d+):(\d+)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LEADING_FORM_FEED = re.compile(r"^[ \t\f]*\f", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A parsed module, or one parsed cell of a notebook.
+
+    Attributes:
+        cell: the cell's number; None for a module.
+        source: the text as people see it, with ``\\n`` line ends.
+        module: its tree.
+        shifts: by line, how many characters further to the right than in the tree the text stands in ``source``.
+    """
+
+    cell: int | None
+    source: str
+    module: libcst.Module
+    shifts: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """A parsed file.
+
+    Attributes:
+        path: as given.
+        parts: one for a module; one a readable code cell, in order, for a notebook.
+        module: the statements of all parts; the very nodes of the parts.
+        unreadable: the cells that could not be parsed.
+    """
+
+    path: str
+    parts: tuple[Part, ...]
+    module: libcst.Module
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+def is_notebook(path: str) -> bool:
+    """Whether a file is read as a notebook."""
+    return path.lower().endswith(".ipynb")
+
+
+def parse(path: str, data: bytes) -> ParsedFile:
+    """Parse the bytes of a file, a notebook if its name says so.
+
+    Raises:
+        SourceError: the file as a whole cannot be read. A broken cell is no error: it is listed in the result.
+    """
+    return run_with_deep_stack(lambda: _parse_notebook(path, data) if is_notebook(path) else _parse_module(path, data))
+
+
+def _parse_module(path: str, data: bytes) -> ParsedFile:
+    text = decode(data).normalized
+    module, shifts = _tree(text)
+    return ParsedFile(path, (Part(None, text, module, shifts),), module)
+
+
+def _parse_notebook(path: str, data: bytes) -> ParsedFile:
+    import libcst
+
+    parts = []
+    unreadable = []
+    for cell in read_notebook(data):
+        try:
+            parts.append(_part(cell))
+        except SourceError as error:
+            unreadable.append(error.at(path))
+    module = libcst.Module(body=[statement for part in parts for statement in part.module.body])
+    return ParsedFile(path, tuple(parts), module, tuple(unreadable))
+
+
+def _part(cell: Cell) -> Part:
+    try:
+        module, shifts = _tree(cell.code)
+    except SourceError as error:
+        column = error.column + cell.shifts.get(error.line, 0)
+        raise SourceError(error.reason, error.line, column, cell.number) from error
+    lines = cell.shifts.keys() | shifts.keys()
+    both = {line: cell.shifts.get(line, 0) + shifts.get(line, 0) for line in lines}
+    return Part(cell.number, cell.source, module, both)
+
+
+def _tree(text: str) -> tuple[libcst.Module, dict[int, int]]:
+    """The tree of a text with ``\\n`` line ends, and the shifts of lines that libcst moved."""
+    import libcst
+
+    check_size(text)
+    # Only escapes in a notebook's JSON and a few codecs yield lone surrogates; libcst takes UTF-8 and could not.
+    text = _SURROGATE.sub("\ufffd", text)
+    try:
+        module = libcst.parse_module(text)
+    except libcst.ParserSyntaxError as error:
+        raise _syntax_error(text, error) from error
+    except (RecursionError, MemoryError) as error:
+        raise SourceError("the source is nested too deeply to be parsed") from error
+    except BaseException as error:
+        # A panic in libcst's Rust code arrives as an exception that is no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise SourceError(f"libcst {_libcst_version()} cannot parse this: {_first_line(error)}") from error
+        raise
+    return module, _form_feed_shifts(text, module) if "\f" in text else {}
+
+
+def _syntax_error(text: str, error: libcst.ParserSyntaxError) -> SourceError:
+    """What CPython says about the text, which is better placed and better worded than what libcst says.
+
+    libcst reads a newer grammar than an old interpreter does, never the reverse, or so it intends: if CPython finds no
+    fault, then libcst is at fault, and the reason says so.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except SyntaxError as refused:
+        return SourceError(refused.msg, refused.lineno or 1, max(refused.offset or 1, 1))
+    except (RecursionError, MemoryError, ValueError):
+        reason = "invalid syntax"
+    else:
+        reason = f"libcst {_libcst_version()} cannot parse this"
+    position = _LIBCST_POSITION.search(error.message)
+    line = int(position[1]) if position is not None else error.raw_line
+    return SourceError(reason, line, 1)
+
+
+def _form_feed_shifts(text: str, module: libcst.Module) -> dict[int, int]:
+    """libcst drops a form feed among the white space before a statement, which moves the line to the left."""
+    if not _LEADING_FORM_FEED.search(text):
+        return {}
+    lines, parsed = text.split("\n"), module.code.split("\n")
+    if len(lines) != len(parsed):
+        return {}
+    pairs = enumerate(zip(lines, parsed, strict=True), start=1)
+    return {number: len(line) - len(shorter) for number, (line, shorter) in pairs if len(line) != len(shorter)}
+
+
+def _libcst_version() -> str:
+    from libcst import LIBCST_VERSION
+
+    return LIBCST_VERSION
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
