@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,52 +25,43 @@ SECRETFLOW = ("secretflow", "secretflow-lite")
 """Distributions that hold FLModel, or bring it."""
 
 
-class Selectors(click.ParamType):
+def _selectors(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Codes or prefixes of codes, separated by commas; ``ALL`` is every rule."""
-
-    name = "codes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        words = [word.strip().upper() for word in str(value).split(",")]
-        if not all(words):
-            self.fail("a selector is empty", param, ctx)
-        return tuple("" if word == "ALL" else word for word in words)
+    words = [word.strip() for value in values for word in value.split(",")]
+    if not all(words):
+        raise click.BadParameter("a selector is empty", ctx, param)
+    return _prefixes(words)
 
 
-class FormatChoice(click.ParamType):
+def _prefixes(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple("" if word.upper() == "ALL" else word.upper() for word in words)
+
+
+def _format(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
     """A format's name; the formats are looked for only where one is named."""
+    if value is None:
+        return "text"
+    from bn_audit.report.formats import names
 
-    name = "format"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from bn_audit.report.formats import names
-
-        if value not in names():
-            self.fail(f"{value!r} is none of {', '.join(names())}", param, ctx)
-        return str(value)
+    if value not in names():
+        raise click.BadParameter(f"{value!r} is none of {', '.join(names())}", ctx, param)
+    return value
 
 
-class Version(click.ParamType):
-    """A release of SecretFlow."""
-
-    name = "version"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return configuration.parse_version(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _version(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else configuration.parse_version(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What the command line says, in the words of its flags."""
 
-    select: tuple[tuple[str, ...], ...]
-    ignore: tuple[tuple[str, ...], ...]
-    extend_select: tuple[tuple[str, ...], ...]
+    select: tuple[str, ...]
+    ignore: tuple[str, ...]
+    extend_select: tuple[str, ...]
     no_cache: bool
     isolated: bool
     jobs: int
@@ -79,7 +71,7 @@ class Flags:
     quiet: bool
     verbose: bool
     color: str
-    output_format: str | None
+    output_format: str
     output_file: str | None
     exclude: tuple[str, ...]
     extend_exclude: tuple[str, ...]
@@ -92,10 +84,18 @@ class Flags:
 
 @click.command("scan", short_help="Find what source code does to BatchNorm in a federation.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())
-@click.option("--select", type=Selectors(), multiple=True, help="Rules to apply: codes or prefixes of them, or ALL.")
-@click.option("--ignore", type=Selectors(), multiple=True, help="Rules not to apply.")
-@click.option("--extend-select", type=Selectors(), multiple=True, help="Rules to apply on top of the others.")
-@click.option("--output-format", type=FormatChoice(), help="text (the default), concise or json.")
+@click.option(
+    "--select",
+    multiple=True,
+    callback=_selectors,
+    metavar="CODES",
+    help="Rules to apply: codes or prefixes of them, or ALL.",
+)
+@click.option("--ignore", multiple=True, callback=_selectors, metavar="CODES", help="Rules not to apply.")
+@click.option(
+    "--extend-select", multiple=True, callback=_selectors, metavar="CODES", help="Rules to apply on top of the others."
+)
+@click.option("--output-format", callback=_format, metavar="FORMAT", help="text (the default), concise or json.")
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead of the findings.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although there are findings.")
@@ -111,7 +111,10 @@ class Flags:
 @click.option("--show-files", is_flag=True, help="List the files that would be looked at, and end.")
 @click.option("--stdin-filename", metavar="PATH", help="What the source read from stdin is called.")
 @click.option(
-    "--secretflow-version", type=Version(), help="The release of SecretFlow; else the project's pin, else 1.13."
+    "--secretflow-version",
+    callback=_version,
+    metavar="VERSION",
+    help="The release of SecretFlow; else the project's pin, else 1.13.",
 )
 @click.option("--isolated", is_flag=True, help="Read no configuration file.")
 @click.option("--no-cache", is_flag=True, help="Take nothing from a cache. (There is none yet: every scan is cold.)")
@@ -120,7 +123,7 @@ class Flags:
 @click.option("-q", "--quiet", is_flag=True, help="Print the findings and nothing else.")
 @click.option("-v", "--verbose", is_flag=True, help="Say where trails ended, and show tracebacks of internal errors.")
 @click.pass_context
-def command(ctx: click.Context, paths: tuple[str, ...], **flags: Any) -> None:
+def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None:
     """Find what source code does to BatchNorm in a federation. Nothing is executed or imported.
 
     PATH is a file or a folder, "." by default; "-" reads a program from stdin.
@@ -176,16 +179,13 @@ def _configuration(paths: tuple[str, ...], flags: Flags) -> Config:
 
 def _selection(flags: Flags, settings: Config) -> Selection:
     """What the flags select; ``--select`` replaces what the configuration says, the others add to it."""
-    select = tuple(code for codes in flags.select for code in codes)
-    ignore = tuple(code for codes in flags.ignore for code in codes)
-    extend = tuple(code for codes in flags.extend_select for code in codes)
-    if select:
-        selection = Selection(select, extend, ignore)
+    if flags.select:
+        selection = Selection(flags.select, flags.extend_select, flags.ignore)
     else:
         selection = Selection(
-            _expanded(settings.select),
-            (*(_expanded(settings.extend_select) or ()), *extend),
-            (*(_expanded(settings.ignore) or ()), *ignore),
+            None if settings.select is None else _prefixes(settings.select),
+            (*_prefixes(settings.extend_select or ()), *flags.extend_select),
+            (*_prefixes(settings.ignore or ()), *flags.ignore),
         )
     if not selection.everything:
         from bn_audit.rules import catalogue
@@ -197,11 +197,7 @@ def _selection(flags: Flags, settings: Config) -> Selection:
     return selection
 
 
-def _expanded(codes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    return None if codes is None else tuple("" if code.upper() == "ALL" else code.upper() for code in codes)
-
-
-def _versions(flags: Flags, settings: Config) -> Any:
+def _versions(flags: Flags, settings: Config) -> Callable[[str], Versions]:
     """The releases around a file: SecretFlow's from the flag, the configuration or the project's pins, in order."""
     chosen = flags.secretflow_version or settings.secretflow_version
 
@@ -248,10 +244,9 @@ def _lines(name: str, data: bytes) -> dict[int | None, list[str]]:
 def _write(report: Report, flags: Flags, excerpt: Excerpt) -> None:
     from bn_audit.report.formats import renderer
 
-    name = flags.output_format or "text"
-    render = renderer(name, statistics=flags.statistics)
+    render = renderer(flags.output_format, statistics=flags.statistics)
     if render is None:
-        raise failure(f"the format {name} has no statistics")
+        raise failure(f"the format {flags.output_format} has no statistics")
     color = wants_color(flags.color, to_file=flags.output_file is not None)
     view = View(excerpt, color=color, footer=not flags.quiet)
     emit(render(report, view), flags.output_file)

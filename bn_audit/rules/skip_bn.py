@@ -15,7 +15,7 @@ from bn_audit.exchange.secretflow import SecretFlowSettings, strategy
 from bn_audit.exchange.secretflow.settings import release
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import NormLayer
-from bn_audit.rules.case import FLModelCase, Outcome, Possibility, frozen
+from bn_audit.rules.case import FLModelCase, Outcome, Possibility, frozen, judge, without
 from bn_audit.rules.examples import federation
 from bn_audit.rules.remedy import advice
 from bn_audit.rules.rule import Rule
@@ -46,9 +46,10 @@ def _codes(outcome: Outcome) -> tuple[str, ...]:
         return ()
     if defect(outcome.settings) is not None and _concerned(outcome):
         return ("BNA105",)
-    error = outcome.comparison.error
-    if outcome.stops and error is not None:
-        return ("BNA103",) if outcome.owns(error.key) else ("BNA104",)
+    if outcome.stops:
+        # A nested BatchNorm would stop the round whatever comes before it: then it is not a matter of order.
+        nested = judge(without(outcome.profile, _skipped(outcome)), outcome.settings)
+        return ("BNA103",) if nested.wrong else ("BNA104",)
     codes = []
     if any(outcome.owns(one.key) for one in outcome.differences):
         codes.append("BNA103")

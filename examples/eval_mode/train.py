@@ -23,7 +23,6 @@ def train(train_data, train_label, test_data, test_label):
         ),
         aggregator=SparsePlainAggregator(charlie),
         strategy="fed_stc",
-        sparsity=0.9,
         backend="torch",
         skip_bn=True,
     )

@@ -26,6 +26,12 @@ def nested() -> ModelBuilder:
     return ModelBuilder().linear("conv", 3, 8).norm("layer1.0.bn1").norm("layer1.1.bn1").linear("fc", 8, 10)
 
 
+def resnet() -> ModelBuilder:
+    """A BatchNorm at the top, between other layers, and one in a block: the nested one stops the round by itself."""
+    model = ModelBuilder().linear("conv1", 3, 8).norm("bn1").linear("layer1.0.conv1", 8, 8)
+    return model.norm("layer1.0.bn1").linear("fc", 8, 10)
+
+
 def instance() -> ModelBuilder:
     return ModelBuilder().linear("conv", 3, 8).norm("norm", type="InstanceNorm2d", batchnorm=False, family="instance")
 
@@ -52,6 +58,8 @@ Model = Callable[[], ModelBuilder]
         (nested, {}, ["BNA101"]),
         (nested, {"skip_bn": True}, ["BNA103"]),
         (nested, {"skip_bn": True, "aggregator": "spu"}, ["BNA103"]),
+        (resnet, {"skip_bn": True}, ["BNA103"]),
+        (resnet, {"skip_bn": True, "aggregator": "plain"}, ["BNA103"]),
         (instance, {}, ["BNA107"]),
         (instance, {"skip_bn": True}, ["BNA103"]),
         (plain, {}, []),
