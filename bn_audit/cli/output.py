@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 import click
 
-__all__ = ["emit", "hush", "wants_color"]
+__all__ = ["Failure", "emit", "hush", "wants_color"]
+
+
+class Failure(click.ClickException):
+    """An error that ends the command with exit status 2."""
+
+    exit_code = 2
 
 
 def emit(lines: Iterable[str], path: str | None = None) -> None:
@@ -17,7 +23,7 @@ def emit(lines: Iterable[str], path: str | None = None) -> None:
     A reader who closes the pipe has seen enough: no error, and the exit status stays what the findings make it.
 
     Raises:
-        click.ClickException: the file cannot be written (exit status 2).
+        Failure: the file cannot be written (exit status 2).
     """
     text = "".join(f"{line}\n" for line in lines)
     if path is not None:
@@ -25,20 +31,13 @@ def emit(lines: Iterable[str], path: str | None = None) -> None:
             with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 file.write(text)
         except OSError as error:
-            raise failure(f"{path}: {error.strerror}") from error
+            raise Failure(f"{path}: {error.strerror}") from error
         return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         hush()
-
-
-def failure(message: str) -> click.ClickException:
-    """An error that ends the command with exit status 2."""
-    error = click.ClickException(message)
-    error.exit_code = 2
-    return error
 
 
 def hush() -> None:

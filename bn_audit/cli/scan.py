@@ -12,12 +12,13 @@ import click
 
 from bn_audit import config as configuration
 from bn_audit.audit import Selection, SelectionError, Versions, audit
-from bn_audit.cli.output import emit, failure, wants_color
+from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.progress import ProgressBar
 from bn_audit.config import Config, ConfigError
 from bn_audit.finding import Severity
 from bn_audit.report.model import Excerpt, Report, View
-from bn_audit.source.read import ReadOptions, list_files, read
+from bn_audit.report.words import printable
+from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
 
 __all__ = ["command"]
 
@@ -147,15 +148,14 @@ def scan(paths: tuple[str, ...], flags: Flags) -> int:
     stdin = (flags.stdin_filename or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
     with ProgressBar(wanted=not flags.quiet) as progress:
         result = read([path for path in paths if path != "-"], options=options, stdin=stdin, progress=progress)
-    for problem in result.problems:
-        _say(problem)
+    incomplete = _complain(result)
     if flags.verbose:
         for note in result.notes:
             _say(note)
     findings = audit(result.sites, result.unreadable, selection, _versions(flags, settings))
     report = Report(findings, files=result.files, parsed=result.parsed, sites=len(result.sites))
     _write(report, flags, _excerpt(stdin))
-    if result.missing or result.problems:
+    if incomplete:
         return 2
     least = Severity(flags.fail_on) if flags.fail_on else settings.fail_on or Severity.WARNING
     failed = any(finding.severity.rank >= least.rank for finding in findings)
@@ -174,7 +174,7 @@ def _configuration(paths: tuple[str, ...], flags: Flags) -> Config:
     try:
         return configuration.find(start)
     except ConfigError as error:
-        raise failure(str(error)) from error
+        raise Failure(str(error)) from error
 
 
 def _selection(flags: Flags, settings: Config) -> Selection:
@@ -193,7 +193,7 @@ def _selection(flags: Flags, settings: Config) -> Selection:
         try:
             selection.verify(catalogue())
         except SelectionError as error:
-            raise failure(str(error)) from error
+            raise Failure(str(error)) from error
     return selection
 
 
@@ -246,7 +246,7 @@ def _write(report: Report, flags: Flags, excerpt: Excerpt) -> None:
 
     render = renderer(flags.output_format, statistics=flags.statistics)
     if render is None:
-        raise failure(f"the format {flags.output_format} has no statistics")
+        raise Failure(f"the format {flags.output_format} has no statistics")
     color = wants_color(flags.color, to_file=flags.output_file is not None)
     view = View(excerpt, color=color, footer=not flags.quiet)
     emit(render(report, view), flags.output_file)
@@ -254,11 +254,18 @@ def _write(report: Report, flags: Flags, excerpt: Excerpt) -> None:
 
 def _show_files(paths: tuple[str, ...], options: ReadOptions) -> int:
     found = list_files([path for path in paths if path != "-"], options=options)
-    emit(found.files)
-    for problem in found.problems:
+    emit(found.notes)
+    return 2 if _complain(found) else 0
+
+
+def _complain(result: ReadResult) -> bool:
+    """Say what could not be read, and whether there was anything."""
+    for path in result.missing:
+        _say(f"{path}: no such file or folder")
+    for problem in result.problems:
         _say(problem)
-    return 2 if found.problems else 0
+    return bool(result.missing or result.problems)
 
 
 def _say(text: str) -> None:
-    click.echo(f"bn-audit: {text}", err=True)
+    click.echo(f"bn-audit: {printable(text)}", err=True)
