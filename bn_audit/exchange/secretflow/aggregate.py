@@ -6,10 +6,10 @@ and run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bn_audit.exchange.plan import PlanError
-from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Phase
+from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Phase, first_stop
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.profile import StateEntry
 
@@ -31,8 +31,8 @@ _NOT_NUMPY = {
 """What torch calls the dtypes that NumPy has none for, in the error of ``Tensor.numpy()``."""
 
 
-def gather(uploads: Iterable[Upload]) -> Phase:
-    """``[v.cpu().numpy() for v in state_dict().values()]``, before any training."""
+def gather(uploads: Iterable[Upload], round_: int = 0) -> Phase:
+    """``tensor.cpu().numpy()`` of everything that is to be sent."""
     exact = True
     for entry, certain in uploads:
         if entry is None or entry.dtype is None:
@@ -40,7 +40,7 @@ def gather(uploads: Iterable[Upload]) -> Phase:
         elif entry.dtype in _NOT_NUMPY:
             if certain:
                 text = f"Got unsupported ScalarType {_NOT_NUMPY[entry.dtype]}"
-                return Phase(True, PlanError("TypeError", text, exact, entry.key))
+                return Phase(True, PlanError("TypeError", text, exact, entry.key, round_))
             exact = False
         elif entry.dtype not in _NUMPY:
             exact = False
@@ -52,15 +52,24 @@ def keeps_integers(aggregator: str) -> bool:
     return aggregator == "plain"
 
 
-def average(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int = 0) -> Phase:
-    """The aggregator's ``average`` over what the parties sent."""
+def average(
+    uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int = 0, differences: bool = False
+) -> Phase:
+    """The aggregator's ``average`` over what the parties sent.
+
+    Args:
+        differences: whether what is sent are differences of arrays, among which those of 0-d arrays are NumPy scalars.
+    """
     match settings.aggregator:
-        case "plain" | "server_agg_method":
-            return PASSED
+        case "plain":
+            return _mean(uploads, round_)
         case "secure" | "fedgen":
-            return _mask(uploads, settings, round_)
+            return _mask(uploads, settings, round_, differences)
         case "sparse":
-            return _decode(uploads, round_)
+            uploads = list(uploads)
+            return first_stop([_decode(uploads, round_, differences), _mean(uploads, round_)])
+        case "server_agg_method":
+            return PASSED
         case "spu":
             # What SPU's fixed point makes of other dtypes has not been measured.
             known = all(
@@ -71,7 +80,23 @@ def average(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int
             return UNKNOWN
 
 
-def _mask(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int) -> Phase:
+def _suits_spu(entry: StateEntry | None) -> bool:
+    return (
+        entry is not None and entry.dtype in ("float32", "int64") and entry.shape is not None and 0 not in entry.shape
+    )
+
+
+def _mean(uploads: Iterable[Upload], round_: int) -> Phase:
+    """``np.average`` without weights, as when ``fit`` begins, divides by the size of what it averages."""
+    exact = True
+    for entry, certain in uploads:
+        if entry is not None and certain and entry.shape is not None and 0 in entry.shape and round_ == 0:
+            return Phase(True, PlanError("ZeroDivisionError", "division by zero", exact, entry.key, round_))
+        exact = exact and certain and entry is not None and entry.shape is not None
+    return PASSED if exact or round_ else UNKNOWN
+
+
+def _mask(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int, differences: bool) -> Phase:
     """``_Masker.mask``: one dtype for all arrays, floating point or integer; every float array is encoded."""
     exact = True
     first: str | None = None
@@ -80,17 +105,20 @@ def _mask(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int) 
             exact = False
             continue
         dtype = entry.dtype
-        if first is None:
-            first = dtype
+        first = first or dtype
 
         def stop(type_: str, text: str, text_certain: bool = True, key: str = entry.key, exact: bool = exact) -> Phase:
             return Phase(True, PlanError(type_, text, exact and text_certain, key, round_))
 
+        if differences and entry.shape == ():
+            text = f"Accept ndarray or dataframe/series only but got <class 'numpy.{dtype}'>"
+            return stop("AssertionError", text)
         if dtype != first:
             return stop("AssertionError", f"Data should have same dtypes but got {dtype} {first}.")
         if dtype == "bool" or dtype in COMPLEX:
             return stop("AssertionError", "Data type are neither integer nor float.")
         if dtype not in FLOATS:
+            exact = exact and not (differences and entry.shape is None)
             continue
         if entry.shape is None:
             exact = False
@@ -105,11 +133,14 @@ def _mask(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int) 
     return PASSED if exact else UNKNOWN
 
 
-def _decode(uploads: Iterable[Upload], round_: int) -> Phase:
+def _decode(uploads: Sequence[Upload], round_: int, differences: bool) -> Phase:
     """``SparsePlainAggregator._zip_decode_data`` looks at the first array of the first party."""
-    empty = True
-    for _, certain in uploads:
-        if certain:
-            return PASSED
-        empty = False
-    return Phase(True, PlanError("IndexError", "list index out of range", round=round_)) if empty else UNKNOWN
+    if not uploads:
+        return Phase(True, PlanError("IndexError", "list index out of range", round=round_))
+    first, certain = uploads[0]
+    if differences and (first is None or not certain or first.shape is None):
+        return UNKNOWN
+    if differences and first is not None and first.shape == ():
+        text = "Sparse encoding method not supporterd in SecurePlainAggregator"
+        return Phase(True, PlanError("AssertionError", text, key=first.key, round=round_))
+    return PASSED if any(certain for _, certain in uploads) else UNKNOWN

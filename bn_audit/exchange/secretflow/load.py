@@ -95,7 +95,7 @@ class Loader:
         early: list[tuple[str, str, str]] = []
         negative: list[tuple[str, str, str]] = []
         at_fault: str | None = None
-        exact = True
+        exact, chance = True, False
         for position, item in enumerate(self.items):
             if item.entry is None:
                 exact = False
@@ -136,9 +136,7 @@ class Loader:
                 effects.append(Effect(frozenset({Fate.FAILS})))
                 continue
             effects.append(self._written(entry, source, value))
-            if value.garbage is not False:
-                # What uninitialised memory does to the next round, nobody knows.
-                exact = False
+            chance = chance or value.garbage is not False
         stops = negative[:1] or early[:1]
         if stops:
             type_, text, key = stops[0]
@@ -148,7 +146,8 @@ class Loader:
                 True, PlanError("RuntimeError", self.error_text(sizes), exact and self.model[1], at_fault, round_)
             )
         else:
-            phase = Phase(False if exact else None)
+            # What uninitialised memory does to the next round, nobody knows.
+            phase = Phase(False if exact and not chance else None)
         return Load(phase, tuple(effects))
 
     def strict(self, integers: bool, round_: int) -> Phase:

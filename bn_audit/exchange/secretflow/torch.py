@@ -56,6 +56,12 @@ class _Round:
     exact: bool
 
     @property
+    def gradients(self) -> list[Upload]:
+        """``parameters()``, with the dtypes and shapes their gradients share."""
+        known: list[Upload] = [(entry, True) for entry in self.parameters]
+        return known if self.exact else [(None, False), *known]
+
+    @property
     def integers(self) -> bool:
         return keeps_integers(self.settings.aggregator or "")
 
@@ -110,22 +116,27 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
         case "moon":
             phases.append(loader.strict(here.integers, 2))
         case "scaffold":
-            phases.append(_control_variates(here))
+            phases += [gather(here.gradients, 1), _control_variates(here)]
         case "fed_avg_u":
-            phases.append(_subtract(here))
-            drifts = True
+            phases += [_subtract(here), average(here.sent, settings, 1, differences=True)]
+            drifts = (
+                any(certain and entry is not None and entry.kind == "parameter" for entry, certain in here.sent) or None
+            )
             notes.append("fed_avg_u adds the mean update to weights that were trained already: parties drift apart")
         case "fed_stc" | "fed_scr":
             restored = loader.load(True, 1)
             phases += [_subtract(here), restored.phase, _average_sparse(here, strategy)]
             effects = [_either(a, b) for a, b in zip(effects, effects_by_tensor(restored.effects, groups), strict=True)]
         case "fed_avg_g":
-            phases.append(_gradients(here))
-            trained = frozenset({Fate.AVERAGED})
-            kept: frozenset[Fate | None] = frozenset({None})
-            effects = _then(
-                effects, [Effect(trained if entry.kind == "parameter" else kept) for entry in profile.entries]
-            )
+            phases += [gather(here.gradients, 1), _gradients(here)]
+            trained = [entry.kind == "parameter" for entry in profile.entries]
+            # Equal steps from unequal weights: what the first exchange left out stays apart.
+            first_effects = [effect.possible for effect, moves in zip(effects, trained, strict=True) if moves]
+            if any(possible == {None} for possible in first_effects):
+                drifts = True
+            elif any(None in possible for possible in first_effects):
+                drifts = None
+            effects = _then(effects, [Effect(frozenset({Fate.AVERAGED if moves else None})) for moves in trained])
             notes.append(
                 "fed_avg_g exchanges weights when fit begins and gradients afterwards: buffers are averaged once"
             )
@@ -220,6 +231,8 @@ def _average_sparse(here: _Round, strategy: Strategy) -> Phase:
             text = f"Accept ndarray or dataframe/series only but got <class '{_SPARSE_TYPE}'>"
             return Phase(True, PlanError("AssertionError", text, False, round=1))
         case "plain" | "secure" | "fedgen" if nothing:
+            if strategy.name == "fed_stc":
+                return Phase(True, PlanError("IndexError", "list index out of range", round=2))
             return PASSED
         case _:
             return UNKNOWN
@@ -385,10 +398,7 @@ def _gradients(here: _Round) -> Phase:
 
     Only Plain casts the average back to the gradients' dtype; double precision is refused by a float32 parameter.
     """
-    gradients: list[Upload] = [(entry, True) for entry in here.parameters]
-    if not here.exact:
-        gradients.append((None, False))
-    averaged = average(gradients, here.settings, 1) if here.exact else UNKNOWN
+    averaged = average(here.gradients, here.settings, 1) if here.exact else UNKNOWN
     match here.settings.aggregator:
         case "plain":
             return averaged
@@ -403,9 +413,14 @@ def _gradients(here: _Round) -> Phase:
             else:
                 text = (
                     "attempting to assign a gradient with dtype 'double' to a tensor with grad_dtype "
-                    f"'{names[single.dtype or 'float32']}'."
+                    f"'{names[single.dtype or 'float32']}'. The gradient must match the tensor's grad_dtype "
+                    "(defaults to the tensor's dtype). You can set the tensor's grad_dtype attribute with a specific "
+                    "dtype, or None to allow any dtype. Set grad_dtype with caution. Diverging the dtypes of a tensor "
+                    "and its gradient may break downstream systems that assume they match."
                 )
-            assigned = Phase(True, PlanError("RuntimeError", text, False, single.key, 2))
+            assigned = Phase(
+                True, PlanError("RuntimeError", text, torch is not None and torch >= (2, 13), single.key, 2)
+            )
             return first_stop([averaged, assigned])
         case _:
             return UNKNOWN
