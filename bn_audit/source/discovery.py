@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bn_audit.source.ignore import IgnoreRules, enter, outside, rules_above
+from bn_audit.source.ignore import IgnoreRules, enter, rules_above
 
 __all__ = ["DEFAULT_EXCLUDE", "Discovery", "DiscoveryOptions", "discover"]
 
@@ -133,7 +133,7 @@ class _Walk:
 
     def below(self, folder: str) -> None:
         """Find what lies below a folder given by its absolute path."""
-        self._walk(folder, rules_above(folder) if self.respect_gitignore else outside())
+        self._walk(folder, rules_above(folder) if self.respect_gitignore else IgnoreRules())
 
     def follow_links(self) -> None:
         """Look at the links, in order of their paths, that lead to something not seen yet."""
@@ -188,7 +188,7 @@ class _Walk:
                 self.problems.append(_problem(path, error))
                 continue
             if self.exclusion.matches(name, path) or (
-                rules.patterns and rules.ignores(_slashed(path, is_folder or (is_link and os.path.isdir(path))))
+                rules and rules.ignores(_forward(path), is_folder or (is_link and os.path.isdir(path)))
             ):
                 continue
             if is_folder:
@@ -283,10 +283,6 @@ def _glob_literal(text: str) -> str:
 
 def _forward(path: str) -> str:
     return path if os.sep == "/" else path.replace(os.sep, "/")
-
-
-def _slashed(path: str, is_folder: bool) -> str:
-    return _forward(path) + "/" if is_folder else _forward(path)
 
 
 def _problem(path: str, error: Exception) -> str:

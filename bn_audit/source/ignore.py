@@ -1,79 +1,84 @@
-"""What git would ignore: .gitignore files of a repository, its .git/info/exclude, and .ignore files.
+"""What is to be ignored: .gitignore files of a repository, its .git/info/exclude, and .ignore files anywhere.
 
-The rules of a folder hold below it and give way to those of a deeper folder; within one folder ``.ignore`` wins over
-``.gitignore`` and that over ``.git/info/exclude``. As in git, and in ruff, nothing is ignored outside a repository, a
-repository inside another one is on its own, and what lies in an ignored folder cannot be brought back. The user's
-global ignore file is not read: what a scan finds shall not depend on whose machine it runs on.
+The rules of a folder hold below it and give way to those of a deeper folder; ``.ignore`` wins over ``.gitignore`` and
+that over ``.git/info/exclude``. As in git, and in ruff, a .gitignore counts only inside a repository, a repository
+inside another one is on its own, and what lies in an ignored folder cannot be brought back. The user's global ignore
+file is not read: what a scan finds shall not depend on whose machine it runs on.
 
-pathspec, which knows git's pattern language, is imported when the first pattern is met.
+A walk asks about every folder before it enters it, as git does, so a pattern has to match an entry itself and never a
+folder above it. pathspec cannot be asked that: its patterns match what lies below as well, and its GitIgnoreSpec
+ignores the folders of the idiom ``*``, ``!*/``, ``!*.py`` (seen with 1.1.1). So the patterns are translated here.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+__all__ = ["IgnoreRules", "enter", "rules_above"]
 
-__all__ = ["IgnoreRules", "enter", "outside", "repository_of", "rules_above"]
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A line of an ignore file. ``expression`` matches the whole path of an entry, relative to the file's folder."""
+
+    expression: re.Pattern[str]
+    negated: bool
+    folders_only: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Patterns:
-    """The patterns of one file. ``quick`` matches whatever any of them may match."""
+    """The patterns of one file, the last first. ``any`` matches whatever one of them may match: mostly nothing does."""
 
     folder_length: int
-    spec: GitIgnoreSpec
-    quick: re.Pattern[str]
+    patterns: tuple[_Pattern, ...]
+    any: re.Pattern[str]
+
+    def verdict(self, path: str, is_folder: bool) -> bool | None:
+        """Whether the file has the entry ignored or kept; None if it does not speak of it."""
+        relative = path[self.folder_length :]
+        if self.any.fullmatch(relative):
+            for pattern in self.patterns:
+                if (is_folder or not pattern.folders_only) and pattern.expression.fullmatch(relative):
+                    return not pattern.negated
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class IgnoreRules:
-    """The rules that hold in a folder: the files of patterns, the weakest first; None outside a repository."""
+    """The rules that hold in a folder: patterns of git's files and of ``.ignore`` files, each with the weakest first.
 
-    patterns: tuple[_Patterns, ...] | None
+    ``git`` is None outside a repository.
+    """
 
-    def ignores(self, path: str) -> bool:
-        """Whether an entry of the folder is ignored. ``path`` is absolute with ``/``, a folder's ends with ``/``."""
-        for patterns in reversed(self.patterns or ()):
-            relative = path[patterns.folder_length :]
-            if patterns.quick.match(relative):
-                verdict = patterns.spec.check_file(relative, separators=()).include
-                if verdict is not None:
-                    return verdict
+    git: tuple[_Patterns, ...] | None = None
+    ignore: tuple[_Patterns, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.git or self.ignore)
+
+    def ignores(self, path: str, is_folder: bool) -> bool:
+        """Whether an entry of the folder is ignored. ``path`` is absolute, with ``/``."""
+        for patterns in (*reversed(self.ignore), *reversed(self.git or ())):
+            verdict = patterns.verdict(path, is_folder)
+            if verdict is not None:
+                return verdict
         return False
-
-
-def outside() -> IgnoreRules:
-    """The rules outside a repository, and where ignore files shall not count: none."""
-    return IgnoreRules(None)
-
-
-def repository_of(folder: str) -> str | None:
-    """The root of the repository a folder lies in: the nearest folder at or above it with a ``.git``."""
-    while not os.path.lexists(os.path.join(folder, ".git")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return None
-        folder = above
-    return folder
 
 
 def rules_above(folder: str) -> IgnoreRules:
     """The rules that the folders above an absolute path impose on it."""
-    root = repository_of(os.path.dirname(folder))
-    if root is None or folder == root:
-        return outside()
-    rules = outside()
-    path = root
-    for part in ("", *os.path.relpath(os.path.dirname(folder), root).split(os.sep)):
-        if part != os.curdir:
-            path = os.path.join(path, part) if part else path
-            rules = enter(rules, path, _names_of_interest(path))
+    above: list[str] = []
+    path = folder
+    while (parent := os.path.dirname(path)) != path:
+        above.append(parent)
+        path = parent
+    rules = IgnoreRules()
+    for path in reversed(above):
+        rules = enter(rules, path, [name for name in _INTERESTING if os.path.lexists(os.path.join(path, name))])
     return rules
 
 
@@ -82,26 +87,22 @@ def enter(rules: IgnoreRules, folder: str, names: Iterable[str]) -> IgnoreRules:
     present = _INTERESTING.intersection(names)
     if not present:
         return rules
-    patterns = rules.patterns
+    git = rules.git
     if ".git" in present:
-        patterns = _read(os.path.join(_git_directory(folder), "info", "exclude"), folder)
-    if patterns is None:
-        return rules
-    for name in (".gitignore", ".ignore"):
-        if name in present:
-            patterns += _read(os.path.join(folder, name), folder)
-    return IgnoreRules(patterns)
+        git = _read(os.path.join(_git_directory(folder), "info", "exclude"), folder)
+    if git is not None and ".gitignore" in present:
+        git += _read(os.path.join(folder, ".gitignore"), folder)
+    ignore = rules.ignore
+    if ".ignore" in present:
+        ignore += _read(os.path.join(folder, ".ignore"), folder)
+    return IgnoreRules(git, ignore)
 
 
 _INTERESTING = frozenset((".git", ".gitignore", ".ignore"))
 
 
-def _names_of_interest(folder: str) -> Sequence[str]:
-    return [name for name in _INTERESTING if os.path.lexists(os.path.join(folder, name))]
-
-
 def _git_directory(folder: str) -> str:
-    """Where the repository of a working tree keeps what its working trees share; ``.git`` is a file in linked ones."""
+    """Where a repository keeps what its working trees share; ``.git`` is a file in linked ones."""
     path = os.path.join(folder, ".git")
     pointer = _first_line(path)
     if pointer is not None and pointer.startswith("gitdir:"):
@@ -125,37 +126,106 @@ def _read(path: str, folder: str) -> tuple[_Patterns, ...]:
     try:
         if not os.path.isfile(path):
             return ()
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             lines = file.read().split("\n")
     except OSError:
         return ()
-    spec = _spec(lines)
-    expressions = [pattern.regex.pattern for pattern in spec.patterns if pattern.regex is not None]
-    if not expressions:
+    patterns = tuple(pattern for line in reversed(lines) if (pattern := _pattern(line)) is not None)
+    if not patterns:
         return ()
-    # The same group cannot be named in every branch of an alternation.
-    quick = "|".join(expression.replace("(?P<ps_d>", "(?:") for expression in expressions)
-    try:
-        compiled = re.compile(quick)
-    except re.error:
-        compiled = re.compile("")
-    return (_Patterns(len(folder.rstrip("/")) + 1, spec, compiled),)
+    alternatives = "|".join(dict.fromkeys(f"(?:{pattern.expression.pattern})" for pattern in patterns))
+    return (_Patterns(len(folder.rstrip(os.sep)) + 1, patterns, re.compile(alternatives, re.DOTALL)),)
 
 
-def _spec(lines: list[str]) -> GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec
+def _pattern(line: str) -> _Pattern | None:
+    """A line of an ignore file, as gitignore(5) says; None for a comment, a blank line, and what matches nothing."""
+    line = line.removesuffix("\r")
+    if line.startswith("#"):
+        return None
+    kept = _BEFORE_TRAILING_SPACES.fullmatch(line)
+    line = kept[1] if kept is not None else line
+    negated = line.startswith("!")
+    text = line[negated:]
+    folders_only = text.endswith("/")
+    text = text[:-1] if folders_only else text
+    if not text:
+        return None
+    anchored = "/" in text
+    expression = _expression(text.removeprefix("/"))
+    if expression is None:
+        return None
+    return _Pattern(re.compile(expression if anchored else f"(?:.*/)?{expression}", re.DOTALL), negated, folders_only)
 
-    try:
-        return GitIgnoreSpec.from_lines(lines)
-    except (ValueError, re.error):  # one bad line: git takes it to match nothing
-        return GitIgnoreSpec.from_lines(line for line in lines if _valid(line))
+
+_BEFORE_TRAILING_SPACES = re.compile(r"((?:[^\\]|\\.)*?) *", re.DOTALL)
 
 
-def _valid(line: str) -> bool:
-    from pathspec import GitIgnoreSpec
+def _expression(text: str) -> str | None:
+    """git's wildmatch as a regular expression; None if nothing can match."""
+    parts: list[str] = []
+    position = 0
+    while position < len(text):
+        match = _WILDCARD.match(text, position)
+        if match is None:  # a backslash at the end, or a bracket that is not closed
+            return None
+        stars, bracket, escaped, plain = match.group("stars", "bracket", "escaped", "plain")
+        start, position = match.span()
+        if stars is not None:
+            whole = len(stars) > 1 and (start == 0 or text[start - 1] == "/")
+            if whole and text.startswith("/", position):
+                parts.append("(?:.*/)?")
+                position += 1
+            elif whole and position == len(text):
+                parts.append(".*")
+            else:
+                parts.append("[^/]*")
+        elif bracket is not None:
+            members = _bracket(bracket)
+            if members is None:
+                return None
+            parts.append(members)
+        elif plain == "?":
+            parts.append("[^/]")
+        else:
+            parts.append(re.escape(plain or escaped))
+    return "".join(parts)
 
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except (ValueError, re.error):
-        return False
-    return True
+
+_WILDCARD = re.compile(
+    r"(?P<stars>\*+) | \[(?P<bracket>[!^]?\]?(?:\[:[a-z]*:\]|\\.|[^]\\])*)\] | \\(?P<escaped>.) | (?P<plain>[^[\\])",
+    re.VERBOSE | re.DOTALL,
+)
+_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "blank": r"\x20\t",
+    "cntrl": r"\x00-\x1f\x7f",
+    "digit": "0-9",
+    "graph": "!-~",
+    "lower": "a-z",
+    "print": r"\x20-~",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\x20\t-\r",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
+_MEMBER = re.compile(r"\[:(?P<name>[a-z]*):\]|\\?(?P<low>.)(?:-\\?(?P<high>.))?", re.DOTALL)
+
+
+def _bracket(text: str) -> str | None:
+    """A bracket expression, which never matches a slash."""
+    negated = text[:1] in ("!", "^")
+    members = []
+    for member in _MEMBER.finditer(text, int(negated)):
+        name, low, high = member.group("name", "low", "high")
+        if name is not None:
+            if name not in _CLASSES:
+                return None
+            members.append(_CLASSES[name])
+        elif high is None:
+            members.append(re.escape(low))
+        elif low <= high:
+            members.append(f"{re.escape(low)}-{re.escape(high)}")
+    if not members:
+        return "[^/]" if negated else None
+    return f"(?!/)[{'^' if negated else ''}{''.join(members)}]"

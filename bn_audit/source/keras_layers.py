@@ -1,9 +1,9 @@
 """The layers of Keras: what each holds once it is built, in the order of ``layer.weights``.
 
-Keras creates weights when it sees the first input, so that dimensions which follow the input are known only where the layer
-is told (``input_shape=``, ``input_dim=``). A weight that is trained is a ``parameter``, another one a ``buffer``. The
-outcomes of TensorFlow 2.12.1 (Keras 2) and of Keras 3 are recorded in tests/data; where the two differ only what both hold is
-claimed. State of random generators is no weight and is left out.
+Keras creates weights when it sees the first input, so that dimensions which follow the input are known only where the
+layer is told (``input_shape=``, ``input_dim=``). A weight that is trained is a ``parameter``, another one a ``buffer``.
+The outcomes of TensorFlow 2.12.1 (Keras 2) and of Keras 3 are recorded in tests/data; where the two differ only what
+both hold is claimed. State of random generators is no weight and is left out.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ __all__ = ["STATELESS", "keras_layer"]
 STATELESS = frozenset(
     """
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
-    AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AlphaDropout AugMix AutoContrast Average AveragePooling1D AveragePooling2D
-    AveragePooling3D AvgPool1D AvgPool2D AvgPool3D CategoryEncoding CenterCrop Concatenate
-    ContrastLimitedAdaptiveHistogramEqualization Cropping1D Cropping2D Cropping3D
-    CutMix Dot Dropout ELU Equalization Flatten GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D
-    GlobalAveragePooling3D GlobalAvgPool1D GlobalAvgPool2D GlobalAvgPool3D GlobalMaxPool1D GlobalMaxPool2D GlobalMaxPool3D
-    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D HashedCrossing Hashing Identity InputLayer Lambda Layer LeakyReLU
-    Masking MaxNumBoundingBoxes MaxPool1D MaxPool2D MaxPool3D MaxPooling1D MaxPooling2D MaxPooling3D Maximum
-    MelSpectrogram Minimum MixUp Multiply Permute Pipeline RandAugment RandomBrightness RandomColorDegeneration
-    RandomColorJitter RandomContrast RandomCrop RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur
-    RandomGrayscale RandomHeight RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation
-    RandomSaturation RandomSharpness RandomShear RandomTranslation RandomWidth RandomZoom ReLU RepeatVector Rescaling
-    Reshape Resizing Softmax Solarization SpatialDropout1D SpatialDropout2D SpatialDropout3D Subtract ThresholdedReLU
-    UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
+    AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AlphaDropout AugMix AutoContrast Average
+    AveragePooling1D AveragePooling2D AveragePooling3D AvgPool1D AvgPool2D AvgPool3D CategoryEncoding CenterCrop
+    Concatenate ContrastLimitedAdaptiveHistogramEqualization Cropping1D Cropping2D Cropping3D CutMix Dot Dropout ELU
+    Equalization Flatten GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D
+    GlobalAveragePooling3D GlobalAvgPool1D GlobalAvgPool2D GlobalAvgPool3D GlobalMaxPool1D GlobalMaxPool2D
+    GlobalMaxPool3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D HashedCrossing Hashing Identity InputLayer
+    Lambda Layer LeakyReLU Masking MaxNumBoundingBoxes MaxPool1D MaxPool2D MaxPool3D MaxPooling1D MaxPooling2D
+    MaxPooling3D Maximum MelSpectrogram Minimum MixUp Multiply Permute Pipeline RandAugment RandomBrightness
+    RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop RandomElasticTransform RandomErasing RandomFlip
+    RandomGaussianBlur RandomGrayscale RandomHeight RandomHue RandomInvert RandomPerspective RandomPosterization
+    RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation RandomWidth RandomZoom ReLU
+    RepeatVector Rescaling Reshape Resizing Softmax Solarization SpatialDropout1D SpatialDropout2D SpatialDropout3D
+    Subtract ThresholdedReLU UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D
+    ZeroPadding3D
     """.split()  # noqa: SIM905
 )
 """Layers without weights, whatever their arguments."""
@@ -44,8 +45,8 @@ def keras_layer(name: str, args: tuple[object, ...], kwargs: Mapping[str, object
 
     ``name`` may be a path below ``keras.layers`` (``experimental.SyncBatchNormalization``). Arguments are values as
     :mod:`bn_audit.source.layers.values` has them; a layer argument is a template. As in
-    :func:`~bn_audit.source.layers.torch_nn.torch_layer`, an incomplete template lists what stands before the first doubtful
-    weight.
+    :func:`~bn_audit.source.layers.torch_nn.torch_layer`, an incomplete template lists what stands before the first
+    doubtful weight.
     """
     name = name.rpartition(".")[2]
     if name in STATELESS:

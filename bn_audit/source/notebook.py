@@ -163,7 +163,7 @@ def _python_only(source: str) -> tuple[str, dict[int, int]]:
 
 
 def _statements(source: str, shifts: dict[int, int]) -> Iterator[str]:
-    """The logical lines of a cell, what is not Python replaced. Lines that lose their beginning are noted in ``shifts``."""
+    """The logical lines of a cell, what is not Python replaced. ``shifts`` is added to."""
     position = 0
     line = 1
     while position < len(source):

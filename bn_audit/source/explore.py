@@ -1,0 +1,340 @@
+"""From a file that may call FLModel to its sites: run the scopes of the calls, follow parameters to the callers, and say what
+was found as plain data.
+
+A call whose model or settings come from parameters is judged once for every caller in the project. The site then stands at
+the outermost call that settles the model and ``skip_bn``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import libcst as cst
+
+from bn_audit.finding import Evidence
+from bn_audit.profile import Profile
+from bn_audit.site import FLModelCall, FLModelSite
+from bn_audit.source.interpreter.flmodel import Arrival, relevant
+from bn_audit.source.interpreter.needs import FLMODEL, Needs
+from bn_audit.source.interpreter.roots import execute_root
+from bn_audit.source.interpreter.run import Budget, Run, World, worlds
+from bn_audit.source.interpreter.values import Func, Step
+from bn_audit.source.locate import Locator
+from bn_audit.source.names import statements as flat
+from bn_audit.source.project import Project, PyModule
+from bn_audit.source.targets import Target, Tree, called_name
+from bn_audit.source.text import SourceError
+
+__all__ = ["Explorer"]
+
+_MAX_LEVELS = 5
+"""Callers of callers that are gone through."""
+_MAX_CALLERS = 64
+"""Calls of one function that are looked into."""
+
+Finder = Callable[[str, PyModule], Sequence[str]]
+"""The files in which a function of a module may be called, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """An FLModel call being followed upwards: where its site stands so far, and whether the next caller moves it."""
+
+    origin: Target
+    place: Step
+    moves: bool
+    tail: tuple[Target, ...] = ()
+
+
+@dataclass(slots=True)
+class _Group:
+    """What came of one target and one trail: the arrivals of each world."""
+
+    target: Target
+    trail: Trail
+    worlds: list[list[Arrival]] = field(default_factory=list)
+    complete: bool = True
+
+
+class Explorer:
+    """Finds the sites of files; keeps what it has parsed."""
+
+    def __init__(self, project: Project, finder: Finder) -> None:
+        self.project = project
+        self.finder = finder
+        self.locator = Locator(project)
+        self.notes: list[str] = []
+        self._trees: dict[str, Tree] = {}
+        self._callers: dict[int, list[Target]] = {}
+
+    def tree(self, module: PyModule) -> Tree:
+        found = self._trees.get(module.path)
+        if found is None:
+            found = self._trees[module.path] = Tree(module)
+        return found
+
+    def names(self, module: PyModule, triggers: Sequence[str]) -> set[str]:
+        """Names that may stand for FLModel in a file."""
+        return self.tree(module).spread(triggers)
+
+    def sites(self, module: PyModule, triggers: Sequence[str] = ("FLModel",)) -> list[FLModelSite]:
+        """The sites of a file's FLModel calls; those that its callers settle stand in the callers' files."""
+        tree = self.tree(module)
+        names = self.names(module, triggers)
+        targets = [
+            tree.target(call, FLMODEL if called_name(call) == "FLModel" else None) for call in tree.calls_of(names)
+        ]
+        groups: list[tuple[_Group, Run]] = []
+        for same in _by_scope(targets):
+            trails = [Trail(target, Step(target.module, target.node), False) for target in same]
+            groups.extend(self._explore(same, trails, 0, frozenset()))
+        return self._sites([group for group, _ in groups])
+
+    def _explore(
+        self, targets: list[Target], trails: list[Trail], level: int, seen: frozenset[int]
+    ) -> list[tuple[_Group, Run]]:
+        """Run the scope of ``targets``; each trail's FLModel call is looked for among what the run reaches."""
+        groups, last = self._run(targets, trails, level)
+        result: list[tuple[_Group, Run]] = []
+        for group in groups:
+            above = self._above(group, last, level, seen) if last is not None else []
+            result.extend(above or ([(group, last)] if last is not None else []))
+        return result
+
+    def _run(self, targets: list[Target], trails: list[Trail], level: int) -> tuple[list[_Group], Run | None]:
+        further = {id(target.node): target for trail in trails for target in (*trail.tail, trail.origin)}
+        budget = Budget()
+        groups: dict[tuple[int, int], _Group] = {}
+        last: Run | None = None
+        symbolic: dict[str, Func] = {}
+        for world in worlds(self.project, lambda run: execute_root(run, targets, tuple(further.values())), budget):
+            last = world.run
+            symbolic.update(world.run.symbolic)
+            found = _assign(world, targets, trails, level)
+            if not world.complete:
+                where = self.project.display(targets[0].module.path)
+                self.notes.append(f"{where}: more to follow than the limit allows")
+            for key, (target, trail, arrivals) in found.items():
+                group = groups.setdefault(key, _Group(target, trail))
+                group.worlds.append(arrivals)
+            for group in groups.values():
+                group.complete = group.complete and world.complete
+        if last is not None:
+            last.symbolic = symbolic
+        return list(groups.values()), last
+
+    def _above(self, group: _Group, run: Run, level: int, seen: frozenset[int]) -> list[tuple[_Group, Run]]:
+        """The same trail from the callers, if it depends on parameters that a caller gives."""
+        if level >= _MAX_LEVELS:
+            return []
+        settling: frozenset[str] = frozenset()
+        other: frozenset[str] = frozenset()
+        for arrivals in group.worlds:
+            for arrival in arrivals:
+                settling |= arrival.model_deps | arrival.skip_deps
+                other |= arrival.other_deps
+        funcs: dict[int, Func] = {}
+        for key in sorted(settling | other):
+            func = run.symbolic.get(key)
+            if func is not None and id(func.node) not in seen:
+                funcs[id(func.node)] = func
+        result: list[tuple[_Group, Run]] = []
+        for number, func in funcs.items():
+            moves = any(run.symbolic.get(key) is func or _same(run.symbolic.get(key), func) for key in settling)
+            place = group.trail.place if not group.trail.moves else Step(group.target.module, group.target.node)
+            tail = (*group.trail.tail, group.target) if level else group.trail.tail
+            trail = Trail(group.trail.origin, place, moves, tail)
+            for same in _by_scope(self.callers(func, self._needs(func, run))):
+                result.extend(self._explore(same, [trail], level + 1, seen | {number}))
+        return result
+
+    def _needs(self, func: Func, run: Run) -> Needs | None:
+        """Which parameters of a function matter for the FLModel calls it leads to."""
+        if func.name == "__init__" or isinstance(func.node, cst.Lambda):
+            return None
+        params = func.node.params
+        names = [param.name.value for param in (*params.posonly_params, *params.params)]
+        if func.owner is not None and func.kind != "staticmethod":
+            names = names[1:]
+        wanted = relevant(run, func.module, flat(func.node.body))
+        keywords = [param.name.value for param in params.kwonly_params]
+        return Needs((*names, *keywords), wanted)
+
+    def callers(self, func: Func, needs: Needs | None = None) -> list[Target]:
+        """The calls of a function of the project, or of the class whose ``__init__`` it is."""
+        key = id(func.node)
+        found = self._callers.get(key)
+        if found is not None:
+            return found
+        found = []
+        name = func.owner.name if func.name == "__init__" and func.owner is not None else func.name
+        if name.isidentifier():
+            for path in self.finder(name, func.module):
+                try:
+                    module = self.project.open(path)
+                except SourceError:
+                    continue
+                tree = self.tree(module)
+                for call in tree.calls_of(tree.spread([name])):
+                    target = tree.target(call, needs)
+                    if not any(scope is func.node for scope in target.scopes):
+                        found.append(target)
+                if len(found) >= _MAX_CALLERS:
+                    self.notes.append(
+                        f"{self.project.display(func.module.path)}: {name} has more callers than are followed"
+                    )
+                    found = found[:_MAX_CALLERS]
+                    break
+        self._callers[key] = found
+        return found
+
+    # --- plain data --------------------------------------------------------------------------------------------------
+
+    def _sites(self, groups: list[_Group]) -> list[FLModelSite]:
+        rows = [row for group in groups for row in _rows(group)]
+        for place, arrivals, _ in rows:
+            self.locator.want(place)
+            for arrival in arrivals:
+                for step in _steps(arrival):
+                    self.locator.want(step)
+        result: dict[FLModelSite, None] = {}
+        for place, arrivals, complete in rows:
+            readings = list(dict.fromkeys(self._reading(arrival) for arrival in arrivals))
+            if not complete:
+                end = Evidence(self.locator.at(arrivals[0].step), "there is more to follow than the limit allows")
+                readings.append(replace(readings[0], model=None, unresolved=end, conditions=()))
+            location = self.locator.at(place)
+            call = arrivals[0].step
+            through = tuple(
+                Evidence(self.locator.at(step), "called here")
+                for step in arrivals[0].chain
+                if step.node is not place.node and step.node is not call.node
+            )
+            for arrival in arrivals:
+                if arrival.unresolved is not None:
+                    where = self.locator.at(arrival.unresolved)
+                    self.notes.append(
+                        f"{where.path}:{where.line}: the trail to a model ends: {arrival.unresolved.message}"
+                    )
+            result[FLModelSite(location, self.locator.at(call), tuple(readings), through)] = None
+        return list(result)
+
+    def _reading(self, arrival: Arrival) -> FLModelCall:
+        at = self.locator.at
+        unresolved = (
+            None if arrival.unresolved is None else Evidence(at(arrival.unresolved), arrival.unresolved.message)
+        )
+        return FLModelCall(
+            model=self._profile(arrival),
+            model_name=arrival.model_name,
+            model_trail=self._trail(arrival.model_trail),
+            unresolved=unresolved,
+            backend=arrival.backend,
+            strategy=arrival.strategy,
+            aggregator=arrival.aggregator,
+            skip_bn=arrival.skip_bn,
+            skip_bn_passed=arrival.skip_bn_passed,
+            settings_trail=self._trail(arrival.settings_trail),
+            base_module=arrival.base_module,
+            trains_after_eval=self._trail(_trains_after_eval(arrival)),
+            conditions=tuple(
+                dict.fromkeys(
+                    f"{decision.text} is {'true' if decision.outcome else 'false'}" for decision in arrival.decisions
+                )
+            ),
+        )
+
+    def _trail(self, steps: Sequence[Step]) -> tuple[Evidence, ...]:
+        return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
+
+    def _profile(self, arrival: Arrival) -> Profile | None:
+        raw = arrival.raw
+        if raw is None:
+            return None
+        norms = tuple(
+            norm if step is None else replace(norm, location=self.locator.at(step))
+            for norm, step in zip(raw.profile.norms, raw.norm_steps, strict=True)
+        )
+        gaps = tuple(
+            gap if step is None else replace(gap, location=self.locator.at(step))
+            for gap, step in zip(raw.profile.gaps, raw.gap_steps, strict=True)
+        )
+        return replace(raw.profile, norms=norms, gaps=gaps)
+
+
+def _same(one: Func | None, other: Func) -> bool:
+    return one is not None and one.node is other.node
+
+
+def _by_scope(targets: Sequence[Target]) -> list[list[Target]]:
+    """Targets that share all their scopes, so that one run serves them."""
+    found: dict[tuple[str, tuple[int, ...]], list[Target]] = {}
+    for target in targets:
+        key = (target.module.path, tuple(id(scope) for scope in target.scopes))
+        found.setdefault(key, []).append(target)
+    return list(found.values())
+
+
+def _assign(
+    world: World, targets: list[Target], trails: list[Trail], level: int
+) -> dict[tuple[int, int], tuple[Target, Trail, list[Arrival]]]:
+    """Which arrivals belong to which target and trail."""
+    by_node = {id(target.node): target for target in targets}
+    found: dict[tuple[int, int], tuple[Target, Trail, list[Arrival]]] = {}
+    for arrival in world.arrivals:
+        nodes = [id(step.node) for step in arrival.chain]
+        target = by_node.get(nodes[0])
+        if target is None:
+            # A method of an object whose constructor is the target: the constructor is not on the way, but was reached.
+            reached = [candidate for candidate in targets if id(candidate.node) in world.run.reached]
+            if not level or not reached:
+                continue
+            target = reached[-1]
+        for trail in trails:
+            if id(trail.origin.node) in nodes:
+                key = (id(target.node), id(trail.origin.node))
+                found.setdefault(key, (target, trail, []))[2].append(arrival)
+    return found
+
+
+def _rows(group: _Group) -> Iterator[tuple[Step, list[Arrival], bool]]:
+    """The sites of a group: the n-th arrival of every world is one site; where their numbers differ, all are one."""
+    trail = group.trail
+    place = Step(group.target.module, group.target.node) if trail.moves else trail.place
+    counts = {len(arrivals) for arrivals in group.worlds}
+    if len(counts) == 1:
+        for number in range(counts.pop()):
+            yield place, [arrivals[number] for arrivals in group.worlds], group.complete
+    else:
+        yield place, [arrival for arrivals in group.worlds for arrival in arrivals], group.complete
+
+
+def _steps(arrival: Arrival) -> Iterator[Step]:
+    yield arrival.step
+    yield from arrival.chain
+    yield from arrival.model_trail
+    yield from arrival.settings_trail
+    if arrival.unresolved is not None:
+        yield arrival.unresolved
+    yield from _trains_after_eval(arrival)
+    if arrival.raw is not None:
+        for step in (*arrival.raw.norm_steps, *arrival.raw.gap_steps):
+            if step is not None:
+                yield step
+
+
+def _trains_after_eval(arrival: Arrival) -> list[Step]:
+    """What leaves the model in eval mode before it is trained again (FACTS: evaluate() does, and some strategies never call
+    train()): validation within a fit of more than one epoch, or an evaluation or validation before another fit."""
+    found: list[Step] = []
+    for number, event in enumerate(arrival.events):
+        trained_later = any(later.method == "fit" for later in arrival.events[number + 1 :])
+        if event.method == "fit" and event.validates:
+            if event.epochs != 1:
+                found.append(event.step.saying("this fit validates after each epoch and trains on"))
+            elif trained_later:
+                found.append(event.step.saying("this fit validates, and another one follows"))
+        elif event.method == "evaluate" and trained_later:
+            found.append(event.step.saying("the model is evaluated here, and trained again later"))
+    return found

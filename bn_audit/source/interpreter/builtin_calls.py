@@ -1,0 +1,695 @@
+"""Python's builtin functions, and the methods of strings, lists, dicts and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import libcst as cst
+
+from bn_audit.source.interpreter import attributes, calls, classes, operations
+from bn_audit.source.interpreter.frames import Frame
+from bn_audit.source.interpreter.libraries import base_kind, canonical
+from bn_audit.source.interpreter.run import Run
+from bn_audit.source.interpreter.values import (
+    HOLE,
+    BoundMethod,
+    BuiltinVal,
+    ClassVal,
+    Const,
+    DictVal,
+    External,
+    Func,
+    Hole,
+    Instance,
+    ListVal,
+    Module,
+    Partial,
+    SetVal,
+    Step,
+    TensorVal,
+    Unknown,
+    Value,
+    dependencies,
+)
+
+if TYPE_CHECKING:
+    from bn_audit.source.interpreter.calls import Arguments
+
+__all__ = ["call", "constants", "method"]
+
+MAX_RANGE = 4096
+
+
+class _Call:
+    """What a builtin is called with."""
+
+    __slots__ = ("args", "frame", "kwargs", "node", "run")
+
+    def __init__(self, run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> None:
+        self.run = run
+        self.args = args
+        self.kwargs = kwargs
+        self.frame = frame
+        self.node = node
+
+    def arg(self, number: int, name: str = "") -> Value | None:
+        return calls.argument(self.args, self.kwargs, number, name)
+
+    def unknown(self, reason: str = "not followed") -> Unknown:
+        deps: frozenset[str] = frozenset()
+        for value in [*self.args, *self.kwargs.values()]:
+            deps |= dependencies(value)
+        return self.run.unknown(reason, self.frame.module, self.node, deps=deps)
+
+    def items(self, number: int = 0) -> list[Value | Hole]:
+        value = self.arg(number)
+        return [HOLE] if value is None else operations.iterate(self.run, value)
+
+    @property
+    def step(self) -> Step:
+        return Step(self.frame.module, self.node)
+
+
+def constants(args: Arguments) -> list[Any] | None:
+    """The Python values of arguments that are all constants, else None."""
+    found = [arg.value for arg in args if isinstance(arg, Const)]
+    return found if len(found) == len(args) else None
+
+
+def call(run: Run, name: str, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """Call a builtin."""
+    handler = _FUNCTIONS.get(name)
+    this = _Call(run, args, kwargs, frame, node)
+    return handler(this) if handler is not None else this.unknown(f"{name}() is not followed")
+
+
+def _range(this: _Call) -> Value:
+    numbers = constants(this.args)
+    if numbers and all(isinstance(number, int) for number in numbers) and len(numbers) <= 3:
+        try:
+            found = range(*numbers)
+        except ValueError:
+            return this.unknown()
+        if len(found) <= MAX_RANGE:
+            return ListVal([Const(number) for number in found], "range", this.step)
+    return ListVal([HOLE], "range", this.step)
+
+
+def _len(this: _Call) -> Value:
+    value = this.arg(0)
+    if isinstance(value, ListVal) and not value.open:
+        return Const(len(value.items))
+    if isinstance(value, DictVal) and not value.open:
+        return Const(len(value.items))
+    if isinstance(value, Const) and isinstance(value.value, (str, bytes)):
+        return Const(len(value.value))
+    if isinstance(value, Module):
+        children = operations.iterate(this.run, value)
+        if not any(isinstance(child, Hole) for child in children):
+            return Const(len(children))
+    return this.unknown("the length of something that is not known")
+
+
+def _list(this: _Call, kind: str = "list") -> Value:
+    items = this.items() if this.args else []
+    return SetVal(items, this.step) if kind == "set" else ListVal(items, kind, this.step)
+
+
+def _dict(this: _Call) -> Value:
+    result = DictVal(dict(this.kwargs), origin=this.step)
+    if this.args:
+        value = this.arg(0)
+        first = DictVal(origin=this.step)
+        if isinstance(value, DictVal):
+            operations.merge_dict(first, value)
+        else:
+            for item in this.items():
+                pair = operations.iterate(this.run, item) if isinstance(item, ListVal) else []
+                if len(pair) == 2 and isinstance(pair[0], Value) and isinstance(pair[1], Value):
+                    operations.set_item(this.run, first, pair[0], pair[1], this.frame, this.node)
+                else:
+                    first.open = True
+        operations.merge_dict(first, result)
+        return first
+    return result
+
+
+def _enumerate(this: _Call) -> Value:
+    start = this.arg(1, "start")
+    first = start.value if isinstance(start, Const) and isinstance(start.value, int) else 0
+    items: list[Value | Hole] = []
+    certain = True
+    for number, item in enumerate(this.items(), first):
+        if isinstance(item, Hole):
+            certain = False
+            items.append(HOLE)
+            continue
+        index: Value = Const(number) if certain else this.run.unknown("an index after an unknown stretch")
+        items.append(ListVal([index, item], "tuple"))
+    return ListVal(items, "list", this.step)
+
+
+def _zip(this: _Call) -> Value:
+    rows = [operations.iterate(this.run, arg) if isinstance(arg, Value) else [HOLE] for arg in this.args]
+    items: list[Value | Hole] = []
+    if not rows:
+        return ListVal([], "list", this.step)
+    for number in range(min(len(row) for row in rows)):
+        parts = [row[number] for row in rows]
+        if any(isinstance(part, Hole) for part in parts):
+            items.append(HOLE)
+            break
+        items.append(ListVal(parts, "tuple"))
+    else:
+        if any(isinstance(part, Hole) for row in rows for part in row):
+            items.append(HOLE)
+    return ListVal(items, "list", this.step)
+
+
+def _map(this: _Call) -> Value:
+    func = this.arg(0)
+    if func is None:
+        return ListVal([HOLE], "list", this.step)
+    if len(this.args) > 2:
+        rows = _zip(_Call(this.run, this.args[1:], {}, this.frame, this.node))
+        tuples = rows.items if isinstance(rows, ListVal) else [HOLE]
+    else:
+        tuples = [item if isinstance(item, Hole) else ListVal([item], "tuple") for item in this.items(1)]
+    items: list[Value | Hole] = []
+    for entry in tuples:
+        if isinstance(entry, ListVal):
+            items.append(calls.call(this.run, func, list(entry.items), {}, False, this.frame, this.node))
+        else:
+            items.append(HOLE)
+    return ListVal(items, "list", this.step)
+
+
+def _filter(this: _Call) -> Value:
+    func = this.arg(0)
+    items: list[Value | Hole] = []
+    for item in this.items(1):
+        if isinstance(item, Hole) or func is None:
+            items.append(HOLE)
+            continue
+        kept = item
+        if not (isinstance(func, Const) and func.value is None):
+            kept = calls.call(this.run, func, [item], {}, False, this.frame, this.node)
+        outcome = operations.truth(kept)
+        if outcome is None:
+            items.append(HOLE)
+        elif outcome:
+            items.append(item)
+    return ListVal(items, "list", this.step)
+
+
+def _reversed(this: _Call) -> Value:
+    return ListVal(list(reversed(this.items())), "list", this.step)
+
+
+def _sorted(this: _Call) -> Value:
+    items = this.items()
+    plain = constants(items)
+    if plain is not None and "key" not in this.kwargs:
+        reverse = this.kwargs.get("reverse")
+        try:
+            ordered = sorted(plain, reverse=bool(reverse.value) if isinstance(reverse, Const) else False)
+            return ListVal([Const(item) for item in ordered], "list", this.step)
+        except TypeError:
+            pass
+    return ListVal([HOLE] if len(items) != 1 else items, "list", this.step)
+
+
+def _any_all(this: _Call, wanted: bool) -> Value:
+    unsure = False
+    for item in this.items():
+        outcome = None if isinstance(item, Hole) else operations.truth(item)
+        if outcome is wanted:
+            return Const(wanted)
+        unsure = unsure or outcome is None
+    return this.unknown() if unsure else Const(not wanted)
+
+
+_NUMERIC: dict[str, Callable[..., Any]] = {
+    "abs": abs, "int": int, "float": float, "round": round, "bool": bool, "str": str, "repr": repr, "divmod": divmod,
+    "max": max, "min": min, "sum": sum, "pow": pow, "hash": hash, "format": format, "bytes": bytes,
+}  # fmt: skip
+
+
+def _numeric(name: str) -> Callable[[_Call], Value]:
+    def compute(this: _Call) -> Value:
+        args: Arguments = this.args
+        if name in ("max", "min", "sum") and len(args) >= 1 and isinstance(args[0], ListVal):
+            plain = constants(args[0].items)
+            values: list[Any] | None = [plain] if plain is not None else None
+        else:
+            values = constants(args)
+        if values is not None and not this.kwargs and _small(values):
+            try:
+                result = _NUMERIC[name](*values)
+            except Exception:  # whatever Python raises here, the program being read raises too
+                return this.unknown("an operation that fails")
+            if isinstance(result, tuple):
+                return ListVal([Const(item) for item in result], "tuple", this.step)
+            return Const(result, this.step)
+        if name == "bool" and this.args:
+            value = this.arg(0)
+            outcome = None if value is None else operations.truth(value)
+            if outcome is not None:
+                return Const(outcome, this.step)
+            return value if isinstance(value, Unknown) else this.unknown()
+        if name == "int" and isinstance(this.arg(0), Unknown):
+            return this.unknown("a number that is not known")
+        if name == "str" and this.args:
+            value = this.arg(0)
+            text = value.text if isinstance(value, Unknown) else None
+            unknown = this.unknown("a text that is not known")
+            unknown.text = "{" + text + "}" if text else None
+            return unknown
+        return this.unknown("a number that is not known")
+
+    return compute
+
+
+def _small(values: list[Any]) -> bool:
+    return all(
+        not (isinstance(value, int) and abs(value) > 10**12) and not (isinstance(value, str) and len(value) > 10_000)
+        for value in values
+    )
+
+
+def _isinstance(this: _Call) -> Value:
+    value, wanted = this.arg(0), this.arg(1)
+    if value is None or wanted is None:
+        return this.unknown()
+    options = operations.iterate(this.run, wanted) if isinstance(wanted, ListVal) else [wanted]
+    unsure = False
+    for option in options:
+        outcome = None if isinstance(option, Hole) else _is_a(value, option)
+        if outcome:
+            return Const(True)
+        unsure = unsure or outcome is None
+    if not unsure:
+        return Const(False)
+    return this.unknown("an isinstance test that is not known")
+
+
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,), "float": (float,), "str": (str,), "bool": (bool,), "bytes": (bytes,), "complex": (complex,),
+}  # fmt: skip
+
+
+def _is_a(value: Value, wanted: Value) -> bool | None:
+    if isinstance(wanted, BuiltinVal):
+        if isinstance(value, Const):
+            types = _PYTHON_TYPES.get(wanted.name)
+            return isinstance(value.value, types) if types else wanted.name == "object"
+        if isinstance(value, ListVal):
+            return wanted.name == value.kind or wanted.name == "object"
+        if isinstance(value, DictVal):
+            return wanted.name in ("dict", "object")
+        if isinstance(value, (Module, Func, ClassVal, Partial, TensorVal)):
+            return wanted.name == "object" or (wanted.name == "type" and isinstance(value, ClassVal))
+        if isinstance(value, Instance):
+            return classes.subclass(value.cls, wanted)
+        return None
+    if isinstance(value, Instance):
+        return classes.subclass(value.cls, wanted)
+    if isinstance(value, Module):
+        return _module_is_a(value, wanted)
+    if isinstance(value, (Const, ListVal, DictVal)):
+        if isinstance(wanted, External) and wanted.package in ("collections", "typing", "numbers", "abc"):
+            return None
+        return False if isinstance(wanted, (ClassVal, External)) else None
+    if (
+        isinstance(value, (ClassVal, Func))
+        and isinstance(wanted, External)
+        and base_kind(wanted.name) in ("torch", "layer")
+    ):
+        return False
+    return None
+
+
+def _module_is_a(value: Module, wanted: Value) -> bool | None:
+    if isinstance(wanted, ClassVal):
+        return classes.subclass(value.cls, wanted) if value.cls is not None else False
+    if isinstance(wanted, External):
+        name = canonical(wanted.name)
+        leaf = name.rpartition(".")[2]
+        if name == "torch.nn.Module":
+            return value.framework == "torch"
+        if leaf == "_BatchNorm" and name.startswith("torch.nn."):
+            return value.norm.batchnorm if value.norm is not None else (False if value.cls is None else None)
+        if value.cls is not None:
+            bases = [canonical(base.name) for base in classes.external_bases(value.cls)]
+            if name in bases:
+                return True
+            return False if all(base_kind(base) in ("torch", "layer", "keras", "plain") for base in bases) else None
+        if name.startswith(("torch.nn.", "keras.")):
+            if leaf in ("_NormBase", "_ConvNd", "_ConvTransposeNd", "Layer", "Model") or leaf.startswith("_"):
+                return None
+            return value.type_name == leaf
+        return None
+    return None
+
+
+def _hasattr(this: _Call) -> Value:
+    value, name = this.arg(0), this.arg(1)
+    if isinstance(name, Const) and isinstance(name.value, str):
+        if isinstance(value, Module):
+            for table in (value.params, value.buffers, value.children, value.attrs):
+                if name.value in table:
+                    return Const(True)
+            if value.cls is not None and classes.find(value.cls, name.value) is not None:
+                return Const(True) if name.value in _members(value.cls) else this.unknown()
+            return Const(False) if value.cls is not None and classes.kind(value.cls) == "torch" else this.unknown()
+        if isinstance(value, Instance) and name.value in value.attrs:
+            return Const(True)
+    return this.unknown()
+
+
+def _members(cls: ClassVal) -> set[str]:
+    found: set[str] = set()
+    for entry in classes.mro(cls):
+        if isinstance(entry, ClassVal):
+            found |= set(entry.attrs)
+    return found
+
+
+def _getattr(this: _Call) -> Value:
+    value, name = this.arg(0), this.arg(1)
+    if value is not None and isinstance(name, Const) and isinstance(name.value, str):
+        if len(this.args) > 2:
+            there = _hasattr(this)
+            if isinstance(there, Const) and not there.value:
+                default = this.arg(2)
+                return default if default is not None else this.unknown()
+            if isinstance(value, Unknown):
+                return this.unknown("an attribute that may be missing")
+        return attributes.get(this.run, value, name.value, this.frame, this.node)
+    called = isinstance(value, (External, Module))
+    result = this.unknown("an attribute picked by a name that is not known")
+    result.called = called
+    return result
+
+
+def _setattr(this: _Call) -> Value:
+    target, name, value = this.arg(0), this.arg(1), this.arg(2)
+    if target is None or value is None:
+        return Const(None)
+    if isinstance(name, Const) and isinstance(name.value, str):
+        attributes.set_attribute(this.run, target, name.value, value, this.frame, this.node)
+    elif isinstance(target, Module):
+        if isinstance(value, Module):
+            text = name.text if isinstance(name, Unknown) and name.text else "?"
+            target.children[text] = value
+        target.add_gap("set under a name that is not known", this.step)
+    return Const(None)
+
+
+def _delattr(this: _Call) -> Value:
+    target, name = this.arg(0), this.arg(1)
+    if target is not None and isinstance(name, Const):
+        attributes.delete(this.run, target, name.value)
+    return Const(None)
+
+
+def _type(this: _Call) -> Value:
+    value = this.arg(0)
+    if len(this.args) == 1 and isinstance(value, (Instance, Module)) and value.cls is not None:
+        return value.cls
+    return this.unknown("a class that is not known")
+
+
+def _next(this: _Call) -> Value:
+    items = this.items()
+    if items and isinstance(items[0], Value):
+        return items[0]
+    return this.unknown("an item that is not known")
+
+
+def _callable(this: _Call) -> Value:
+    value = this.arg(0)
+    if isinstance(value, (Func, ClassVal, Partial, BoundMethod, BuiltinVal, Module)):
+        return Const(True)
+    if isinstance(value, (Const, ListVal, DictVal, TensorVal)):
+        return Const(False)
+    return this.unknown()
+
+
+def _nothing(this: _Call) -> Value:
+    return Const(None)
+
+
+def _issubclass(this: _Call) -> Value:
+    cls, other = this.arg(0), this.arg(1)
+    outcome = classes.subclass(cls, other) if cls is not None and other is not None else None
+    return this.unknown() if outcome is None else Const(outcome)
+
+
+_FUNCTIONS: dict[str, Callable[[_Call], Value]] = {
+    "range": _range,
+    "len": _len,
+    "list": _list,
+    "iter": _list,
+    "tuple": lambda this: _list(this, "tuple"),
+    "set": lambda this: _list(this, "set"),
+    "frozenset": lambda this: _list(this, "set"),
+    "dict": _dict,
+    "enumerate": _enumerate,
+    "zip": _zip,
+    "map": _map,
+    "filter": _filter,
+    "reversed": _reversed,
+    "sorted": _sorted,
+    "any": lambda this: _any_all(this, True),
+    "all": lambda this: _any_all(this, False),
+    "isinstance": _isinstance,
+    "issubclass": _issubclass,
+    "hasattr": _hasattr,
+    "getattr": _getattr,
+    "setattr": _setattr,
+    "delattr": _delattr,
+    "type": _type,
+    "next": _next,
+    "callable": _callable,
+    "print": _nothing,
+    **{name: _numeric(name) for name in _NUMERIC},
+}
+
+
+def method(
+    run: Run, value: Value, name: str, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode
+) -> Value:
+    """A method of a constant, list, dict or tensor."""
+    this = _Call(run, args, kwargs, frame, node)
+    if isinstance(value, Const):
+        return _constant_method(value, name, this)
+    if isinstance(value, DictVal):
+        return _dict_method(value, name, this)
+    if isinstance(value, ListVal):
+        return _list_method(value, name, this)
+    if isinstance(value, TensorVal):
+        return _tensor_method(value, name, this)
+    return this.unknown(f"{name}() is not followed")
+
+
+_TEXT_METHODS = frozenset(
+    [
+        "lower",
+        "upper",
+        "strip",
+        "split",
+        "rsplit",
+        "join",
+        "format",
+        "replace",
+        "startswith",
+        "endswith",
+        "lstrip",
+        "rstrip",
+        "title",
+        "capitalize",
+        "count",
+        "find",
+        "index",
+        "isdigit",
+        "isalpha",
+        "removeprefix",
+        "removesuffix",
+        "zfill",
+        "splitlines",
+        "partition",
+        "rpartition",
+        "bit_length",
+        "is_integer",
+        "encode",
+        "decode",
+    ]
+)
+
+
+def _constant_method(value: Const, name: str, this: _Call) -> Value:
+    if name not in _TEXT_METHODS:
+        return this.unknown(f"{name}() is not followed")
+    plain: list[Any] | None = []
+    for arg in this.args:
+        if isinstance(arg, Const):
+            plain.append(arg.value)
+        elif isinstance(arg, ListVal) and constants(arg.items) is not None:
+            plain.append(constants(arg.items) if arg.kind != "tuple" else tuple(constants(arg.items) or ()))
+        else:
+            plain = None
+            break
+    named = {key: item.value for key, item in this.kwargs.items() if isinstance(item, Const)}
+    if plain is None or len(named) != len(this.kwargs) or not _small([*plain, *named.values(), value.value]):
+        return this.unknown("a text with parts that are not known")
+    try:
+        result = getattr(value.value, name)(*plain, **named)
+    except Exception:  # whatever Python raises here, the program being read raises too
+        return this.unknown("an operation that fails")
+    if isinstance(result, (list, tuple)):
+        return ListVal([Const(item) for item in result], "list" if isinstance(result, list) else "tuple", this.step)
+    return Const(result, this.step)
+
+
+def _dict_method(value: DictVal, name: str, this: _Call) -> Value:
+    run = this.run
+    if name in ("get", "pop", "setdefault"):
+        key = this.arg(0)
+        default = this.arg(1) if len(this.args) > 1 else this.kwargs.get("default", Const(None))
+        if isinstance(key, Const):
+            try:
+                found = value.items.get(key.value)
+            except TypeError:
+                found = None
+            if found is not None:
+                if name == "pop":
+                    del value.items[key.value]
+                return found
+            if not value.open:
+                if name == "setdefault" and default is not None:
+                    operations.set_item(run, value, key, default, this.frame, this.node)
+                return default if default is not None else this.unknown()
+            return run.unknown(
+                f"{key.value!r} of a dict that is not known", this.frame.module, this.node,
+                key=f"{'/'.join(sorted(value.deps))}[{key.value!r}]" if value.deps else None, deps=value.deps,
+            )  # fmt: skip
+        if key is not None and not value.open and value.items and name == "get":
+            return operations.item(run, value, key, this.frame, this.node)
+        return run.unknown(
+            "an item that is not known", this.frame.module, this.node, deps=value.deps | dependencies(key)
+        )
+    if name == "items":
+        items: list[Value | Hole] = [ListVal([Const(key), item], "tuple") for key, item in value.items.items()]
+        return ListVal([*items, HOLE] if value.open else items, "list", this.step)
+    if name == "values":
+        found_values: list[Value | Hole] = list(value.items.values())
+        return ListVal([*found_values, HOLE] if value.open else found_values, "list", this.step)
+    if name == "keys":
+        return ListVal(operations.iterate(run, value), "list", this.step)
+    if name == "update":
+        if this.args:
+            operations.merge_dict(value, _dict(_Call(run, this.args, {}, this.frame, this.node)))
+        operations.merge_dict(value, DictVal(dict(this.kwargs)))
+        return Const(None)
+    if name == "copy":
+        return DictVal(dict(value.items), open=value.open, origin=value.origin, deps=value.deps)
+    if name == "clear":
+        value.items.clear()
+        value.open = False
+        return Const(None)
+    return this.unknown(f"{name}() is not followed")
+
+
+def _list_method(value: ListVal, name: str, this: _Call) -> Value:
+    run = this.run
+    first = this.arg(0)
+    if name in ("append", "add"):
+        value.items.append(first if first is not None else HOLE)
+        if run.uncertain:
+            value.items.append(HOLE)
+        return Const(None)
+    if name in ("extend", "update"):
+        if first is not None:
+            operations.extend(run, value, first)
+        else:
+            value.items.append(HOLE)
+        return Const(None)
+    if name == "insert":
+        item = this.arg(1)
+        if isinstance(first, Const) and isinstance(first.value, int) and not value.open and item is not None:
+            value.items.insert(first.value, item)
+        else:
+            value.items.append(HOLE)
+        return Const(None)
+    if name == "pop":
+        index = first.value if isinstance(first, Const) else (-1 if not this.args else None)
+        if isinstance(index, int) and not value.open and -len(value.items) <= index < len(value.items):
+            found = value.items.pop(index)
+            if isinstance(found, Value):
+                return found
+        elif value.items and not isinstance(value.items[-1], Hole):
+            value.items.append(HOLE)
+        return this.unknown("an item that is not known")
+    if name == "copy":
+        return ListVal(list(value.items), value.kind, this.step)
+    if name == "reverse":
+        value.items.reverse()
+        return Const(None)
+    if name == "clear":
+        value.items.clear()
+        return Const(None)
+    if name == "index" and first is not None and not value.open:
+        for number, item in enumerate(value.items):
+            if isinstance(item, Const) and isinstance(first, Const) and item.value == first.value:
+                return Const(number)
+    if name in ("remove", "sort", "discard"):
+        value.items.append(HOLE)
+        return Const(None)
+    return this.unknown(f"{name}() is not followed")
+
+
+_CASTS = {
+    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
+    "bool": "bool", "short": "int16", "byte": "uint8", "char": "int8",
+}  # fmt: skip
+_SAME = frozenset(
+    [
+        "clone",
+        "contiguous",
+        "cuda",
+        "cpu",
+        "detach",
+        "requires_grad_",
+        "fill_",
+        "zero_",
+        "normal_",
+        "uniform_",
+        "copy_",
+        "mul_",
+        "add_",
+        "div_",
+    ]
+)
+
+
+def _tensor_method(value: TensorVal, name: str, this: _Call) -> Value:
+    if name in _SAME:
+        return value
+    if name in _CASTS:
+        return TensorVal(value.shape, _CASTS[name], this.step)
+    if name in ("to", "type"):
+        for arg in [*this.args, *this.kwargs.values()]:
+            if isinstance(arg, External) and arg.name.startswith("torch."):
+                return TensorVal(value.shape, arg.leaf, this.step)
+        return value
+    if name == "unsqueeze" and value.shape is not None:
+        axis = this.arg(0)
+        if isinstance(axis, Const) and isinstance(axis.value, int) and 0 <= axis.value <= len(value.shape):
+            return TensorVal((*value.shape[: axis.value], 1, *value.shape[axis.value :]), value.dtype, this.step)
+    if name in ("reshape", "view"):
+        sizes = constants(calls.items_of(this.run, this.args))
+        if sizes is not None and all(isinstance(size, int) and size >= 0 for size in sizes):
+            return TensorVal(tuple(sizes), value.dtype, this.step)
+    return TensorVal(None, value.dtype, this.step)

@@ -1,0 +1,119 @@
+"""Classes of the project: their order of bases, their members, and what kind of object they make."""
+
+from __future__ import annotations
+
+from bn_audit.source.interpreter.libraries import base_kind, is_flmodel
+from bn_audit.source.interpreter.values import BuiltinVal, ClassVal, External, Value
+
+__all__ = ["external_bases", "find", "kind", "mro", "subclass"]
+
+
+def mro(cls: ClassVal) -> list[Value]:
+    """The linearization of a class over its bases; depth first where Python would refuse the class."""
+    return _linearize(cls, ())
+
+
+def _linearize(cls: Value, path: tuple[int, ...]) -> list[Value]:
+    if not isinstance(cls, ClassVal) or id(cls.node) in path:
+        return [cls]
+    path = (*path, id(cls.node))
+    if len(path) > 40:
+        return [cls]
+    rows = [_linearize(base, path) for base in cls.bases]
+    rows.append(list(cls.bases))
+    result: list[Value] = [cls]
+    while any(rows):
+        for row in rows:
+            if row and not any(_in_tail(row[0], other) for other in rows):
+                head = row[0]
+                break
+        else:
+            # No consistent order (Python raises TypeError): keep what the first bases say.
+            head = next(row[0] for row in rows if row)
+        result.append(head)
+        rows = [[entry for entry in row if not _same(entry, head)] for row in rows]
+    return result
+
+
+def _in_tail(value: Value, row: list[Value]) -> bool:
+    return any(_same(value, entry) for entry in row[1:])
+
+
+def _same(one: Value, other: Value) -> bool:
+    if isinstance(one, ClassVal) and isinstance(other, ClassVal):
+        return one.node is other.node
+    if isinstance(one, External) and isinstance(other, External):
+        return one.name == other.name
+    if isinstance(one, BuiltinVal) and isinstance(other, BuiltinVal):
+        return one.name == other.name
+    return one is other
+
+
+def find(cls: ClassVal, name: str, after: ClassVal | None = None) -> tuple[Value, Value] | None:
+    """A member and the class that has it, along the order of bases, or beyond ``after`` in it (for ``super()``).
+
+    Where the first base that could have it lies outside the project, that base stands for the member.
+    """
+    order = mro(cls)
+    if after is not None:
+        index = next(
+            (i for i, entry in enumerate(order) if isinstance(entry, ClassVal) and entry.node is after.node), -1
+        )
+        order = order[index + 1 :]
+    for entry in order:
+        if isinstance(entry, ClassVal):
+            if name in entry.attrs:
+                return entry.attrs[name], entry
+        elif not _lacks(entry, name):
+            return entry, entry
+    return None
+
+
+def _lacks(base: Value, name: str) -> bool:
+    """Whether a base outside the project certainly adds nothing to a lookup."""
+    if isinstance(base, BuiltinVal):
+        return True
+    return isinstance(base, External) and base_kind(base.name) == "plain"
+
+
+def external_bases(cls: ClassVal) -> list[External]:
+    """The bases outside the project, in order."""
+    return [entry for entry in mro(cls) if isinstance(entry, External)]
+
+
+def kind(cls: ClassVal) -> str:
+    """``flmodel``, ``torch``, ``keras``, or ``plain``.
+
+    A class whose bases are not known counts as a torch module if it has a ``forward``.
+    """
+    names = [base.name for base in external_bases(cls)]
+    if any(is_flmodel(name) for name in names):
+        return "flmodel"
+    kinds = {base_kind(name) for name in names}
+    if kinds & {"torch", "layer", "library"}:
+        return "torch"
+    if "keras" in kinds:
+        return "keras"
+    unknown = any(not isinstance(entry, (ClassVal, BuiltinVal)) for entry in mro(cls)) and kinds != {"plain"}
+    if unknown and any(isinstance(entry, ClassVal) and "forward" in entry.attrs for entry in mro(cls)):
+        return "torch"
+    return "plain"
+
+
+def subclass(cls: Value, other: Value) -> bool | None:
+    """``issubclass(cls, other)``, or None if not known."""
+    if isinstance(cls, ClassVal):
+        order = mro(cls)
+        if any(_same(entry, other) for entry in order):
+            return True
+        if isinstance(other, (ClassVal, BuiltinVal)):
+            return False if all(isinstance(entry, (ClassVal, BuiltinVal)) or _known(entry) for entry in order) else None
+        if isinstance(other, External):
+            if other.name == "torch.nn.Module" and kind(cls) == "torch":
+                return True
+            return False if all(isinstance(entry, (ClassVal, BuiltinVal)) for entry in order) else None
+    return None
+
+
+def _known(entry: Value) -> bool:
+    return isinstance(entry, External) and base_kind(entry.name) in ("torch", "plain", "keras", "layer")

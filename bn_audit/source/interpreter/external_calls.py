@@ -1,0 +1,230 @@
+"""Calls of what lies outside the project: the functions of Python's library that matter here, and the ways to the others."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import libcst as cst
+
+from bn_audit.source.interpreter import builtin_calls, calls, flmodel, keras_calls, operations, torch_calls
+from bn_audit.source.interpreter.frames import Frame
+from bn_audit.source.interpreter.libraries import canonical, is_flmodel
+from bn_audit.source.interpreter.run import Run
+from bn_audit.source.interpreter.values import (
+    HOLE,
+    Const,
+    DictVal,
+    External,
+    ExternalResult,
+    Hole,
+    Instance,
+    ListVal,
+    Module,
+    Partial,
+    Step,
+    Value,
+    dependencies,
+)
+
+if TYPE_CHECKING:
+    from bn_audit.source.interpreter.calls import Arguments
+
+__all__ = ["call", "clone"]
+
+
+def call(
+    run: Run,
+    func: External,
+    args: Arguments,
+    kwargs: dict[str, Value],
+    open_kwargs: bool,
+    frame: Frame,
+    node: cst.CSTNode,
+    deps: frozenset[str] = frozenset(),
+) -> Value:
+    """Call something outside the project."""
+    step = Step(frame.module, node)
+    if func.leaf == "__init__" and args and isinstance(args[0], (Module, Instance)):
+        base = External(func.name.rpartition(".")[0])
+        calls.external_init(run, base, args[0], args[1:], kwargs, open_kwargs, frame, node, deps)
+        return Const(None)
+    if is_flmodel(func.name):
+        made = ExternalResult(func, args, kwargs, open_kwargs, step)
+        flmodel.arrive(run, made, args, kwargs, open_kwargs, frame, node, deps)
+        return made
+    name = canonical(func.name)
+    handler = _HANDLERS.get(name)
+    if handler is not None:
+        return handler(run, args, kwargs, frame, node)
+    if func.package == "math":
+        return _math(run, func.leaf, args, frame, node)
+    found: Value | None = None
+    if name.startswith("keras."):
+        found = keras_calls.construct(run, name, args, kwargs, open_kwargs, frame, node)
+    else:
+        found = torch_calls.construct(run, name, args, kwargs, open_kwargs, frame, node)
+    if found is not None:
+        return found
+    # Something else takes this in; a module among the arguments may be changed only by what is known to do so.
+    return ExternalResult(func, args, kwargs, open_kwargs, step)
+
+
+def clone(value: Value, memo: dict[int, Value] | None = None) -> Value:
+    """``copy.deepcopy``: containers, instances and modules anew, shared parts shared again."""
+    memo = {} if memo is None else memo
+    if id(value) in memo:
+        return memo[id(value)]
+    if isinstance(value, ListVal):
+        items: list[Value | Hole] = []
+        result: Value = ListVal(items, value.kind, value.origin)
+        memo[id(value)] = result
+        items.extend(item if isinstance(item, Hole) else clone(item, memo) for item in value.items)
+        return result
+    if isinstance(value, DictVal):
+        table = DictVal(open=value.open, origin=value.origin, deps=value.deps)
+        memo[id(value)] = table
+        table.items.update({key: clone(item, memo) for key, item in value.items.items()})
+        return table
+    if isinstance(value, Module):
+        return torch_calls.clone_module(value, memo)
+    if isinstance(value, Instance):
+        twin = Instance(value.cls, value.origin)
+        memo[id(value)] = twin
+        twin.symbolic = value.symbolic
+        twin.attrs = {key: clone(item, memo) for key, item in value.attrs.items()}
+        return twin
+    return value
+
+
+def _partial(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    if args and isinstance(args[0], Value):
+        return Partial(args[0], list(args[1:]), dict(kwargs), Step(frame.module, node))
+    return run.unknown("a partial of something that is not known", frame.module, node, called=True)
+
+
+def _copy(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    value = calls.argument(args, kwargs, 0, "x")
+    return (
+        clone(value) if value is not None else run.unknown("a copy of something that is not known", frame.module, node)
+    )
+
+
+def _dict(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    return builtin_calls.call(run, "dict", args, kwargs, frame, node)
+
+
+def _defaultdict(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    return builtin_calls.call(run, "dict", args[1:], kwargs, frame, node)
+
+
+def _namespace(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    made = ExternalResult(External("types.SimpleNamespace"), args, kwargs, False, Step(frame.module, node))
+    made.attrs.update(kwargs)
+    return made
+
+
+def _chain(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    items: list[Value | Hole] = []
+    for arg in args:
+        items.extend([HOLE] if isinstance(arg, Hole) else operations.iterate(run, arg))
+    return ListVal(items, "list", Step(frame.module, node))
+
+
+def _chain_from(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    first = args[0] if args else HOLE
+    rows = [HOLE] if isinstance(first, Hole) else operations.iterate(run, first)
+    return _chain(run, rows, kwargs, frame, node)
+
+
+def _product(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    rows = [[HOLE] if isinstance(arg, Hole) else operations.iterate(run, arg) for arg in args]
+    size = math.prod(len(row) for row in rows)
+    if "repeat" in kwargs or size > 1024 or any(isinstance(item, Hole) for row in rows for item in row):
+        return ListVal([HOLE], "list", Step(frame.module, node))
+    return ListVal([ListVal(list(row), "tuple") for row in itertools.product(*rows)], "list", Step(frame.module, node))
+
+
+def _repeat(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    value, times = calls.argument(args, kwargs, 0, "object"), calls.argument(args, kwargs, 1, "times")
+    if value is not None and isinstance(times, Const) and isinstance(times.value, int) and times.value <= 1024:
+        return ListVal([value] * times.value, "list", Step(frame.module, node))
+    return ListVal([value, HOLE] if value is not None else [HOLE], "list", Step(frame.module, node))
+
+
+def _reduce(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    func, rows = calls.positional(args, 0), calls.positional(args, 1)
+    if func is None or rows is None:
+        return run.unknown("not followed", frame.module, node)
+    items = operations.iterate(run, rows)
+    if len(args) > 2:
+        items = [args[2], *items]
+    if not items or any(isinstance(item, Hole) for item in items):
+        return run.unknown("folded over something that is not known", frame.module, node)
+    result = items[0]
+    assert isinstance(result, Value)
+    for item in items[1:]:
+        result = calls.call(run, func, [result, item], {}, False, frame, node)
+    return result
+
+
+def _first(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """Decorators that keep what they are given."""
+    value = calls.positional(args, 0)
+    return value if value is not None else run.unknown("not followed", frame.module, node)
+
+
+def _decorator(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """``functools.wraps(f)``: a decorator that keeps what it is given."""
+    return External("bn_audit.keep")
+
+
+_HANDLERS: dict[str, Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTNode], Value]] = {
+    "functools.partial": _partial,
+    "functools.partialmethod": _partial,
+    "functools.reduce": _reduce,
+    "functools.wraps": _decorator,
+    "functools.lru_cache": _first,
+    "functools.cache": _first,
+    "bn_audit.keep": _first,
+    "contextlib.contextmanager": _first,
+    "copy.deepcopy": _copy,
+    "copy.copy": _copy,
+    "collections.OrderedDict": _dict,
+    "typing.OrderedDict": _dict,
+    "collections.defaultdict": _defaultdict,
+    "types.SimpleNamespace": _namespace,
+    "argparse.Namespace": _namespace,
+    "itertools.chain": _chain,
+    "itertools.chain.from_iterable": _chain_from,
+    "itertools.product": _product,
+    "itertools.repeat": _repeat,
+}
+
+_MATH = {
+    name: getattr(math, name)
+    for name in ("ceil", "floor", "sqrt", "log2", "log", "log10", "gcd", "prod", "trunc", "fabs", "exp", "pow")
+}
+
+
+def _math(run: Run, name: str, args: Arguments, frame: Frame, node: cst.CSTNode) -> Value:
+    values: list[Any] | None = builtin_calls.constants(args)
+    if values is None and len(args) == 1 and isinstance(args[0], ListVal):
+        plain = builtin_calls.constants(args[0].items)
+        values = [plain] if plain is not None else None
+    func = _MATH.get(name)
+    if (
+        values is not None
+        and func is not None
+        and all(not isinstance(v, (int, float)) or abs(v) < 1e12 for v in values)
+    ):
+        try:
+            return Const(func(*values), Step(frame.module, node))
+        except (ValueError, TypeError, OverflowError):
+            pass
+    deps: frozenset[str] = frozenset()
+    for arg in args:
+        deps |= dependencies(arg)
+    return run.unknown("a number that is not known", frame.module, node, deps=deps)

@@ -1,0 +1,223 @@
+"""What Keras does with layers: sequential, functional and subclassed models, and the layers on the way to a tensor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from bn_audit.source.interpreter import calls, external_calls, operations
+from bn_audit.source.interpreter.frames import Frame
+from bn_audit.source.interpreter.libraries import canonical
+from bn_audit.source.interpreter.run import Run
+from bn_audit.source.interpreter.torch_calls import plain_arguments
+from bn_audit.source.interpreter.values import (
+    Const,
+    DictVal,
+    External,
+    Hole,
+    KerasTensor,
+    ListVal,
+    Module,
+    RegistryGap,
+    Step,
+    Unknown,
+    Value,
+)
+from bn_audit.source.keras_layers import keras_layer
+from bn_audit.source.state import ModuleState
+
+if TYPE_CHECKING:
+    from bn_audit.source.interpreter.calls import Arguments
+
+__all__ = ["apply", "attribute", "construct", "init", "joined", "method"]
+
+_MODELS = frozenset(
+    {"keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential", "keras.Functional"}
+)
+
+
+def construct(
+    run: Run, name: str, args: Arguments, kwargs: dict[str, Value], open_kwargs: bool, frame: Frame, node: cst.CSTNode
+) -> Value | None:
+    """Call something of Keras by its canonical name; None if it is not known."""
+    step = Step(frame.module, node)
+    leaf = name.rpartition(".")[2]
+    if leaf == "Input" and name in ("keras.Input", "keras.layers.Input"):
+        return KerasTensor((), step)
+    if name in _MODELS:
+        model = Module(leaf, None, step)
+        model.framework = "keras"
+        _fill_model(run, model, args, kwargs, step)
+        return model
+    if name == "keras.models.clone_model":
+        first = calls.argument(args, kwargs, 0, "model")
+        return external_calls.clone(first) if first is not None else None
+    state: ModuleState | None = None
+    if name.startswith("keras.layers."):
+        wrapped = calls.argument(args, kwargs, 0, "layer")
+        if leaf in ("TimeDistributed", "Bidirectional", "Wrapper") and isinstance(wrapped, Module):
+            layer = Module(leaf, None, step)
+            layer.framework = "keras"
+            layer.children["forward" if leaf == "Bidirectional" else "layer"] = wrapped
+            if leaf == "Bidirectional":
+                twin = external_calls.clone(wrapped)
+                if isinstance(twin, Module):
+                    layer.children["backward"] = twin
+            return _named(layer, kwargs)
+        state = keras_layer(leaf, *plain_arguments(args, kwargs, open_kwargs))
+    elif name.startswith("keras.applications."):
+        from bn_audit.source import zoo
+
+        state = zoo.model(name, *plain_arguments(args, kwargs, open_kwargs))
+    if state is not None:
+        return _named(_as_keras(Module.grow(state, step)), kwargs)
+    if any(isinstance(arg, KerasTensor) for arg in args):
+        return joined(args, step)
+    return None
+
+
+def _as_keras(module: Module) -> Module:
+    for _, part in module.modules():
+        part.framework = "keras"
+    return module
+
+
+def _named(layer: Module, kwargs: dict[str, Value]) -> Module:
+    name = kwargs.get("name")
+    if isinstance(name, Const) and isinstance(name.value, str):
+        layer.attrs["name"] = name
+    return layer
+
+
+def joined(values: Iterable[object], step: Step) -> KerasTensor:
+    """A tensor made of others: it has all their layers behind it."""
+    found: dict[int, Module | RegistryGap] = {}
+    stack = list(values)
+    while stack:
+        value = stack.pop(0)
+        if isinstance(value, KerasTensor):
+            found.update((id(layer), layer) for layer in value.layers)
+        elif isinstance(value, ListVal):
+            stack[:0] = value.items
+        elif isinstance(value, DictVal):
+            stack[:0] = list(value.items.values())
+        elif isinstance(value, (Unknown, Hole)):
+            gap = RegistryGap("a tensor that is not known", step)
+            found[id(gap)] = gap
+    return KerasTensor(tuple(found.values()), step)
+
+
+def apply(run: Run, layer: Module, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """``layer(tensor)``."""
+    step = Step(frame.module, node)
+    source = joined([*args[:1], *(kwargs[key] for key in ("inputs", "input") if key in kwargs)], step)
+    return KerasTensor((*(part for part in source.layers if part is not layer), layer), step)
+
+
+def init(
+    run: Run, base: External, module: Module, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode
+) -> None:
+    """``super().__init__(...)`` of a layer or model of the project into Keras."""
+    step = Step(frame.module, node)
+    name = canonical(base.name)
+    leaf = name.rpartition(".")[2]
+    if name in _MODELS:
+        _fill_model(run, module, args, kwargs, step)
+    elif leaf not in ("Layer", "Wrapper", "Module"):
+        state = keras_layer(leaf, *plain_arguments(args, kwargs))
+        if state is None:
+            module.add_gap(f"its base class {base.name} is not followed", step)
+        else:
+            module.fill(state, module.origin)
+            _as_keras(module)
+    _named(module, kwargs)
+
+
+def _fill_model(run: Run, model: Module, args: Arguments, kwargs: dict[str, Value], step: Step) -> None:
+    _named(model, kwargs)
+    first, second = calls.argument(args, kwargs, 0, "inputs"), calls.argument(args, kwargs, 1, "outputs")
+    if second is not None:
+        for layer in joined([second], step).layers:
+            _add(model, layer)
+        if isinstance(second, Unknown):
+            model.add_gap(second.reason, step)
+        return
+    layers = kwargs.get("layers", first)
+    if layers is not None and not (isinstance(layers, Const) and layers.value is None):
+        for item in operations.iterate(run, layers):
+            _add(model, item, run.uncertain > 0, step)
+
+
+def _add(model: Module, layer: object, uncertain: bool = False, step: Step | None = None) -> None:
+    if isinstance(layer, Module):
+        model.children[_layer_name(model, layer)] = layer
+        if uncertain:
+            model.add_gap("filled in a loop of unknown length", step)
+    elif isinstance(layer, RegistryGap):
+        model.add_gap(layer.reason, layer.step)
+    elif isinstance(layer, Hole):
+        model.add_gap("holds an unknown number of further layers", step)
+    elif not isinstance(layer, KerasTensor):
+        reason = layer.reason if isinstance(layer, Unknown) else "a layer that is not known"
+        model.add_gap(reason, layer.origin if isinstance(layer, Value) else step)
+
+
+def _layer_name(model: Module, layer: Module) -> str:
+    """The layer's own name, else one like Keras makes: ``batch_normalization_1``."""
+    given = layer.attrs.get("name")
+    if isinstance(given, Const):
+        return str(given.value)
+    base = re.sub(r"(?<!^)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z0-9])", "_", layer.type_name).lower().replace("_2_d", "2d")
+    base = base.replace("__", "_")
+    number = 0
+    name = base
+    while name in model.children:
+        number += 1
+        name = f"{base}_{number}"
+    return name
+
+
+def method(
+    run: Run, module: Module, name: str, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode
+) -> Value:
+    """A method of a Keras layer or model."""
+    step = Step(frame.module, node)
+    if name == "add":
+        item = args[0] if args else Hole()
+        _add(module, item, run.uncertain > 0, step)
+        return Const(None)
+    if name == "pop":
+        real = [key for key, child in module.children.items() if isinstance(child, Module)]
+        if real:
+            del module.children[real[-1]]
+        return Const(None)
+    if name == "get_layer":
+        wanted = calls.argument(args, kwargs, 0, "name")
+        found = module.children.get(wanted.value) if isinstance(wanted, Const) else None
+        if isinstance(found, Module):
+            return found
+        return run.unknown("a layer that is not known", frame.module, node, called=True)
+    if name == "__call__":
+        return apply(run, module, args, kwargs, frame, node)
+    return (
+        Const(None)
+        if name in ("compile", "build", "summary", "load_weights")
+        else run.unknown(f"{name}() of a Keras model is not followed", frame.module, node)
+    )
+
+
+def attribute(run: Run, module: Module, name: str, step: Step) -> Value | None:
+    """``model.layers``, ``model.output``, ``layer.output``, ``model.input``; None for anything else."""
+    if name == "layers":
+        return ListVal(
+            [child if isinstance(child, Module) else Hole() for child in module.children.values()], "list", step
+        )
+    if name in ("output", "outputs"):
+        layers = tuple(child for child in module.children.values() if child is not None) or (module,)
+        return KerasTensor(layers, step)
+    if name in ("input", "inputs"):
+        return KerasTensor((), step)
+    return None

@@ -1,0 +1,541 @@
+"""Operators, containers and iteration over values."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import libcst as cst
+
+from bn_audit.source.interpreter import keras_calls
+from bn_audit.source.interpreter.frames import Frame
+from bn_audit.source.interpreter.run import Run
+from bn_audit.source.interpreter.values import (
+    HOLE,
+    BoundMethod,
+    BuiltinVal,
+    ClassVal,
+    Const,
+    DictVal,
+    External,
+    ExternalResult,
+    Func,
+    Hole,
+    Instance,
+    KerasTensor,
+    ListVal,
+    Module,
+    ModuleRef,
+    Partial,
+    RegistryGap,
+    Step,
+    TensorVal,
+    Unknown,
+    Value,
+    dependencies,
+)
+
+__all__ = [
+    "binary",
+    "blur",
+    "compare",
+    "delete_item",
+    "element_of",
+    "extend",
+    "item",
+    "iterate",
+    "merge_dict",
+    "part_of",
+    "set_item",
+    "slice_of",
+    "truth",
+]
+
+MAX_SIZE = 100_000
+"""Longest constant string or list that an operator may make."""
+
+
+def truth(value: Value) -> bool | None:
+    """``bool(value)``, or None if not known."""
+    if isinstance(value, Const):
+        return bool(value.value)
+    if isinstance(value, ListVal):
+        if any(not isinstance(entry, Hole) for entry in value.items):
+            return True
+        return None if value.items else False
+    if isinstance(value, DictVal):
+        return True if value.items else (None if value.open else False)
+    if isinstance(value, (ClassVal, Func, BoundMethod, BuiltinVal, Partial, ModuleRef, External)):
+        return True
+    if isinstance(value, Module):
+        return None if value.type_name in ("Sequential", "ModuleList", "ModuleDict") and not value.children else True
+    if isinstance(value, Instance):
+        return None if value.symbolic else True
+    if isinstance(value, ExternalResult) and value.func.leaf[:1].isupper():
+        return True
+    return None
+
+
+def iterate(run: Run, value: Value) -> list[Value | Hole]:
+    """The items of an iterable; a Hole where an unknown number of them stands."""
+    if isinstance(value, ListVal):
+        return list(value.items)
+    if isinstance(value, DictVal):
+        keys: list[Value | Hole] = [Const(key) for key in value.items]
+        return [*keys, HOLE] if value.open else keys
+    if isinstance(value, Const) and isinstance(value.value, (str, bytes)) and len(value.value) <= MAX_SIZE:
+        return [Const(part) for part in value.value]
+    if isinstance(value, Module):
+        return [
+            HOLE if isinstance(child, RegistryGap) else child for child in value.children.values() if child is not None
+        ]
+    if isinstance(value, Instance):
+        items = value.attrs.get("__items__")
+        if isinstance(items, ListVal):
+            return list(items.items)
+    return [HOLE]
+
+
+def element_of(run: Run, iterable: Value, frame: Frame, node: cst.CSTNode) -> Value:
+    """An unknown item of an iterable, depending on what the iterable depends on."""
+    return run.unknown("an item of something that is not known", frame.module, node, deps=dependencies(iterable))
+
+
+def part_of(run: Run, value: Value, number: int, frame: Frame, node: cst.CSTNode) -> Value:
+    """The ``number``-th part of a value that cannot be unpacked for sure."""
+    if isinstance(value, ListVal):
+        before = value.items[: number + 1]
+        if len(before) > number and not any(isinstance(entry, Hole) for entry in before):
+            found = before[number]
+            assert isinstance(found, Value)
+            return found
+    key = f"{value.key}[{number}]" if isinstance(value, Unknown) and value.key else None
+    reason = value.reason if isinstance(value, Unknown) else "unpacked from something that is not known"
+    called = isinstance(value, ExternalResult) or (isinstance(value, Unknown) and value.called)
+    return run.unknown(reason, frame.module, node, key=key, deps=dependencies(value), called=called)
+
+
+def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode) -> Value:
+    """``container[key]``."""
+    if isinstance(key, Const):
+        name = key.value
+        if isinstance(container, ListVal) and isinstance(name, int):
+            items = container.items
+            reach = items[: name + 1] if name >= 0 else items[name:] if -name <= len(items) else []
+            if (
+                reach
+                and not any(isinstance(entry, Hole) for entry in reach)
+                and len(reach) >= (name + 1 if name >= 0 else -name)
+            ):
+                found = reach[-1] if name >= 0 else reach[0]
+                assert isinstance(found, Value)
+                return found
+        elif isinstance(container, DictVal):
+            try:
+                if name in container.items:
+                    return container.items[name]
+            except TypeError:
+                pass
+        elif isinstance(container, Const) and isinstance(container.value, (str, bytes)) and isinstance(name, int):
+            try:
+                return Const(container.value[name])
+            except IndexError:
+                pass
+        elif isinstance(container, Module):
+            return module_item(run, container, name, frame, node)
+        elif isinstance(container, Instance) and isinstance(container.attrs.get("__items__"), (ListVal, DictVal)):
+            return item(run, container.attrs["__items__"], key, frame, node)
+        elif isinstance(container, (ClassVal, External, BuiltinVal)):
+            return container  # a generic alias: list[int], nn.ModuleDict[str]
+    elif isinstance(container, (ClassVal, External, BuiltinVal)):
+        return container
+    if isinstance(container, DictVal) and not container.open and container.items:
+        return _one_of(run, list(container.items.values()), key, frame, node)
+    if isinstance(container, ListVal) and container.items and not container.open:
+        return _one_of(run, [entry for entry in container.items if isinstance(entry, Value)], key, frame, node)
+    base = container.key if isinstance(container, Unknown) else None
+    text = f"{base}[{key.value!r}]" if base and isinstance(key, Const) else None
+    reason = container.reason if isinstance(container, Unknown) else "an item that is not known"
+    called = isinstance(container, ExternalResult) or (isinstance(container, Unknown) and container.called)
+    return run.unknown(
+        reason, frame.module, node, key=text, deps=dependencies(container) | dependencies(key), called=called
+    )
+
+
+def _one_of(run: Run, values: list[Value], key: Value, frame: Frame, node: cst.CSTNode) -> Value:
+    """An item picked by a key that is not known: tried as a decision where there are few."""
+    deps = dependencies(key)
+    if 1 <= len(values) <= 4:
+        base = key.key if isinstance(key, Unknown) and key.key and not key.key.startswith("#") else f"node:{id(node)}"
+        for number, value in enumerate(values[:-1]):
+            outcome = run.decide(f"{base} picks {number}", lambda: "this choice of several", deps)
+            if outcome is None:
+                return run.unknown("picked by a key that is not known", frame.module, node, deps=deps)
+            if outcome:
+                return value
+        return values[-1]
+    return run.unknown("picked by a key that is not known", frame.module, node, deps=deps)
+
+
+def module_item(run: Run, module: Module, name: Any, frame: Frame, node: cst.CSTNode) -> Value:
+    """``sequential[0]``, ``modulelist[-1]``, ``moduledict["key"]``."""
+    if isinstance(name, str):
+        child = module.children.get(name)
+        if isinstance(child, Module):
+            return child
+    elif isinstance(name, int):
+        children = list(module.children.values())
+        reach = children[: name + 1] if name >= 0 else children[name:] if -name <= len(children) else []
+        if (
+            reach
+            and not any(isinstance(child, RegistryGap) for child in reach)
+            and -len(children) <= name < len(children)
+        ):
+            found = children[name]
+            if isinstance(found, Module):
+                return found
+    return run.unknown("a part of a module that is not known", frame.module, node, called=True)
+
+
+def slice_of(run: Run, container: Value, bounds: list[Value | None], frame: Frame, node: cst.CSTNode) -> Value:
+    """``container[a:b:c]``."""
+    edges: list[Any] = []
+    for bound in bounds:
+        if bound is None:
+            edges.append(None)
+        elif isinstance(bound, Const) and (bound.value is None or isinstance(bound.value, int)):
+            edges.append(bound.value)
+        else:
+            edges.append(...)
+    certain = ... not in edges
+    step = Step(frame.module, node)
+    if isinstance(container, ListVal):
+        if certain and not container.open:
+            return ListVal(container.items[slice(*edges)], container.kind, step)
+        start, stop = edges[0], edges[1]
+        if certain and edges[2] in (None, 1) and start in (None, 0) and isinstance(stop, int):
+            head = container.items[:stop] if stop >= 0 else container.items[:stop]
+            if stop < 0 and not any(isinstance(entry, Hole) for entry in container.items[stop:]):
+                return ListVal(head, container.kind, step)
+            if stop >= 0 and not any(isinstance(entry, Hole) for entry in head):
+                return ListVal(head, container.kind, step)
+        return ListVal([HOLE], container.kind, step)
+    if isinstance(container, Const) and isinstance(container.value, (str, bytes)) and certain:
+        return Const(container.value[slice(*edges)], step)
+    if isinstance(container, Module) and certain and container.type_name in ("Sequential", "ModuleList"):
+        part = Module(container.type_name, None, step)
+        children = list(container.children.items())
+        if any(isinstance(child, RegistryGap) for _, child in children):
+            part.add_gap("a slice of a module that is partly unknown", step)
+            return part
+        for number, (name, child) in enumerate(children[slice(*edges)]):
+            # Sequential keeps the names of what it slices; ModuleList counts anew.
+            part.children[name if container.type_name == "Sequential" else str(number)] = child
+        return part
+    reason = container.reason if isinstance(container, Unknown) else "a slice of something that is not known"
+    called = isinstance(container, (ExternalResult, Module)) or (isinstance(container, Unknown) and container.called)
+    return run.unknown(reason, frame.module, node, deps=dependencies(container), called=called)
+
+
+_BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "Add": operator.add,
+    "Subtract": operator.sub,
+    "Multiply": operator.mul,
+    "Divide": operator.truediv,
+    "FloorDivide": operator.floordiv,
+    "Modulo": operator.mod,
+    "Power": operator.pow,
+    "LeftShift": operator.lshift,
+    "RightShift": operator.rshift,
+    "BitAnd": operator.and_,
+    "BitOr": operator.or_,
+    "BitXor": operator.xor,
+}
+
+
+def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: cst.CSTNode) -> Value:
+    """``left <operator> right``; ``name`` is libcst's class name of the operator."""
+    step = Step(frame.module, node)
+    if isinstance(left, Const) and isinstance(right, Const):
+        if isinstance(left.value, str) and name == "Modulo":
+            return _percent(run, left.value, right, frame, node)
+        if _affordable(name, left.value, right.value):
+            try:
+                return Const(_BINARY[name](left.value, right.value), step)
+            except Exception:  # whatever Python raises here, the program being read raises too
+                return run.unknown("an operation that fails", frame.module, node)
+    if isinstance(left, ListVal) and isinstance(right, ListVal):
+        if name == "Add":
+            return ListVal([*left.items, *right.items], left.kind, step)
+        if name == "BitOr":
+            return ListVal([*left.items, *right.items], left.kind, step)
+    if name == "Multiply":
+        listed, count = (left, right) if isinstance(left, ListVal) else (right, left)
+        if isinstance(listed, ListVal):
+            if isinstance(count, Const) and isinstance(count.value, int) and len(listed.items) * count.value <= 4096:
+                return ListVal(listed.items * count.value, listed.kind, step)
+            return ListVal([*listed.items, HOLE], listed.kind, step)
+    if isinstance(left, DictVal) and isinstance(right, DictVal) and name == "BitOr":
+        merged = DictVal(dict(left.items), open=left.open, origin=step, deps=left.deps)
+        merge_dict(merged, right)
+        return merged
+    if isinstance(left, Const) and isinstance(left.value, str) and name == "Modulo":
+        return _percent(run, left.value, right, frame, node)
+    if isinstance(left, Module) and isinstance(right, (Module, ListVal)) and name == "Add":
+        joined = Module(left.type_name, None, step)
+        for child in [*left.children.values(), *iterate(run, right)]:
+            if isinstance(child, Module):
+                joined.children[str(len(joined.children))] = child
+            else:
+                joined.add_gap("joined with something that is not known", step)
+        return joined
+    if isinstance(left, KerasTensor) or isinstance(right, KerasTensor):
+        return keras_calls.joined([side for side in (left, right) if isinstance(side, KerasTensor)], step)
+    for side in (left, right):
+        if isinstance(side, Unknown):
+            text = None
+            if name == "Add" and isinstance(left, Const) and isinstance(left.value, str):
+                text = left.value + (right.text or "{...}") if isinstance(right, Unknown) else None
+            return run.unknown(
+                side.reason, frame.module, node, deps=dependencies(left) | dependencies(right), text=text
+            )
+    return run.unknown("not followed", frame.module, node, deps=dependencies(left) | dependencies(right))
+
+
+def _affordable(name: str, left: Any, right: Any) -> bool:
+    """Keep ``10 ** 10 ** 10`` and ``"a" * 10 ** 9`` from being computed."""
+    if name in ("Power", "LeftShift"):
+        return (
+            isinstance(right, (int, float)) and abs(right) <= 512 and not (isinstance(left, int) and abs(left) > 10**9)
+        )
+    if name == "Multiply":
+        for text, count in ((left, right), (right, left)):
+            if isinstance(text, (str, bytes)):
+                return isinstance(count, int) and len(text) * count <= MAX_SIZE
+        return all(not isinstance(side, int) or abs(side) < 10**300 for side in (left, right))
+    if name == "Add" and isinstance(left, (str, bytes)) and isinstance(right, (str, bytes)):
+        return len(left) + len(right) <= MAX_SIZE
+    return True
+
+
+def _percent(run: Run, template: str, right: Value, frame: Frame, node: cst.CSTNode) -> Value:
+    values = right.items if isinstance(right, ListVal) and right.kind == "tuple" else [right]
+    plain = [entry.value for entry in values if isinstance(entry, Const)]
+    if len(plain) == len(values) and len(template) < 4096:
+        if not any(isinstance(entry, int) and abs(entry) > 10**9 for entry in plain) and "*" not in template:
+            try:
+                return Const(template % tuple(plain), Step(frame.module, node))
+            except (TypeError, ValueError, KeyError, OverflowError):
+                pass
+    return run.unknown("a text with parts that are not known", frame.module, node, deps=dependencies(right))
+
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "Equal": operator.eq,
+    "NotEqual": operator.ne,
+    "LessThan": operator.lt,
+    "LessThanEqual": operator.le,
+    "GreaterThan": operator.gt,
+    "GreaterThanEqual": operator.ge,
+}
+
+
+def compare(run: Run, name: str, left: Value, right: Value, frame: Frame, node: cst.CSTNode) -> Value:
+    """``left <comparison> right``; ``name`` is libcst's class name of the operator."""
+    outcome = _compare(run, name, left, right)
+    if outcome is not None:
+        return Const(outcome)
+    deps = dependencies(left) | dependencies(right)
+    key = None
+    if isinstance(left, Unknown) and left.key and not left.key.startswith("#") and isinstance(right, Const):
+        key = {"Equal": f"{left.key} == {right.value!r}", "NotEqual": f"not {left.key} == {right.value!r}"}.get(name)
+        if right.value is None and name in ("Is", "IsNot"):
+            key = f"{left.key} == None" if name == "Is" else f"not {left.key} == None"
+        elif key is None:
+            key = f"{left.key} {name} {right.value!r}"
+    return run.unknown("a comparison that is not known", frame.module, node, key=key, deps=deps)
+
+
+def _compare(run: Run, name: str, left: Value, right: Value) -> bool | None:
+    if name in ("Is", "IsNot"):
+        same = _identical(left, right)
+        return None if same is None else same == (name == "Is")
+    if name in ("In", "NotIn"):
+        inside = _contains(left, right)
+        return None if inside is None else inside == (name == "In")
+    if isinstance(left, Const) and isinstance(right, Const):
+        try:
+            return bool(_COMPARE[name](left.value, right.value))
+        except Exception:  # whatever Python raises here, the program being read raises too
+            return None
+    if name in ("Equal", "NotEqual"):
+        same = _identical(left, right)
+        if same is None and isinstance(left, ListVal) and isinstance(right, ListVal):
+            same = _same_items(left, right)
+        if same is not None:
+            return same == (name == "Equal")
+    return None
+
+
+def _same_items(left: ListVal, right: ListVal) -> bool | None:
+    if left.open or right.open:
+        return None
+    if len(left.items) != len(right.items):
+        return False
+    for one, other in zip(left.items, right.items, strict=True):
+        if not (isinstance(one, Const) and isinstance(other, Const)):
+            return None
+        if one.value != other.value:
+            return False
+    return True
+
+
+_SOLID = (ListVal, DictVal, ClassVal, Func, Module, Instance, ModuleRef, Partial, BuiltinVal, External, TensorVal)
+
+
+def _identical(left: Value, right: Value) -> bool | None:
+    """``left is right``: known for constants, for classes, and for None beside anything that is certainly an object."""
+    if isinstance(left, Const) and isinstance(right, Const):
+        return type(left.value) is type(right.value) and left.value == right.value
+    if isinstance(left, External) and isinstance(right, External):
+        return left.name == right.name if left.leaf == right.leaf else False
+    if isinstance(left, ClassVal) and isinstance(right, ClassVal):
+        return left.node is right.node
+    if isinstance(left, Func) and isinstance(right, Func):
+        return left.node is right.node
+    if isinstance(left, BuiltinVal) and isinstance(right, BuiltinVal):
+        return left.name == right.name
+    if left is right and not isinstance(left, Unknown):
+        return True
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, Const) and (isinstance(other, _SOLID) and not isinstance(other, TensorVal)):
+            return False
+        if isinstance(one, Const) and one.value is None and isinstance(other, (TensorVal, ExternalResult)):
+            return False if isinstance(other, TensorVal) or other.func.leaf[:1].isupper() else None
+    if isinstance(left, _SOLID) and isinstance(right, _SOLID) and type(left) is not type(right):
+        return False
+    return None
+
+
+def _contains(value: Value, container: Value) -> bool | None:
+    if isinstance(container, Const) and isinstance(container.value, str):
+        return value.value in container.value if isinstance(value, Const) and isinstance(value.value, str) else None
+    if isinstance(container, DictVal) and isinstance(value, Const):
+        try:
+            return True if value.value in container.items else (None if container.open else False)
+        except TypeError:
+            return None
+    if isinstance(container, Module) and isinstance(value, Const):
+        if value.value in container.children:
+            return True
+        return None if any(isinstance(child, RegistryGap) for child in container.children.values()) else False
+    if isinstance(container, ListVal):
+        unsure = container.open
+        for entry in container.items:
+            if isinstance(entry, Hole):
+                continue
+            same = _identical(entry, value)
+            if same is None and isinstance(entry, Const) and isinstance(value, Const):
+                same = entry.value == value.value
+            if same:
+                return True
+            unsure = unsure or same is None
+        return None if unsure else False
+    return None
+
+
+def merge_dict(target: DictVal, value: Value) -> None:
+    """``{**target, **value}``."""
+    if isinstance(value, DictVal):
+        target.items.update(value.items)
+        target.open = target.open or value.open
+        target.deps |= value.deps
+    else:
+        target.open = True
+        target.deps |= dependencies(value)
+
+
+def set_item(run: Run, container: Value, key: Value, value: Value, frame: Frame, node: cst.CSTNode) -> None:
+    """``container[key] = value``."""
+    if isinstance(container, DictVal):
+        if isinstance(key, Const):
+            try:
+                container.items[key.value] = value
+                return
+            except TypeError:
+                pass
+        elif isinstance(key, (ClassVal, External)):
+            container.items[key.name] = value
+            return
+        container.open = True
+        container.deps |= dependencies(key)
+    elif isinstance(container, ListVal):
+        index = key.value if isinstance(key, Const) else None
+        if isinstance(index, int) and -len(container.items) <= index < len(container.items) and not container.open:
+            container.items[index] = value
+        else:
+            container.items.append(HOLE)
+    elif isinstance(container, Module):
+        step = Step(frame.module, node)
+        name = key.value if isinstance(key, Const) else None
+        if isinstance(name, int) and not isinstance(name, bool):
+            names = list(container.children)
+            name = names[name] if -len(names) <= name < len(names) else None
+        if isinstance(name, str) and (isinstance(value, Module) or (isinstance(value, Const) and value.value is None)):
+            container.children[name] = value if isinstance(value, Module) else None
+            if run.uncertain:
+                container.add_gap("filled in a loop of unknown length", step)
+        else:
+            if isinstance(value, Module) and isinstance(key, Unknown):
+                container.children[key.text or "?"] = value
+            container.add_gap("a part set under a key that is not known", step)
+    elif isinstance(container, Instance):
+        items = container.attrs.get("__items__")
+        if isinstance(items, (DictVal, ListVal)):
+            set_item(run, items, key, value, frame, node)
+
+
+def delete_item(run: Run, container: Value, key: Value) -> None:
+    """``del container[key]``."""
+    if isinstance(container, DictVal) and isinstance(key, Const):
+        container.items.pop(key.value, None)
+    elif isinstance(container, ListVal):
+        if isinstance(key, Const) and isinstance(key.value, int) and not container.open:
+            try:
+                del container.items[key.value]
+                return
+            except IndexError:
+                pass
+        container.items.append(HOLE)
+    elif isinstance(container, Module):
+        name = key.value if isinstance(key, Const) else None
+        names = list(container.children)
+        if isinstance(name, int) and -len(names) <= name < len(names):
+            del container.children[names[name]]
+            if container.type_name in ("ModuleList", "Sequential"):
+                container.children = {
+                    str(number) if label.isdigit() else label: child
+                    for number, (label, child) in enumerate(container.children.items())
+                }
+        elif isinstance(name, str) and name in container.children:
+            del container.children[name]
+        else:
+            container.add_gap("a part deleted under a key that is not known", None)
+
+
+def extend(run: Run, target: ListVal, value: Value) -> None:
+    """``target.extend(value)``."""
+    target.items.extend(iterate(run, value))
+    if run.uncertain:
+        target.items.append(HOLE)
+
+
+def blur(value: Value, step: Step) -> None:
+    """Something that is not known may have changed this value in place."""
+    if isinstance(value, ListVal):
+        value.items.append(HOLE)
+    elif isinstance(value, DictVal):
+        value.open = True
+    elif isinstance(value, Module):
+        value.add_gap("may be changed under a condition that is not known", step)

@@ -1,0 +1,107 @@
+"""The interpreter's modules as profiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
+from bn_audit.source.interpreter.values import Module, RegistryGap, Step, TensorVal
+from bn_audit.source.state import NormTraits
+
+__all__ = ["RawProfile", "to_profile"]
+
+
+@dataclass(slots=True)
+class RawProfile:
+    """A profile whose locations are still nodes: ``norm_steps`` and ``gap_steps`` go with its norms and gaps."""
+
+    profile: Profile
+    norm_steps: list[Step | None] = field(default_factory=list)
+    gap_steps: list[Step | None] = field(default_factory=list)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.entries: list[StateEntry] = []
+        self.norms: list[NormLayer] = []
+        self.gaps: list[Gap] = []
+        self.norm_steps: list[Step | None] = []
+        self.gap_steps: list[Step | None] = []
+        self.first: dict[int, str] = {}
+        self.path_ids: set[int] = set()
+
+    def gap(self, path: str, gap: RegistryGap, may_hold_norm: bool) -> None:
+        self.gaps.append(Gap(len(self.entries), path, gap.reason, None, may_hold_norm))
+        self.gap_steps.append(gap.step)
+
+    def entry(self, path: str, name: str, tensor: TensorVal, kind: str) -> None:
+        key = f"{path}.{name}" if path else name
+        first = self.first.setdefault(id(tensor), key)
+        self.entries.append(
+            StateEntry(
+                key,
+                tensor.shape,
+                tensor.dtype,
+                kind,  # type: ignore[arg-type]
+                path,
+                tensor.number,
+                first if first != key else None,
+            )
+        )
+
+    def module(self, module: Module, path: str) -> None:
+        if id(module) in self.path_ids:
+            return  # a module inside itself: torch would not return from state_dict() either
+        self.path_ids.add(id(module))
+        traits = module.norm or _own_statistics(module)
+        if traits is not None:
+            self.norms.append(
+                NormLayer(
+                    path, traits.type, traits.batchnorm, traits.tracked, traits.affine, traits.features, traits.momentum,
+                    traits.cumulative, traits.eps, traits.lazy, traits.family,
+                )
+            )  # fmt: skip
+            self.norm_steps.append(module.origin)
+        for name, parameter in module.params.items():
+            if isinstance(parameter, TensorVal):
+                self.entry(path, name, parameter, "parameter")
+            elif isinstance(parameter, RegistryGap):
+                self.gap(path, parameter, False)
+        for name, buffer in module.buffers.items():
+            if isinstance(buffer, RegistryGap):
+                self.gap(path, buffer, False)
+            elif buffer is not None and name in module.persistent:
+                self.entry(path, name, buffer, "buffer")
+        for name, child in module.children.items():
+            if isinstance(child, Module):
+                self.module(child, f"{path}.{name}" if path else name)
+            elif isinstance(child, RegistryGap):
+                label = path if name.startswith("?") else (f"{path}.{name}" if path else name)
+                self.gap(label, child, True)
+        self.path_ids.discard(id(module))
+
+
+def _own_statistics(module: Module) -> NormTraits | None:
+    """A module of the user's own that keeps running statistics is BatchNorm-like, whatever its name."""
+    tracked = [name for name in ("running_mean", "running_var") if isinstance(module.buffers.get(name), TensorVal)]
+    if not tracked:
+        return None
+    buffer = module.buffers[tracked[0]]
+    shape = buffer.shape if isinstance(buffer, TensorVal) else None
+    features = shape[0] if shape and len(shape) == 1 else None
+    affine = any(isinstance(parameter, TensorVal) for parameter in module.params.values())
+    return NormTraits(module.type_name, False, True, affine, features, None, None, None, False, "other")
+
+
+def to_profile(module: Module) -> RawProfile:
+    """The profile of a module as it stands now."""
+    builder = _Builder()
+    builder.module(module, "")
+    profile = Profile(
+        tuple(builder.entries),
+        tuple(builder.norms),
+        tuple(builder.gaps),
+        "keras" if module.framework == "keras" else "torch",
+        module.type_name,
+    )
+    return RawProfile(profile, builder.norm_steps, builder.gap_steps)

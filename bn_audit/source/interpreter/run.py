@@ -1,0 +1,187 @@
+"""One run of the interpreter: the state that a world shares, its budget, and the decisions it rests on.
+
+Where a condition is not known, the interpreter takes one branch and notes the decision; the driver runs again for the other
+branch. So every run sees one consistent world with concrete values, and a reading says what it had to assume. Decisions are
+bounded: past the bound neither branch is run, and all that they might have changed becomes unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bn_audit.source.interpreter.frames import Frame
+from bn_audit.source.interpreter.values import Func, Step, Unknown, Value
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from bn_audit.source.interpreter.flmodel import Arrival
+    from bn_audit.source.interpreter.needs import Needs
+    from bn_audit.source.project import Project, PyModule
+
+__all__ = ["MAX_CALL_STEPS", "MAX_DEPTH", "MAX_FORKS", "BudgetExceeded", "CallTooLong", "Decision", "Run", "worlds"]
+
+MAX_DEPTH = 48
+"""Calls within calls that are followed."""
+MAX_FORKS = 5
+"""Unknown conditions of one run that are tried both ways; 32 worlds at most."""
+MAX_STEPS = 140_000
+"""Expressions and statements evaluated for one target, over all its worlds."""
+
+
+MAX_CALL_STEPS = 40_000
+"""The most that one call made by a root may take of them."""
+
+
+class BudgetExceeded(Exception):
+    """The trail is longer than we follow."""
+
+
+class CallTooLong(Exception):
+    """One call takes more than its share: what it returns becomes unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A condition that was not known and what was assumed of it."""
+
+    key: str
+    text: str
+    outcome: bool
+    deps: frozenset[str]
+    forced: bool = False
+    """Taken because only so the call in question is reached: not tried the other way."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """Steps left, shared by all the worlds of a target."""
+
+    left: int = MAX_STEPS
+
+
+class Run:
+    """State of one world."""
+
+    def __init__(self, project: Project, prefix: list[bool], budget: Budget) -> None:
+        self.project = project
+        self.budget = budget
+        self.prefix = prefix
+        self.decisions: list[Decision] = []
+        self.assumed: dict[str, bool] = {}
+        self.equal: dict[str, Any] = {}
+        self.module_frames: dict[str, Frame] = {}
+        self.final: dict[str, set[str]] = {}
+        self.imported_at: dict[int, Step] = {}
+        self.keep: list[Value] = []
+        """Values whose identity is used as a key: kept alive so that no other value takes their place."""
+        self.uncertain = 0
+        """Above 0 inside a loop that runs an unknown number of times."""
+        self.targets: frozenset[int] = frozenset()
+        self.needs: dict[int, Needs] = {}
+        """By target call: which of its arguments matter."""
+        self.target_paths: frozenset[int] = frozenset()
+        """Nodes on the way from a root's body down to a target: their branches are entered when a condition is unknown."""
+        self.arrivals: list[Arrival] = []
+        self.reached: set[int] = set()
+        self.active: dict[int, int] = {}
+        """How often each function is on the stack."""
+        self.resolving: set[tuple[str, str, str]] = set()
+        """Members of modules that are being looked up: an import circle meets itself here."""
+        self.symbolic: dict[str, Func] = {}
+        """Parameters of root functions that were bound to unknowns, by their keys."""
+        self.floor = 0
+        """A call that is being followed ends when no more steps than this are left."""
+        self.serial = 0
+
+    def step(self) -> None:
+        self.budget.left -= 1
+        if self.budget.left < self.floor:
+            raise BudgetExceeded if self.budget.left < 0 else CallTooLong
+
+    def decide(
+        self, key: str, text: Callable[[], str], deps: frozenset[str], forced: bool | None = None
+    ) -> bool | None:
+        """Assume an unknown condition; None when no more assumptions are allowed in this run."""
+        if key in self.assumed:
+            return self.assumed[key]
+        if forced is not None:
+            self.assumed[key] = forced
+            self.decisions.append(Decision(key, text(), forced, deps, True))
+            return forced
+        number = sum(1 for decision in self.decisions if not decision.forced)
+        if number >= MAX_FORKS:
+            return None
+        outcome = self.prefix[number] if number < len(self.prefix) else True
+        self.assumed[key] = outcome
+        self.decisions.append(Decision(key, text(), outcome, deps))
+        return outcome
+
+    def fresh(self) -> str:
+        """A key no other value of this run has; the same in every run that got here in the same way."""
+        self.serial += 1
+        return f"#{self.serial}"
+
+    def module_frame(self, module: PyModule) -> Frame:
+        found = self.module_frames.get(module.path)
+        if found is None:
+            found = Frame("module", module, None)
+            self.module_frames[module.path] = found
+            self.final[module.path] = set()
+        return found
+
+    def unknown(
+        self,
+        reason: str,
+        module: PyModule | None = None,
+        node: cst.CSTNode | None = None,
+        *,
+        key: str | None = None,
+        deps: frozenset[str] = frozenset(),
+        called: bool = False,
+        text: str | None = None,
+    ) -> Unknown:
+        origin = Step(module, node) if module is not None and node is not None else None
+        return Unknown(reason, origin, key=key or self.fresh(), deps=deps, called=called, text=text)
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class World:
+    """What came of one run."""
+
+    run: Run
+    complete: bool = True
+    arrivals: list[Arrival] = field(default_factory=list)
+
+
+def worlds(project: Project, execute: Callable[[Run], None], budget: Budget | None = None) -> Iterator[World]:
+    """Run ``execute`` once for every combination of the decisions it meets.
+
+    A world is not complete if the budget ended it; what it found until then still counts as found.
+    """
+    budget = budget if budget is not None else Budget()
+    prefix: list[bool] = []
+    while True:
+        run = Run(project, prefix, budget)
+        world = World(run)
+        try:
+            execute(run)
+        except BudgetExceeded:
+            world.complete = False
+        except (CallTooLong, RecursionError):
+            world.complete = False
+        world.arrivals = run.arrivals
+        yield world
+        if not world.complete:
+            return
+        outcomes = [decision.outcome for decision in run.decisions if not decision.forced]
+        while outcomes and not outcomes[-1]:
+            outcomes.pop()
+        if not outcomes:
+            return
+        prefix = [*outcomes[:-1], False]

@@ -1,0 +1,50 @@
+"""Steps of trails to locations: positions are computed once a file, and only for what is reported."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from bn_audit.finding import Location
+from bn_audit.source.interpreter.values import Step
+from bn_audit.source.positions import locate
+from bn_audit.source.project import Project
+
+__all__ = ["Locator"]
+
+
+class Locator:
+    """Collects the nodes that will be reported, then computes all their positions in one pass a file."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._wanted: dict[str, dict[int, cst.CSTNode]] = {}
+        self._found: dict[str, dict[int, Location]] = {}
+
+    def want(self, step: Step) -> None:
+        """Say that a step's location will be asked for."""
+        node = _shown(step.node)
+        path = step.module.path
+        if id(node) not in self._found.get(path, ()):
+            self._wanted.setdefault(path, {})[id(node)] = node
+
+    def at(self, step: Step) -> Location:
+        """Where a step stands; its path as a report shows it."""
+        path = step.module.path
+        self.want(step)
+        wanted = self._wanted.pop(path, None)
+        if wanted:
+            known = self._found.setdefault(path, {})
+            known.update(locate(step.module.parsed, wanted.values()))
+        found = self._found[path].get(id(_shown(step.node)))
+        shown = self._project.display(path)
+        if found is None:
+            # Only a node that code generation never visits has no position; there is none such among the steps we make.
+            return Location(shown, 1, 1, 1, 1)
+        return Location(shown, found.line, found.column, found.end_line, found.end_column, found.cell)
+
+
+def _shown(node: cst.CSTNode) -> cst.CSTNode:
+    """What of a node is framed: of a definition its name, of a parameter or import what stands for it."""
+    if isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Param)):
+        return node.name
+    return node

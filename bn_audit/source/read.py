@@ -1,0 +1,103 @@
+"""Reading a project: which files there are, which of them matter, and the sites in those.
+
+Most files are never parsed. A file is looked into if the names of FLModel and of SecretFlow both stand in it, if it takes FLModel
+(or an alias or subclass of it) from such a file, or if a trail leads there. libcst is imported only when a file remains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bn_audit.site import FLModelSite, Unreadable
+from bn_audit.source.discovery import Discovery, DiscoveryOptions, discover
+from bn_audit.source.prefilter import screen
+
+__all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
+
+TRIGGER = b"FLModel"
+_ORIGIN = re.compile(rb"secretflow|(?:from|import)\s+sfl\b")
+"""What a file that takes FLModel from SecretFlow itself holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What to read; the first four mean what they do in :class:`bn_audit.source.discovery.DiscoveryOptions`.
+
+    ``jobs``: how many processes read; 0 chooses.
+    """
+
+    exclude: tuple[str, ...] = ()
+    extend_exclude: tuple[str, ...] = ()
+    force_exclude: bool = False
+    respect_gitignore: bool = True
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """What was read.
+
+    Attributes:
+        files: how many files were looked at.
+        parsed: how many of them were parsed.
+        problems: folders and files that could not be read, in words.
+        missing: paths given that do not exist.
+        notes: where trails ended.
+    """
+
+    sites: tuple[FLModelSite, ...]
+    unreadable: tuple[Unreadable, ...]
+    files: int
+    parsed: int
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def list_files(paths: Sequence[str], *, options: ReadOptions) -> Discovery:
+    """The files that :func:`read` would look at. None is opened."""
+    return discover(
+        paths,
+        DiscoveryOptions(options.exclude, options.extend_exclude, options.force_exclude, options.respect_gitignore),
+    )
+
+
+def read(
+    paths: Sequence[str],
+    *,
+    options: ReadOptions,
+    stdin: tuple[str, bytes] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReadResult:
+    """Find the sites below paths; ``stdin`` is a further file's name and content, which need not exist.
+
+    ``progress`` is told now and then how much is done, and how much there is.
+    """
+    found = list_files(paths, options=options)
+    screening = screen(found.files, (TRIGGER,), progress)
+    hits = dict.fromkeys(screening.hits)
+    total = len(found.files) + (stdin is not None)
+    if stdin is not None and TRIGGER in stdin[1]:
+        hits[stdin[0]] = None
+    if not hits:
+        return ReadResult((), (), total, 0, (*found.problems, *screening.problems), found.missing)
+
+    from bn_audit.source.survey import survey
+
+    surveyed = survey(found.files, tuple(hits), paths, options.jobs, stdin, progress)
+    return ReadResult(
+        surveyed.sites,
+        surveyed.unreadable,
+        total,
+        surveyed.parsed,
+        (*found.problems, *screening.problems),
+        found.missing,
+        surveyed.notes,
+    )
+
+
+def takes_flmodel(data: bytes) -> bool:
+    """Whether a file that holds the trigger may take FLModel from SecretFlow itself."""
+    return _ORIGIN.search(data) is not None

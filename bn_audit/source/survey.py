@@ -1,0 +1,228 @@
+"""The files that may hold a call of FLModel, looked into one by one, here or in several processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+from bn_audit.finding import Location
+from bn_audit.site import FLModelSite, Unreadable
+from bn_audit.source.deep_stack import run_with_deep_stack
+from bn_audit.source.explore import Explorer
+from bn_audit.source.prefilter import mentions, screen
+from bn_audit.source.project import Project, PyModule
+from bn_audit.source.read import TRIGGER, takes_flmodel
+from bn_audit.source.text import SourceError, read_bytes
+
+__all__ = ["Surveyed", "survey"]
+
+_MANY = 24
+"""From so many files on, the work is spread over processes if nobody says how many."""
+
+
+@dataclass(slots=True)
+class Surveyed:
+    """What came of it; all in a fixed order."""
+
+    sites: tuple[FLModelSite, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    parsed: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Part:
+    """What came of some of the files."""
+
+    sites: list[FLModelSite] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    parsed: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def survey(
+    files: Sequence[str],
+    hits: Sequence[str],
+    paths: Sequence[str],
+    jobs: int,
+    stdin: tuple[str, bytes] | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Surveyed:
+    """Look into the files that hold the trigger, as far as they have to do with SecretFlow."""
+    return run_with_deep_stack(lambda: _survey(files, hits, paths, jobs, stdin, progress))
+
+
+def _survey(
+    files: Sequence[str],
+    hits: Sequence[str],
+    paths: Sequence[str],
+    jobs: int,
+    stdin: tuple[str, bytes] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Surveyed:
+    surveyor = Surveyor(files, paths, stdin)
+    tasks = surveyor.candidates(hits)
+    count = jobs or (min(os.cpu_count() or 1, 8) if len(tasks) >= _MANY else 1)
+    parts = [surveyor.part]
+    if count > 1 and len(tasks) > 1:
+        # Neighbours in the list share what they import, so each process takes a stretch of it.
+        size = -(-len(tasks) // (count * 2))
+        stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        with ProcessPoolExecutor(max_workers=count) as pool:
+            work = [pool.submit(_look_into, files, paths, stdin, stretch) for stretch in stretches]
+            parts.extend(future.result() for future in work)
+    else:
+        for number, (path, names) in enumerate(tasks):
+            surveyor.look_into(path, names)
+            if progress is not None:
+                progress(len(files) + number + 1, len(files) + len(tasks))
+    return Surveyed(
+        tuple(sorted({site for part in parts for site in part.sites}, key=_site_order)),
+        tuple(
+            sorted(
+                {row for part in parts for row in part.unreadable}, key=lambda row: (row.location.path, row.location)
+            )
+        ),
+        len(set().union(*(part.parsed for part in parts))),
+        tuple(sorted({note for part in parts for note in part.notes})),
+    )
+
+
+def _site_order(site: FLModelSite) -> tuple[object, ...]:
+    return (_key(site.location), _key(site.call), repr(site.readings))
+
+
+def _key(location: Location) -> tuple[object, ...]:
+    return (location.path, location.cell or 0, location.line, location.column, location.end_line, location.end_column)
+
+
+def _look_into(
+    files: Sequence[str],
+    paths: Sequence[str],
+    stdin: tuple[str, bytes] | None,
+    tasks: Sequence[tuple[str, tuple[str, ...]]],
+) -> _Part:
+    def work() -> _Part:
+        surveyor = Surveyor(files, paths, stdin)
+        for path, names in tasks:
+            surveyor.look_into(path, names)
+        return surveyor.part
+
+    return run_with_deep_stack(work)
+
+
+class Surveyor:
+    """One process's view of the project."""
+
+    def __init__(self, files: Sequence[str], paths: Sequence[str], stdin: tuple[str, bytes] | None) -> None:
+        self.files = files
+        self.stdin = stdin
+        self.part = _Part()
+        folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths]
+        self.project = Project(folders)
+        self.explorer = Explorer(self.project, self._callers)
+        self._named: dict[str, tuple[str, ...]] = {}
+
+    def data(self, path: str) -> bytes:
+        """A file's content."""
+        if self.stdin is not None and path == self.stdin[0]:
+            return self.stdin[1]
+        return read_bytes(path)
+
+    def open(self, path: str) -> PyModule | None:
+        """A file's module; if it cannot be parsed that is noted."""
+        try:
+            module = self.project.open(path, self.data(path))
+        except SourceError as error:
+            self.part.unreadable.append(error.at(self.project.display(os.path.abspath(path))))
+            self.part.parsed |= self.project.parsed
+            return None
+        shown = self.project.display(module.path)
+        for row in module.parsed.unreadable:
+            place = row.location
+            located = Location(shown, place.line, place.column, place.end_line, place.end_column, place.cell)
+            self.part.unreadable.append(Unreadable(located, row.reason))
+        return module
+
+    def candidates(self, hits: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """Files to look into, with the names that FLModel has in them.
+
+        Beside the files that take it from SecretFlow: those that take it, a subclass or an alias, from one of these.
+        """
+        found: dict[str, set[str]] = {}
+        queue: list[str] = []
+        left: list[str] = []
+        for path in hits:
+            try:
+                near = takes_flmodel(self.data(path))
+            except SourceError as error:
+                self.part.unreadable.append(error.at(path))
+                continue
+            (queue if near else left).append(path)
+        names = {path: {TRIGGER.decode()} for path in queue}
+        while queue:
+            path = queue.pop(0)
+            module = self.open(path)
+            if module is None:
+                continue
+            found[path] = names[path]
+            tree = self.explorer.tree(module)
+            exported = tree.module_level(tree.spread(names[path]))
+            if not exported:
+                continue
+            stem = module.name.rpartition(".")[2]
+            others = left if exported <= {TRIGGER.decode()} else self.holding(sorted(exported))
+            for other in others:
+                if other in names and exported <= names[other]:
+                    continue
+                try:
+                    data = self.data(other)
+                except SourceError:
+                    continue
+                if (
+                    stem
+                    and os.path.abspath(other) != module.path
+                    and mentions(data, [stem])
+                    and mentions(data, exported)
+                ):
+                    names.setdefault(other, set()).update(exported)
+                    queue.append(other)
+        return [(path, tuple(sorted(names[path]))) for path in sorted(found)]
+
+    def holding(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The files in which one of the names stands."""
+        key = " ".join(names)
+        if key not in self._named:
+            hits = dict.fromkeys(screen(self.files, [name.encode() for name in names]).hits)
+            if self.stdin is not None:
+                hits[self.stdin[0]] = None
+            self._named[key] = tuple(hits)
+        return self._named[key]
+
+    def _callers(self, name: str, module: PyModule) -> list[str]:
+        """Files in which a function of a module may be called: its own first, then those that name both it and its module."""
+        stem = module.name.rpartition(".")[2] or os.path.basename(module.folder)
+        found = [module.path]
+        for path in self.holding([name]):
+            absolute = os.path.abspath(path)
+            if absolute == module.path:
+                continue
+            try:
+                data = self.data(path)
+            except SourceError:
+                continue
+            if mentions(data, [name]) and mentions(data, [stem]):
+                found.append(path)
+        return found
+
+    def look_into(self, path: str, names: Sequence[str]) -> None:
+        """Find a file's sites."""
+        module = self.open(path)
+        if module is None:
+            return
+        self.part.sites.extend(self.explorer.sites(module, names))
+        self.part.notes.extend(self.explorer.notes)
+        self.explorer.notes.clear()
+        self.part.parsed |= self.project.parsed
