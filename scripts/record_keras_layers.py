@@ -2,9 +2,9 @@
 
     python scripts/record_keras_layers.py OUT.json
 
-Run it where TensorFlow is installed; tests/data/keras has the outcomes of 2.12.1 (Keras 2) and of 2.21.0 (Keras 3). Each case
-is a layer, its arguments, and the shapes of the inputs it is called with; each outcome the layer's weights in order. A layer
-among the arguments is written ``{"layer": [name, args, kwargs]}``.
+Run it where TensorFlow is installed; tests/data/keras has the outcomes of 2.12.1 (Keras 2) and of 2.21.0 (Keras 3).
+Each case is a layer, its arguments, and the shapes of the inputs it is called with; each outcome the layer's weights in
+order. A layer among the arguments is written ``{"layer": [name, args, kwargs]}``.
 """
 
 from __future__ import annotations

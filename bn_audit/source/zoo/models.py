@@ -248,7 +248,7 @@ def _size(value: object) -> int | None:
 
 
 def _without_contradiction(variants: list[Variant], values: dict[str, object]) -> list[Variant]:
-    """Drop variants whose constructor would raise for a size, if another remains (weights fix the number of classes)."""
+    """Drop variants whose constructor would raise for a size, if another remains (weights fix the classes)."""
     defaults = {name: default for variant in variants for name, default in variant.defaults.items() if default != FIXED}
     kept = [
         variant

@@ -1,0 +1,123 @@
+"""Record what the models of some calls really hold, for tests/source/test_zoo.py.
+
+    python scripts/record_zoo_calls.py torchvision|timm|smp|keras OUT.json
+
+Other than build_zoo.py it builds with real weights and reads ``state_dict()`` (``get_weights()`` for Keras) itself. Of
+every call it keeps the number of entries, the first and the last, and a digest of all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+Call = tuple[str, list[Any], dict[str, Any]]
+DETECTION = "torchvision.models.detection."
+SEGMENTATION = "torchvision.models.segmentation."
+CALLS: dict[str, list[Call]] = {
+    "torchvision": [
+        ("torchvision.models.resnet18", [], {}),
+        ("torchvision.models.resnet.resnet18", [], {"weights": None, "num_classes": 10}),
+        ("torchvision.models.get_model", ["mobilenet_v2"], {"num_classes": 3}),
+        ("torchvision.models.vgg16_bn", [], {"num_classes": 2, "dropout": 0.3}),
+        ("torchvision.models.densenet121", [], {"num_classes": 7, "memory_efficient": True}),
+        ("torchvision.models.googlenet", [], {"aux_logits": False, "init_weights": False}),
+        ("torchvision.models.inception_v3", [], {"init_weights": False, "num_classes": 4}),
+        ("torchvision.models.regnet_y_400mf", [], {}),
+        ("torchvision.models.swin_t", [], {"num_classes": 5}),
+        ("torchvision.models.quantization.resnet18", [], {"quantize": False}),
+        ("torchvision.models.video.r3d_18", [], {"num_classes": 6}),
+        (f"{SEGMENTATION}deeplabv3_resnet50", [], {"weights": None, "weights_backbone": None, "num_classes": 4}),
+        (f"{SEGMENTATION}fcn_resnet50", [], {"weights_backbone": None, "aux_loss": True}),
+        (f"{DETECTION}fasterrcnn_resnet50_fpn", [], {"weights_backbone": None, "num_classes": 3}),
+        (f"{DETECTION}ssd300_vgg16", [], {"weights_backbone": None, "num_classes": 3}),
+        (f"{DETECTION}keypointrcnn_resnet50_fpn", [], {"weights_backbone": None, "num_keypoints": 5}),
+    ],
+    "timm": [
+        ("timm.create_model", ["resnet50"], {}),
+        ("timm.create_model", ["resnet18"], {"num_classes": 10, "in_chans": 1}),
+        ("timm.create_model", ["efficientnet_b0"], {"num_classes": 0, "drop_rate": 0.2}),
+        ("timm.create_model", ["mobilenetv3_small_100"], {"num_classes": 0, "global_pool": ""}),
+        ("timm.create_model", ["convnext_tiny"], {"num_classes": 5, "drop_path_rate": 0.1}),
+        ("timm.create_model", ["resnet34"], {"features_only": True, "in_chans": 4}),
+        ("timm.create_model", ["vit_small_patch16_224.augreg_in21k"], {}),
+        ("timm.create_model", ["swin_tiny_patch4_window7_224"], {"num_classes": 3}),
+        ("timm.create_model", ["hrnet_w18_small"], {"num_classes": 2}),
+        ("timm.models.resnet26", [], {"num_classes": 4}),
+        ("timm.models.efficientnet.efficientnet_b1", [], {"num_classes": 4}),
+    ],
+    "smp": [
+        ("segmentation_models_pytorch.Unet", [], {"encoder_weights": None}),
+        ("segmentation_models_pytorch.Unet", ["resnet18"], {"encoder_weights": None, "classes": 4, "in_channels": 1}),
+        ("segmentation_models_pytorch.FPN", ["efficientnet-b0"], {"encoder_weights": None, "classes": 2}),
+        (
+            "segmentation_models_pytorch.DeepLabV3Plus",
+            ["mobilenet_v2"],
+            {"encoder_weights": None, "activation": "sigmoid"},
+        ),
+        ("segmentation_models_pytorch.Unet", ["vgg11_bn"], {"encoder_weights": None, "decoder_attention_type": "scse"}),
+        ("segmentation_models_pytorch.create_model", ["unetplusplus", "resnet34", None, 3, 2], {}),
+        ("segmentation_models_pytorch.PSPNet", ["tu-resnet18"], {"encoder_weights": None}),
+    ],
+    "keras": [
+        ("keras.applications.ResNet50", [], {"weights": None}),
+        ("keras.applications.resnet50.ResNet50", [], {"weights": None, "include_top": False, "pooling": "avg"}),
+        ("keras.applications.MobileNetV2", [], {"weights": None, "input_shape": [96, 96, 1], "classes": 10}),
+        ("keras.applications.VGG16", [], {"weights": None, "include_top": False, "input_shape": [64, 64, 3]}),
+        ("keras.applications.EfficientNetB0", [], {"weights": None, "classes": 5}),
+        ("keras.applications.DenseNet121", [False, None], {}),
+    ],
+}
+
+
+def entries_of_torch(model: Any) -> list[str]:
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return [
+        f"{key} {list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')} "
+        f"{'parameter' if key in parameters else 'buffer'}"
+        for key, tensor in model.state_dict().items()
+    ]
+
+
+def entries_of_keras(model: Any) -> list[str]:
+    trained = {id(weight) for weight in model.trainable_weights}
+    return [
+        f"{weight.name.split(':')[0].rpartition('/')[2]} {list(weight.shape)} {weight.dtype.name} "
+        f"{'parameter' if id(weight) in trained else 'buffer'}"
+        for layer in model.layers
+        for weight in layer.weights
+    ]
+
+
+def main(library: str, out: Path) -> None:
+    if library == "torchvision" or library in ("timm", "smp"):
+        import torch
+
+        kept = torch.library.Library("torchvision", "DEF")
+        kept.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        kept.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    else:
+        import tensorflow
+
+        sys.modules["keras.applications"] = tensorflow.keras.applications
+        for name in ("resnet50",):
+            sys.modules[f"keras.applications.{name}"] = getattr(tensorflow.keras.applications, name)
+    lines = []
+    for path, args, kwargs in CALLS[library]:
+        module, _, function = path.rpartition(".")
+        model = getattr(importlib.import_module(module), function)(*args, **kwargs)
+        entries = entries_of_keras(model) if library == "keras" else entries_of_torch(model)
+        digest = hashlib.sha256("\n".join(entries).encode()).hexdigest()
+        lines.append(json.dumps([path, args, kwargs, len(entries), entries[0], entries[-1], digest]))
+    out.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
