@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bn_audit.finding import Finding, Location
-from bn_audit.site import FLModelSite, Unreadable
-
 if TYPE_CHECKING:
+    from bn_audit.finding import Finding, Location
+    from bn_audit.rules.case import FLModelCase
     from bn_audit.rules.rule import Rule
+    from bn_audit.site import FLModelSite, Unreadable
 
 __all__ = ["Selection", "SelectionError", "Versions", "audit"]
 
@@ -37,11 +37,6 @@ class Selection:
     select: tuple[str, ...] | None = None
     extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-
-    @property
-    def everything(self) -> bool:
-        """Whether it takes every rule as it is, so that nobody needs to look."""
-        return self.select is None and not self.ignore
 
     def __contains__(self, code: str) -> bool:
         chosen = ("",) if self.select is None else self.select

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from bn_audit.finding import Severity
+if TYPE_CHECKING:
+    from bn_audit.finding import Severity
 
 __all__ = ["Config", "ConfigError", "find", "load", "parse_version"]
 
@@ -27,21 +27,21 @@ class ConfigError(Exception):
     """A configuration that cannot be used; the text names the file and what is wrong in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What a configuration file sets; None where it says nothing.
+class Config(TypedDict, total=False):
+    """What a configuration file sets; a key that it does not set is not there.
 
-    The fields are the file's keys, with ``-`` for ``_``; ``path`` is the file itself.
+    The keys are the file's, with ``_`` for ``-``; ``path`` is the file itself. (A dict, because a dataclass takes
+    longer to define than the file to read, and every scan comes by here.)
     """
 
-    path: str | None = None
-    select: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
-    extend_select: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] | None = None
-    extend_exclude: tuple[str, ...] | None = None
-    fail_on: Severity | None = None
-    secretflow_version: str | None = None
+    path: str
+    select: tuple[str, ...]
+    ignore: tuple[str, ...]
+    extend_select: tuple[str, ...]
+    exclude: tuple[str, ...]
+    extend_exclude: tuple[str, ...]
+    fail_on: Severity
+    secretflow_version: str
 
 
 def find(start: str) -> Config:
@@ -119,17 +119,19 @@ def _parse(path: str, data: bytes) -> dict[str, Any]:
 
 
 def _read(path: str, table: Mapping[str, object]) -> Config:
-    known = {field.name.replace("_", "-") for field in fields(Config)} - {"path"}
-    values: dict[str, Any] = {}
+    known = {name.replace("_", "-") for name in Config.__annotations__} - {"path"}
+    values: dict[str, object] = {"path": path}
     for key, value in table.items():
         if key not in known:
             raise ConfigError(f"{path}: unknown key `{key}`{_nearest(key, known)}")
         values[key.replace("-", "_")] = _value(path, key, value)
-    return Config(path=path, **values)
+    return cast(Config, values)
 
 
 def _value(path: str, key: str, value: object) -> object:
     if key == "fail-on":
+        from bn_audit.finding import Severity
+
         names = [severity.value for severity in Severity]
         if value not in names:
             raise ConfigError(f"{path}: `{key}` must be one of {', '.join(names)}")

@@ -44,7 +44,7 @@ def test_every_key(tmp_path: Path) -> None:
 def test_the_nearest_file_with_our_table_counts(tmp_path: Path) -> None:
     far = write(tmp_path / "pyproject.toml", "[tool.bn-audit]\nignore = ['BNA106']\n")
     write(tmp_path / "a" / "pyproject.toml", "[project]\nname = 'about-bn-audit'\n")
-    assert find(str(tmp_path / "a")).path == far
+    assert find(str(tmp_path / "a"))["path"] == far
     near = write(tmp_path / "a" / "bn-audit.toml", "ignore = ['BNA108']\n")
     write(tmp_path / "a" / "b" / "c.py", "")
     assert find(str(tmp_path / "a" / "b")) == Config(path=near, ignore=("BNA108",))

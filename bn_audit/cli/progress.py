@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,13 +13,12 @@ __all__ = ["ProgressBar"]
 
 
 class ProgressBar:
-    """Shows itself on stderr once a second has passed, if stderr is a terminal; gone when the work is done.
+    """Shows itself on stderr once a second has passed; gone when the work is done.
 
     rich is imported only then: it takes as long to import as most scans take to run.
     """
 
-    def __init__(self, *, wanted: bool, delay: float = 1.0) -> None:
-        self._wanted = wanted and sys.stderr.isatty()
+    def __init__(self, delay: float = 1.0) -> None:
         self._start = time.monotonic() + delay
         self._bar: tuple[Progress, TaskID] | None = None
 
@@ -29,7 +27,7 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         """Report that ``done`` of ``total`` files have been looked at."""
-        if not self._wanted or time.monotonic() < self._start:
+        if time.monotonic() < self._start:
             return
         if self._bar is None:
             self._bar = self._show(total)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from bn_audit import config as configuration
-from bn_audit.audit import Selection, SelectionError, Versions, audit
 from bn_audit.cli.output import Failure, emit, wants_color
-from bn_audit.cli.progress import ProgressBar
 from bn_audit.config import Config, ConfigError
-from bn_audit.finding import Severity
-from bn_audit.report.model import Excerpt, Report, View
-from bn_audit.report.words import printable
 from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from bn_audit.audit import Selection, Versions
+    from bn_audit.cli.progress import ProgressBar
+    from bn_audit.finding import Finding
+    from bn_audit.report.model import Excerpt
+    from bn_audit.source.discovery import Discovery
 
 __all__ = ["command"]
 
@@ -56,8 +60,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: str | None) -> s
         raise click.BadParameter(str(error), ctx, param) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(TypedDict):
     """What the command line says, in the words of its flags."""
 
     select: tuple[str, ...]
@@ -102,7 +105,7 @@ class Flags:
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although there are findings.")
 @click.option(
     "--fail-on",
-    type=click.Choice([severity.value for severity in reversed(Severity)]),
+    type=click.Choice(["error", "warning", "info"]),
     help="The least severity that makes the exit status 1.  [default: warning]",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out these files, instead of the default ones.")
@@ -124,49 +127,72 @@ class Flags:
 @click.option("-q", "--quiet", is_flag=True, help="Print the findings and nothing else.")
 @click.option("-v", "--verbose", is_flag=True, help="Say where trails ended, and show tracebacks of internal errors.")
 @click.pass_context
-def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None:
+def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Unpack[Flags]) -> None:
     """Find what source code does to BatchNorm in a federation. Nothing is executed or imported.
 
     PATH is a file or a folder, "." by default; "-" reads a program from stdin.
     """
-    ctx.exit(scan(paths or (".",), Flags(**flags)))
+    ctx.exit(scan(paths or (".",), flags))
 
 
 def scan(paths: tuple[str, ...], flags: Flags) -> int:
-    """Scan and report; the exit status."""
-    settings = Config() if flags.isolated else _configuration(paths, flags)
+    """Scan and report; the exit status.
+
+    Most files hold nothing to judge. What judges is imported only where there is something.
+    """
+    settings = Config() if flags["isolated"] else _configuration(paths, flags)
     selection = _selection(flags, settings)
     options = ReadOptions(
-        exclude=flags.exclude or settings.exclude or (),
-        extend_exclude=(*(settings.extend_exclude or ()), *flags.extend_exclude),
-        force_exclude=flags.force_exclude,
-        respect_gitignore=flags.respect_gitignore,
-        jobs=flags.jobs,
+        exclude=flags["exclude"] or settings.get("exclude", ()),
+        extend_exclude=(*settings.get("extend_exclude", ()), *flags["extend_exclude"]),
+        force_exclude=flags["force_exclude"],
+        respect_gitignore=flags["respect_gitignore"],
+        jobs=flags["jobs"],
     )
-    if flags.show_files:
+    if flags["show_files"]:
         return _show_files(paths, options)
-    stdin = (flags.stdin_filename or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
-    with ProgressBar(wanted=not flags.quiet) as progress:
+    stdin = (flags["stdin_filename"] or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
+    with _progress(flags) as progress:
         result = read([path for path in paths if path != "-"], options=options, stdin=stdin, progress=progress)
     incomplete = _complain(result)
-    if flags.verbose:
+    if flags["verbose"]:
         for note in result.notes:
             _say(note)
-    findings = audit(result.sites, result.unreadable, selection, _versions(flags, settings))
-    report = Report(findings, files=result.files, parsed=result.parsed, sites=len(result.sites))
-    _write(report, flags, _excerpt(stdin))
+    findings: tuple[Finding, ...] = ()
+    if result.sites or result.unreadable:
+        from bn_audit.audit import Selection, audit
+
+        findings = audit(result.sites, result.unreadable, selection or Selection(), _versions(flags, settings))
+    _write(result, findings, flags, stdin)
     if incomplete:
         return 2
-    least = Severity(flags.fail_on) if flags.fail_on else settings.fail_on or Severity.WARNING
-    failed = any(finding.severity.rank >= least.rank for finding in findings)
-    return int(failed and not flags.exit_zero)
+    return int(_fails(findings, flags, settings) and not flags["exit_zero"])
+
+
+def _progress(flags: Flags) -> ProgressBar | nullcontext[None]:
+    """A progress bar, if anybody looks."""
+    if flags["quiet"] or not sys.stderr.isatty():
+        return nullcontext()
+    from bn_audit.cli.progress import ProgressBar
+
+    return ProgressBar()
+
+
+def _fails(findings: Sequence[Finding], flags: Flags, settings: Config) -> bool:
+    """Whether a finding is as severe as it takes to fail."""
+    if not findings:
+        return False
+    from bn_audit.finding import Severity
+
+    least = Severity(flags["fail_on"]) if flags["fail_on"] else settings.get("fail_on", Severity.WARNING)
+    return any(finding.severity.rank >= least.rank for finding in findings)
 
 
 def _configuration(paths: tuple[str, ...], flags: Flags) -> Config:
     """The configuration nearest to what all paths have in common."""
     named = [os.path.abspath(path) for path in paths if path != "-"]
-    if "-" in paths and flags.stdin_filename is not None:
-        named.append(os.path.dirname(os.path.abspath(flags.stdin_filename)))
+    if "-" in paths and flags["stdin_filename"] is not None:
+        named.append(os.path.dirname(os.path.abspath(flags["stdin_filename"])))
     try:
         start = os.path.commonpath(named) if named else os.getcwd()
     except ValueError:  # Paths on several drives have nothing in common.
@@ -177,31 +203,34 @@ def _configuration(paths: tuple[str, ...], flags: Flags) -> Config:
         raise Failure(str(error)) from error
 
 
-def _selection(flags: Flags, settings: Config) -> Selection:
-    """What the flags select; ``--select`` replaces what the configuration says, the others add to it."""
-    if flags.select:
-        selection = Selection(flags.select, flags.extend_select, flags.ignore)
-    else:
-        selection = Selection(
-            None if settings.select is None else _prefixes(settings.select),
-            (*_prefixes(settings.extend_select or ()), *flags.extend_select),
-            (*_prefixes(settings.ignore or ()), *flags.ignore),
-        )
-    if not selection.everything:
-        from bn_audit.rules import catalogue
+def _selection(flags: Flags, settings: Config) -> Selection | None:
+    """What the flags and the configuration select; None if they say nothing.
 
-        try:
-            selection.verify(catalogue())
-        except SelectionError as error:
-            raise Failure(str(error)) from error
+    ``--select`` replaces what the configuration says, the other flags add to it.
+    """
+    configured = {} if flags["select"] else settings
+    select = flags["select"] or _prefixes(configured.get("select", ()))
+    extend = (*_prefixes(configured.get("extend_select", ())), *flags["extend_select"])
+    ignore = (*_prefixes(configured.get("ignore", ())), *flags["ignore"])
+    if not (select or extend or ignore):
+        return None
+    from bn_audit.audit import Selection, SelectionError
+    from bn_audit.rules import catalogue
+
+    selection = Selection(select or None, extend, ignore)
+    try:
+        selection.verify(catalogue())
+    except SelectionError as error:
+        raise Failure(str(error)) from error
     return selection
 
 
 def _versions(flags: Flags, settings: Config) -> Callable[[str], Versions]:
     """The releases around a file: SecretFlow's from the flag, the configuration or the project's pins, in order."""
-    chosen = flags.secretflow_version or settings.secretflow_version
+    chosen = flags["secretflow_version"] or settings.get("secretflow_version")
 
     def versions(path: str) -> Versions:
+        from bn_audit.audit import Versions
         from bn_audit.pins import pinned
 
         return Versions(secretflow=chosen or pinned(path, SECRETFLOW), torch=pinned(path, ("torch",)))
@@ -211,20 +240,20 @@ def _versions(flags: Flags, settings: Config) -> Callable[[str], Versions]:
 
 def _excerpt(stdin: tuple[str, bytes] | None) -> Excerpt:
     """Lines of source, for frames: from the files, and from stdin for the program that was read there."""
-    from bn_audit.source.positions import excerpt
+    read_there: dict[int | None, list[str]] | None = None
 
-    if stdin is None:
-        return excerpt
-    name, data = stdin
-    cells = _lines(name, data)
+    def excerpt(path: str, cell: int | None, line: int) -> str | None:
+        nonlocal read_there
+        if stdin is None or path != stdin[0]:
+            from bn_audit.source.positions import excerpt
 
-    def lines(path: str, cell: int | None, line: int) -> str | None:
-        if path != name:
             return excerpt(path, cell, line)
-        found = cells.get(cell, ())
-        return found[line - 1] if 1 <= line <= len(found) else None
+        if read_there is None:
+            read_there = _lines(*stdin)
+        lines = read_there.get(cell, [])
+        return lines[line - 1] if 1 <= line <= len(lines) else None
 
-    return lines
+    return excerpt
 
 
 def _lines(name: str, data: bytes) -> dict[int | None, list[str]]:
@@ -241,24 +270,26 @@ def _lines(name: str, data: bytes) -> dict[int | None, list[str]]:
         return {}
 
 
-def _write(report: Report, flags: Flags, excerpt: Excerpt) -> None:
+def _write(result: ReadResult, findings: tuple[Finding, ...], flags: Flags, stdin: tuple[str, bytes] | None) -> None:
+    """Write the report, in the format and to the place that the flags name."""
     from bn_audit.report.formats import renderer
+    from bn_audit.report.model import Report, View
 
-    render = renderer(flags.output_format, statistics=flags.statistics)
+    render = renderer(flags["output_format"], statistics=flags["statistics"])
     if render is None:
-        raise Failure(f"the format {flags.output_format} has no statistics")
-    color = wants_color(flags.color, to_file=flags.output_file is not None)
-    view = View(excerpt, color=color, footer=not flags.quiet)
-    emit(render(report, view), flags.output_file)
+        raise Failure(f"the format {flags['output_format']} has no statistics")
+    color = wants_color(flags["color"], to_file=flags["output_file"] is not None)
+    report = Report(findings, files=result.files, parsed=result.parsed, sites=len(result.sites))
+    emit(render(report, View(_excerpt(stdin), color=color, footer=not flags["quiet"])), flags["output_file"])
 
 
 def _show_files(paths: tuple[str, ...], options: ReadOptions) -> int:
     found = list_files([path for path in paths if path != "-"], options=options)
-    emit(found.notes)
+    emit(found.files)
     return 2 if _complain(found) else 0
 
 
-def _complain(result: ReadResult) -> bool:
+def _complain(result: ReadResult | Discovery) -> bool:
     """Say what could not be read, and whether there was anything."""
     for path in result.missing:
         _say(f"{path}: no such file or folder")
@@ -268,4 +299,6 @@ def _complain(result: ReadResult) -> bool:
 
 
 def _say(text: str) -> None:
+    from bn_audit.report.words import printable
+
     click.echo(f"bn-audit: {printable(text)}", err=True)

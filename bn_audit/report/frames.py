@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bn_audit.finding import Location
 from bn_audit.report.model import Excerpt
@@ -47,7 +47,9 @@ class Style:
     mark: Callable[[str], str]
 
 
-def frame(location: Location, excerpt: Excerpt, style: Style, *, margin: int, context: int = 0) -> Iterator[str]:
+def frame(
+    location: Location, excerpt: Excerpt, style: Style, *, margin: int, context: int = 0, brief: bool = False
+) -> Iterator[str]:
     """Lines of a frame; none where the source cannot be shown.
 
     Args:
@@ -56,10 +58,13 @@ def frame(location: Location, excerpt: Excerpt, style: Style, *, margin: int, co
         style: how it looks.
         margin: width of the line numbers' column.
         context: lines shown above and below a stretch within one line.
+        brief: show only the first line of a stretch over several.
     """
     first = excerpt(location.path, location.cell, location.line)
     if first is None:
         return
+    if brief and location.end_line > location.line:
+        location = replace(location, end_line=location.line, end_column=len(first.rstrip()) + 1)
     bar = style.gutter("|")
     blank = f"{' ' * margin} {bar}"
     yield blank

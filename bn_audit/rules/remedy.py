@@ -52,7 +52,7 @@ def advice(case: FLModelCase) -> str:
     if not asked and all(way.outcome.comparison.equal for way in passing):
         return CERTAIN_KERAS if keras else CERTAIN
     hopeless = not asked and all(way.outcome.wrong for way in passing)
-    lead = f"`skip_bn=True` alone is not enough: {consequences(passing).rstrip('.')}. Instead, " if hopeless else ""
+    lead = f"`skip_bn=True` alone is not enough: {consequences(passing).rstrip('.: ')}. Instead, " if hopeless else ""
     steps = _remedy(passing)
     if steps:
         words = ", and ".join(step.words(passing[0].profile) for step in steps)

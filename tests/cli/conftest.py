@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bn_audit.cli import run
+from bn_audit.source import positions
 
 TRAIN = """\
 import secretflow as sf
@@ -54,6 +55,7 @@ Command = Callable[..., Outcome]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A federation with one finding, BNA101, in the working directory."""
+    positions._lines.cache_clear()  # Of files of these names, in another test's folder.
     (tmp_path / ".git").mkdir()
     (tmp_path / "train.py").write_text(TRAIN, encoding="utf-8")
     (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")

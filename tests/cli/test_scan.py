@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -217,7 +218,11 @@ def test_an_interrupt(project: Path, bn_audit: Command, monkeypatch: pytest.Monk
 def test_a_reader_who_leaves(project: Path) -> None:
     """The pipe's reading end is closed before anything is written."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bn_audit", "scan"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bn_audit", "scan"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.stdout is not None
     process.stdout.close()
@@ -232,7 +237,7 @@ def test_an_encoding_that_lacks_the_letters(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bn_audit", "scan"],
         capture_output=True,
-        env={"PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)},
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 1
     assert rb"Gr\xf6\xdfe" in done.stdout

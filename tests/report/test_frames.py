@@ -61,6 +61,12 @@ def test_over_several_lines() -> None:
     )
 
 
+def test_in_brief_only_the_first_line_is_shown() -> None:
+    location = Location("a.py", 1, 5, 4, 2)
+    lines = frame(location, source("m = FLModel(  \n    a,\n    b,\n)"), PLAIN, margin=3, brief=True)
+    assert "\n".join(lines) == "    |\n  1 | m = FLModel(\n    |     ^^^^^^^^\n    |"
+
+
 def test_the_middle_of_a_long_stretch_is_left_out() -> None:
     text = "m = FLModel(\n" + "".join(f"    argument_{number},\n" for number in range(20)) + ")"
     lines = shown(text, 1, 5, 22, 2).split("\n")

@@ -7,7 +7,6 @@ A format has ``render(report, view)``, which yields lines without their line end
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterator
 
 from bn_audit.report.model import Report, View
@@ -19,6 +18,8 @@ Renderer = Callable[[Report, View], Iterator[str]]
 
 def names() -> tuple[str, ...]:
     """Every format's name, sorted."""
+    import pkgutil
+
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import click
 
 from bn_audit.finding import Finding, Severity
-from bn_audit.report.frames import Style, frame
 from bn_audit.report.model import Report, View
 from bn_audit.report.words import count, enumerate_words, position, printable
 
 __all__ = ["footer", "render", "statistics"]
 
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
-_NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
+_NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "info"}
 _HELP_WIDTH = 100
 
 
@@ -54,6 +52,10 @@ def footer(report: Report) -> str:
 
 
 def _finding(finding: Finding, view: View) -> Iterator[str]:
+    import textwrap
+
+    from bn_audit.report.frames import Style, frame
+
     color = _COLORS[finding.severity]
     bold, gutter = _painter(view.color, bold=True), _painter(view.color, fg="cyan")
     loud = _painter(view.color, fg=color, bold=True)
@@ -69,7 +71,7 @@ def _finding(finding: Finding, view: View) -> Iterator[str]:
     secondary = Style("-", gutter, gutter)
     for evidence in finding.evidence:
         yield f"{pad}{gutter('-->')} {position(evidence.location)}: {printable(evidence.message)}"
-        yield from frame(evidence.location, view.excerpt, secondary, margin=margin)
+        yield from frame(evidence.location, view.excerpt, secondary, margin=margin, brief=True)
     if finding.help is not None:
         lead = f"{pad} {gutter('=')} {bold('help')}: "
         lines = textwrap.wrap(printable(finding.help), _HELP_WIDTH, break_on_hyphens=False, break_long_words=False)
