@@ -1,8 +1,10 @@
 """The profile: a model as an ordered list of state entries, and the norm layers among its modules.
 
-Both readers make profiles: the source reader one that may be partial, the torch reader an exact one. Plain data, no torch.
+Both readers make profiles: the source reader one that may be partial, the torch reader an exact one. Plain data, no
+torch.
 
-What is not known is said, never guessed: a dimension, a shape or a dtype that is None is unknown, and a :class:`Gap` stands
+What is not known is said, never guessed: a dimension, a shape or a dtype that is None is unknown, and a :class:`Gap`
+stands
 where entries may exist that the reader could not see.
 """
 
@@ -26,10 +28,12 @@ class StateEntry:
     Attributes:
         key: the full key, ``layer1.0.bn1.running_mean``; for Keras the path of the layer and the weight's name.
         shape: None if even the rank is unknown.
-        dtype: torch's or NumPy's name without a prefix (``float32``, ``int64``, ``bool``, ``bfloat16``); None if unknown.
+        dtype: torch's or NumPy's name without a prefix (``float32``, ``int64``, ``bool``, ``bfloat16``); None if
+        unknown.
         kind: ``parameter`` (trained: a torch Parameter, a Keras trainable weight) or ``buffer``.
         module: dotted path of the module that owns the entry; "" is the root.
-        value: the value of a 0-d integer entry, where known (SecretFlow rebuilds it with ``torch.Tensor(v)``, to which a
+        value: the value of a 0-d integer entry, where known (SecretFlow rebuilds it with ``torch.Tensor(v)``, to
+        which a
             0-d integer is a size). A counter of a freshly built model is 0.
         alias_of: the key of the earlier entry that is the same tensor, for shared modules and tied weights.
     """
@@ -67,7 +71,8 @@ class NormLayer:
         features: the number of channels; None if unknown or not applicable.
         momentum, eps: floats; ``momentum`` None with ``cumulative`` True is torch's ``momentum=None``.
         lazy: an uninitialised Lazy* module, whose entries have no shape yet.
-        family: ``batch``, ``instance``, ``sync`` or ``other`` (frozen, EvoNorm, functional ``batch_norm``): what the rules on
+        family: ``batch``, ``instance``, ``sync`` or ``other`` (frozen, EvoNorm, functional ``batch_norm``): what the
+        rules on
             model state ask for.
         location: where the source constructs it, if read from source.
     """

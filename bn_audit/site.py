@@ -14,7 +14,8 @@ from bn_audit.profile import Profile
 __all__ = ["Aggregator", "FLModelCall", "FLModelSite", "Unreadable"]
 
 Aggregator = Literal["plain", "secure", "spu", "sparse", "server_agg_method", "none"]
-"""What combines the parties' arrays; ``none``: neither an aggregator nor a ``server_agg_method``, so that no round runs."""
+"""What combines the parties' arrays; ``none``: neither an aggregator nor a ``server_agg_method``, so that no round
+runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class FLModelCall:
 
     Attributes:
         model: the model's profile, partial or not; None where the trail to the model broke.
-        model_name: what a message calls the model (``ConvNetBN``, ``torchvision.models.resnet18``); "" if it has no name.
+        model_name: what a message calls the model (``ConvNetBN``, ``torchvision.models.resnet18``); "" if it has no
+        name.
         model_trail: from the argument to the model's definition, in order.
         unresolved: if ``model`` is None, the step at which the trail ended and why.
         backend: ``torch``, ``tensorflow``, or another string as written; None if unknown.
@@ -32,9 +34,11 @@ class FLModelCall:
         skip_bn: its value; None if unknown.
         skip_bn_passed: whether the call passes ``skip_bn`` at all; None if it may come in through ``**kwargs``.
         settings_trail: where settings that are not literals in the call itself come from.
-        base_module: whether the model derives from SecretFlow's BaseModule, whose errors name the model's own class; None if
+        base_module: whether the model derives from SecretFlow's BaseModule, whose errors name the model's own class;
+        None if
             unknown.
-        trains_after_eval: for BNA303: the ``fit`` with validation data, or the evaluation before another ``fit``, on this very
+        trains_after_eval: for BNA303: the ``fit`` with validation data, or the evaluation before another ``fit``, on
+        this very
             FLModel; empty if there is none.
         conditions: what had to be assumed for this reading, in words (``args.bn is true``); empty if nothing.
     """
@@ -62,7 +66,8 @@ class FLModelSite:
         location: the outermost call that settles model and ``skip_bn``: where a finding stands.
         call: the FLModel call itself; the same as ``location`` unless a helper lies between.
         through: the calls between the two, outermost first.
-        readings: the possible readings of the call, of which one is true. A rule speaks only if it would in each of them.
+        readings: the possible readings of the call, of which one is true. A rule speaks only if it would in each of
+        them.
     """
 
     location: Location

@@ -37,6 +37,7 @@ def run_with_deep_stack(function: Callable[[], _Result]) -> _Result:
     results: list[_Result] = []
     errors: list[BaseException] = []
     context = contextvars.copy_context()
+    done = threading.Event()
 
     def work() -> None:
         _here.deep = True
@@ -44,15 +45,19 @@ def run_with_deep_stack(function: Callable[[], _Result]) -> _Result:
             results.append(context.run(function))
         except BaseException as error:
             errors.append(error)
+        finally:
+            done.set()
 
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
     try:
         thread = _start(work)
         try:
-            _wait(thread)
+            while not done.wait(1.0):  # on Windows a wait without a timeout cannot be interrupted
+                pass
         except KeyboardInterrupt:
             _interrupt(thread)
+            done.wait(2.0)
             raise
     finally:
         sys.setrecursionlimit(limit)
@@ -79,16 +84,9 @@ def _start(work: Callable[[], None]) -> threading.Thread:
     raise AssertionError("unreachable")
 
 
-def _wait(thread: threading.Thread) -> None:
-    # On Windows a wait without a timeout cannot be interrupted.
-    while thread.is_alive():
-        thread.join(1.0)
-
-
 def _interrupt(thread: threading.Thread) -> None:
-    """Raise KeyboardInterrupt in the thread, and give it a moment to end."""
+    """Raise KeyboardInterrupt in the thread, where it next runs Python code."""
     import ctypes
 
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
-        thread.join(2.0)

@@ -1,7 +1,9 @@
-"""From a file that may call FLModel to its sites: run the scopes of the calls, follow parameters to the callers, and say what
+"""From a file that may call FLModel to its sites: run the scopes of the calls, follow parameters to the callers, and
+say what
 was found as plain data.
 
-A call whose model or settings come from parameters is judged once for every caller in the project. The site then stands at
+A call whose model or settings come from parameters is judged once for every caller in the project. The site then
+stands at
 the outermost call that settles the model and ``skip_bn``.
 """
 
@@ -325,7 +327,8 @@ def _steps(arrival: Arrival) -> Iterator[Step]:
 
 
 def _trains_after_eval(arrival: Arrival) -> list[Step]:
-    """What leaves the model in eval mode before it is trained again (FACTS: evaluate() does, and some strategies never call
+    """What leaves the model in eval mode before it is trained again (FACTS: evaluate() does, and some strategies
+    never call
     train()): validation within a fit of more than one epoch, or an evaluation or validation before another fit."""
     found: list[Step] = []
     for number, event in enumerate(arrival.events):

@@ -222,10 +222,10 @@ def _bracket(text: str) -> str | None:
             if name not in _CLASSES:
                 return None
             members.append(_CLASSES[name])
-        elif high is None:
-            members.append(re.escape(low))
-        elif low <= high:
-            members.append(f"{re.escape(low)}-{re.escape(high)}")
+        else:
+            members.append(re.escape(low))  # even of a range that runs backwards, git has the first one match
+            if high is not None and low <= high:
+                members.append(f"{re.escape(low)}-{re.escape(high)}")
     if not members:
         return "[^/]" if negated else None
     return f"(?!/)[{'^' if negated else ''}{''.join(members)}]"

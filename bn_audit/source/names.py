@@ -1,6 +1,7 @@
 """Which names a statement binds, changes and reads: what lets the interpreter run only the statements that matter.
 
-The backward slice is by name and ignores the order of statements; it may run too much, never too little of what is visible
+The backward slice is by name and ignores the order of statements; it may run too much, never too little of what is
+visible
 in one scope.
 """
 
@@ -221,7 +222,7 @@ class NameIndex:
             current = stack.pop()
             if isinstance(current, cst.Name):
                 names.uses.add(current.value)
-            elif isinstance(current, cst.Attribute) or isinstance(current, cst.Arg):
+            elif isinstance(current, (cst.Attribute, cst.Arg)):
                 stack.append(current.value)
             elif isinstance(current, cst.NamedExpr):
                 self._target(current.target, names)

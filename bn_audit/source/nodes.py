@@ -1,6 +1,7 @@
 """Walking libcst trees quickly: the fields of each node class that hold code, and nothing about white space.
 
-``CSTNode.children`` and the visitors go over every comma and blank; this walk touches only what means something, which is
+``CSTNode.children`` and the visitors go over every comma and blank; this walk touches only what means something,
+which is
 what makes reading a file cost little more than parsing it.
 """
 

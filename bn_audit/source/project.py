@@ -1,6 +1,7 @@
 """The files of a project as importable modules: found by name, parsed once, never run.
 
-A name is looked for where Python would find it when the project is used: beside the importing file, in each folder above it
+A name is looked for where Python would find it when the project is used: beside the importing file, in each folder
+above it
 up to the project's root, in ``src`` folders, and in the folders that were scanned. What belongs to a known library is
 never taken from the project, so that a stray ``torch.py`` changes nothing.
 """
@@ -106,6 +107,8 @@ class PyModule:
         self.body: list[cst.CSTNode] = statements(self.tree)
         self._touching: dict[str, list[cst.CSTNode]] | None = None
         self._name: str | None = None
+        self.changed: dict[int, list[tuple[cst.CSTNode, bool]]] = {}
+        """By statement: what it binds, or may change in place; filled when a branch is not run."""
         self.called_attributes: dict[int, frozenset[str]] = {}
         """By class node: attributes of self that its methods call, index or go over."""
 

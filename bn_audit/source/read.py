@@ -1,7 +1,9 @@
 """Reading a project: which files there are, which of them matter, and the sites in those.
 
-Most files are never parsed. A file is looked into if the names of FLModel and of SecretFlow both stand in it, if it takes FLModel
-(or an alias or subclass of it) from such a file, or if a trail leads there. libcst is imported only when a file remains.
+Most files are never parsed. A file is looked into if the names of FLModel and of SecretFlow both stand in it, if it
+takes
+FLModel (or an alias or subclass of it) from such a file, or if a trail leads there. libcst is imported only when a file
+remains.
 """
 
 from __future__ import annotations

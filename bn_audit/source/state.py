@@ -1,7 +1,9 @@
 """Templates of modules: what a known layer or a known model holds, as an immutable tree.
 
-A template says what a module of torch, torchvision, timm ... registers when it is built: its own entries, its children in
-order, and whether it is a norm layer. `layers.py` makes templates of torch's layers from their arguments, `zoo/` of whole
+A template says what a module of torch, torchvision, timm ... registers when it is built: its own entries, its
+children in
+order, and whether it is a norm layer. `layers.py` makes templates of torch's layers from their arguments, `zoo/` of
+whole
 models from a data file; the interpreter grows its own mutable modules from them.
 """
 

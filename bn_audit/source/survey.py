@@ -202,7 +202,8 @@ class Surveyor:
         return self._named[key]
 
     def _callers(self, name: str, module: PyModule) -> list[str]:
-        """Files in which a function of a module may be called: its own first, then those that name both it and its module."""
+        """Files in which a function of a module may be called: its own first, then those that name both it and its
+        module."""
         stem = module.name.rpartition(".")[2] or os.path.basename(module.folder)
         found = [module.path]
         for path in self.holding([name]):

@@ -90,7 +90,8 @@ class Tree:
         return [call for name in sorted(names) for call in self.calls.get(name, ())]
 
     def spread(self, names: Iterable[str]) -> set[str]:
-        """The names that may stand for something of these names in this file: import aliases, assigned copies, partials,
+        """The names that may stand for something of these names in this file: import aliases, assigned copies,
+        partials,
         subclasses."""
         found = set(names)
         changed = True

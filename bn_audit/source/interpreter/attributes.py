@@ -125,6 +125,9 @@ def _instance_attribute(run: Run, value: Instance, name: str, frame: Frame, node
         member, owner = found
         if member is owner and isinstance(owner, External):
             return BoundMethod(f"{owner.name}.{name}", value, Step(frame.module, node))
+        if isinstance(member, Func) and classes.kind(value.cls) == "flmodel":
+            # What a subclass of FLModel does inside fit() is a matter of its own: only that it is called matters.
+            return BoundMethod(name, value, Step(frame.module, node))
         if member is not owner:
             return _bind(run, member, value, frame, node)
     late = calls.attribute_set_elsewhere(run, value, name, frame)
@@ -204,7 +207,7 @@ def set_attribute(run: Run, container: Value, name: str, value: Value, frame: Fr
     """``container.name = value``."""
     if isinstance(container, Module):
         _set_module_attribute(run, container, name, value, Step(frame.module, node))
-    elif isinstance(container, (Instance, ExternalResult)) or isinstance(container, ClassVal):
+    elif isinstance(container, (Instance, ExternalResult, ClassVal)):
         container.attrs[name] = value
     elif isinstance(container, ModuleRef):
         run.module_frame(container.module).vars[name] = value
@@ -275,21 +278,20 @@ _NOT_MODULES = frozenset(
 
 
 def _may_register(module: Module, name: str, value: Unknown | ExternalResult) -> bool:
-    """Whether what is assigned to ``self.name`` may be a module: the class calls it, goes over it or takes items of it."""
+    """Whether what is assigned to ``self.name`` may be a module: the class calls it, goes over it or takes items of
+    it."""
     if isinstance(value, ExternalResult) and (
         value.func.package in _NOT_MODULES or value.func.name.startswith(("torch.device", "torch.Size", "torch.optim"))
     ):
         return False
     if module.cls is None:
         return True
-    for cls in classes.mro(module.cls):
-        if isinstance(cls, ClassVal) and name in _called_attributes(cls):
-            return True
-    return False
+    return any(isinstance(cls, ClassVal) and name in _called_attributes(cls) for cls in classes.mro(module.cls))
 
 
 def _called_attributes(cls: ClassVal) -> frozenset[str]:
-    """Names N for which the class body has ``self.N(...)``, ``self.N.method(...)``, ``self.N[...]`` or ``for x in self.N``."""
+    """Names N for which the class body has ``self.N(...)``, ``self.N.method(...)``, ``self.N[...]`` or ``for x in
+    self.N``."""
     cache = cls.module.called_attributes
     found = cache.get(id(cls.node))
     if found is None:
@@ -327,7 +329,7 @@ def delete(run: Run, container: Value, name: str) -> None:
     """``del container.name``."""
     if isinstance(container, Module):
         for table in (container.params, container.buffers, container.children, container.attrs):
-            table.pop(name, None)  # type: ignore[attr-defined]
+            table.pop(name, None)
     elif isinstance(container, (Instance, ExternalResult)):
         container.attrs.pop(name, None)
 

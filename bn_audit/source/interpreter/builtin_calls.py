@@ -171,11 +171,14 @@ def _map(this: _Call) -> Value:
     func = this.arg(0)
     if func is None:
         return ListVal([HOLE], "list", this.step)
+    tuples: Arguments
     if len(this.args) > 2:
         rows = _zip(_Call(this.run, this.args[1:], {}, this.frame, this.node))
         tuples = rows.items if isinstance(rows, ListVal) else [HOLE]
     else:
-        tuples = [item if isinstance(item, Hole) else ListVal([item], "tuple") for item in this.items(1)]
+        tuples = []
+        for item in this.items(1):
+            tuples.append(item if isinstance(item, Hole) else ListVal([item], "tuple"))
     items: list[Value | Hole] = []
     for entry in tuples:
         if isinstance(entry, ListVal):
@@ -532,17 +535,19 @@ _TEXT_METHODS = frozenset(
 def _constant_method(value: Const, name: str, this: _Call) -> Value:
     if name not in _TEXT_METHODS:
         return this.unknown(f"{name}() is not followed")
-    plain: list[Any] | None = []
+    plain: list[Any] = []
     for arg in this.args:
+        inner = constants(arg.items) if isinstance(arg, ListVal) else None
         if isinstance(arg, Const):
             plain.append(arg.value)
-        elif isinstance(arg, ListVal) and constants(arg.items) is not None:
-            plain.append(constants(arg.items) if arg.kind != "tuple" else tuple(constants(arg.items) or ()))
-        else:
-            plain = None
-            break
+        elif inner is not None:
+            plain.append(tuple(inner) if isinstance(arg, ListVal) and arg.kind == "tuple" else inner)
     named = {key: item.value for key, item in this.kwargs.items() if isinstance(item, Const)}
-    if plain is None or len(named) != len(this.kwargs) or not _small([*plain, *named.values(), value.value]):
+    if (
+        len(plain) != len(this.args)
+        or len(named) != len(this.kwargs)
+        or not _small([*plain, *named.values(), value.value])
+    ):
         return this.unknown("a text with parts that are not known")
     try:
         result = getattr(value.value, name)(*plain, **named)
@@ -641,8 +646,8 @@ def _list_method(value: ListVal, name: str, this: _Call) -> Value:
         value.items.clear()
         return Const(None)
     if name == "index" and first is not None and not value.open:
-        for number, item in enumerate(value.items):
-            if isinstance(item, Const) and isinstance(first, Const) and item.value == first.value:
+        for number, entry in enumerate(value.items):
+            if isinstance(entry, Const) and isinstance(first, Const) and entry.value == first.value:
                 return Const(number)
     if name in ("remove", "sort", "discard"):
         value.items.append(HOLE)

@@ -447,10 +447,7 @@ def instantiate(
     step = Step(frame.module, node)
     kind = classes.kind(cls)
     value: Value
-    if kind in ("torch", "keras"):
-        value = torch_calls.new_module(cls, kind, step)
-    else:
-        value = Instance(cls, step)
+    value = torch_calls.new_module(cls, kind, step) if kind in ("torch", "keras") else Instance(cls, step)
     if cls.attrs.get("__dataclass__") is not None or _is_namedtuple(cls):
         _fill_dataclass(run, cls, value, args, kwargs, frame, node)
         return value
@@ -510,8 +507,8 @@ def _fill_dataclass(
     rest = list(args)
     for name, default in fields.items():
         if rest and isinstance(rest[0], Value):
-            given: Value | None = rest.pop(0)
-            assert isinstance(given, Value)
+            given: Value | None = rest[0]
+            del rest[0]
         elif name in kwargs:
             given = kwargs[name]
         elif isinstance(default, ExternalResult):
@@ -551,7 +548,7 @@ def call_method(
         if value.framework == "keras":
             return keras_calls.method(run, value, method, args, kwargs, frame, node)
         return torch_calls.method(run, value, method, args, kwargs, frame, node)
-    if isinstance(value, Instance) and base:
+    if isinstance(value, Instance):
         flmodel.event(run, value, method, args, kwargs, open_kwargs, frame, node)
         return run.unknown(f"{name} is not followed", frame.module, node, called=True, deps=deps)
     if isinstance(value, ExternalResult):

@@ -10,7 +10,9 @@ __all__ = ["external_bases", "find", "kind", "mro", "subclass"]
 
 def mro(cls: ClassVal) -> list[Value]:
     """The linearization of a class over its bases; depth first where Python would refuse the class."""
-    return _linearize(cls, ())
+    if cls.order is None:
+        cls.order = _linearize(cls, ())
+    return cls.order
 
 
 def _linearize(cls: Value, path: tuple[int, ...]) -> list[Value]:
@@ -86,6 +88,12 @@ def kind(cls: ClassVal) -> str:
 
     A class whose bases are not known counts as a torch module if it has a ``forward``.
     """
+    if cls.kind is None:
+        cls.kind = _kind(cls)
+    return cls.kind
+
+
+def _kind(cls: ClassVal) -> str:
     names = [base.name for base in external_bases(cls)]
     if any(is_flmodel(name) for name in names):
         return "flmodel"

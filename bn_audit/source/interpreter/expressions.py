@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,8 +78,9 @@ def _fstring(run: Run, node: cst.FormattedString, frame: Frame) -> Value:
     certain = True
     deps: frozenset[str] = frozenset()
     for part in node.parts:
-        if isinstance(part, cst.FormattedStringText):
-            parts.append(part.value.replace("{{", "{").replace("}}", "}"))
+        if not isinstance(part, cst.FormattedStringExpression):
+            text = part.value if isinstance(part, cst.FormattedStringText) else ""
+            parts.append(text.replace("{{", "{").replace("}}", "}"))
             continue
         value = evaluate(run, part.expression, frame)
         plain = part.conversion is None and not part.format_spec
@@ -185,10 +187,8 @@ def condition(run: Run, value: Value, node: cst.CSTNode, frame: Frame, forced: b
         return None
     if outcome and " == " in key:
         left, _, right = key.partition(" == ")
-        try:
+        with contextlib.suppress(ValueError, SyntaxError):
             run.equal[left] = ast.literal_eval(right)
-        except (ValueError, SyntaxError):
-            pass
     return outcome != negated
 
 

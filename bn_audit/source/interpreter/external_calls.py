@@ -1,4 +1,5 @@
-"""Calls of what lies outside the project: the functions of Python's library that matter here, and the ways to the others."""
+"""Calls of what lies outside the project: the functions of Python's library that matter here, and the ways to the
+others."""
 
 from __future__ import annotations
 
@@ -135,7 +136,7 @@ def _chain(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, no
 
 def _chain_from(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     first = args[0] if args else HOLE
-    rows = [HOLE] if isinstance(first, Hole) else operations.iterate(run, first)
+    rows: Arguments = [HOLE] if isinstance(first, Hole) else operations.iterate(run, first)
     return _chain(run, rows, kwargs, frame, node)
 
 

@@ -374,7 +374,8 @@ def event(
 
 
 def _validates(node: cst.CSTNode, args: Arguments, kwargs: dict[str, Value], open_kwargs: bool) -> bool | None:
-    """Whether a ``fit`` is given validation data. The data itself is not looked at: anything but a literal None counts."""
+    """Whether a ``fit`` is given validation data. The data itself is not looked at: anything but a literal None
+    counts."""
     if calls.argument(args, kwargs, 7, "validation_data") is None:
         return None if open_kwargs else False
     for arg in node.args if isinstance(node, cst.Call) else ():

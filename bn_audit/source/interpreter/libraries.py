@@ -1,4 +1,5 @@
-"""Names of known libraries: one name for a thing that can be imported from several places, and what kind of thing it is."""
+"""Names of known libraries: one name for a thing that can be imported from several places, and what kind of thing it
+is."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _MODULE_LIBRARIES = frozenset(
 
 @lru_cache(maxsize=4096)
 def canonical(name: str) -> str:
-    """``torch.nn.modules.batchnorm.BatchNorm2d`` -> ``torch.nn.BatchNorm2d``; ``tensorflow.keras.layers.Dense`` -> ``keras.layers.Dense``."""
+    """``torch.nn.modules.batchnorm.BatchNorm2d`` -> ``torch.nn.BatchNorm2d``; ``tensorflow.keras.layers.Dense`` ->
+    ``keras.layers.Dense``."""
     if name.startswith("torch.nn."):
         parts = name.split(".")
         if parts[2] in ("modules", "parameter"):
@@ -53,7 +55,8 @@ def base_kind(name: str) -> str | None:
     """What a class outside the project makes of its subclasses.
 
     ``torch``: an ``nn.Module`` that registers nothing of its own; ``layer``: a layer of torch, which registers what its
-    arguments say; ``library``: a module of another library, whose state is not known from the name; ``keras``; ``plain``:
+    arguments say; ``library``: a module of another library, whose state is not known from the name; ``keras``;
+    ``plain``:
     an ordinary mixin; None: not known.
     """
     name = canonical(name)

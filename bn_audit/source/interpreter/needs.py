@@ -1,6 +1,7 @@
 """Which arguments of a call matter to us: those that do not are never looked at, nor what they are made from.
 
-It keeps trails short: the data a model is trained on, the devices it runs on and the metrics it reports decide nothing about
+It keeps trails short: the data a model is trained on, the devices it runs on and the metrics it reports decide
+nothing about
 BatchNorm, and are often the costliest things a program makes.
 """
 
@@ -50,4 +51,5 @@ BY_NAME: dict[str, Needs] = {
     "SparsePlainAggregator": Needs(("device",), _NOTHING),
     "compile": Needs(("optimizer", "loss", "metrics"), _NOTHING),
 }
-"""By the last name of what is called. They are SecretFlow's and Keras's names; a function of the project is followed whole."""
+"""By the last name of what is called. They are SecretFlow's and Keras's names; a function of the project is followed
+whole."""

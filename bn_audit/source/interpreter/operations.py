@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -215,7 +216,7 @@ def slice_of(run: Run, container: Value, bounds: list[Value | None], frame: Fram
             return ListVal(container.items[slice(*edges)], container.kind, step)
         start, stop = edges[0], edges[1]
         if certain and edges[2] in (None, 1) and start in (None, 0) and isinstance(stop, int):
-            head = container.items[:stop] if stop >= 0 else container.items[:stop]
+            head = container.items[:stop]
             if stop < 0 and not any(isinstance(entry, Hole) for entry in container.items[stop:]):
                 return ListVal(head, container.kind, step)
             if stop >= 0 and not any(isinstance(entry, Hole) for entry in head):
@@ -322,12 +323,13 @@ def _affordable(name: str, left: Any, right: Any) -> bool:
 def _percent(run: Run, template: str, right: Value, frame: Frame, node: cst.CSTNode) -> Value:
     values = right.items if isinstance(right, ListVal) and right.kind == "tuple" else [right]
     plain = [entry.value for entry in values if isinstance(entry, Const)]
-    if len(plain) == len(values) and len(template) < 4096:
-        if not any(isinstance(entry, int) and abs(entry) > 10**9 for entry in plain) and "*" not in template:
-            try:
-                return Const(template % tuple(plain), Step(frame.module, node))
-            except (TypeError, ValueError, KeyError, OverflowError):
-                pass
+    # A width in the template may ask for a text of any length.
+    modest = len(template) < 4096 and "*" not in template and not re.search(r"\d{4}", template)
+    if modest and len(plain) == len(values):
+        try:
+            return Const(template % tuple(plain), Step(frame.module, node))
+        except (TypeError, ValueError, KeyError, OverflowError):
+            pass
     return run.unknown("a text with parts that are not known", frame.module, node, deps=dependencies(right))
 
 

@@ -57,7 +57,8 @@ class _Builder:
         if traits is not None:
             self.norms.append(
                 NormLayer(
-                    path, traits.type, traits.batchnorm, traits.tracked, traits.affine, traits.features, traits.momentum,
+                    path, traits.type, traits.batchnorm, traits.tracked, traits.affine, traits.features,
+                    traits.momentum,
                     traits.cumulative, traits.eps, traits.lazy, traits.family,
                 )
             )  # fmt: skip

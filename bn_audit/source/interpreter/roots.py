@@ -1,6 +1,7 @@
 """Running a scope up to the calls of interest in it, with parameters that nobody has given unknown.
 
-A *root* is a module's top level, or a function as if called from outside. Its statements are run as far as the targets need
+A *root* is a module's top level, or a function as if called from outside. Its statements are run as far as the
+targets need
 them; calls that lead on to an FLModel call are followed as a matter of course.
 """
 

@@ -1,7 +1,9 @@
 """One run of the interpreter: the state that a world shares, its budget, and the decisions it rests on.
 
-Where a condition is not known, the interpreter takes one branch and notes the decision; the driver runs again for the other
-branch. So every run sees one consistent world with concrete values, and a reading says what it had to assume. Decisions are
+Where a condition is not known, the interpreter takes one branch and notes the decision; the driver runs again for the
+other
+branch. So every run sees one consistent world with concrete values, and a reading says what it had to assume.
+Decisions are
 bounded: past the bound neither branch is run, and all that they might have changed becomes unknown.
 """
 
@@ -83,7 +85,8 @@ class Run:
         self.needs: dict[int, Needs] = {}
         """By target call: which of its arguments matter."""
         self.target_paths: frozenset[int] = frozenset()
-        """Nodes on the way from a root's body down to a target: their branches are entered when a condition is unknown."""
+        """Nodes on the way from a root's body down to a target: their branches are entered when a condition is
+        unknown."""
         self.arrivals: list[Arrival] = []
         self.reached: set[int] = set()
         self.active: dict[int, int] = {}

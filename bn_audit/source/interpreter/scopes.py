@@ -1,6 +1,7 @@
 """Looking names up: scopes, modules and imports.
 
-A module's top level is not run from top to bottom. A name is resolved when it is asked for, by running the statements that
+A module's top level is not run from top to bottom. A name is resolved when it is asked for, by running the statements
+that
 bind or change it, and those it depends on.
 """
 
@@ -48,7 +49,8 @@ def lookup(run: Run, name: str, frame: Frame, node: cst.CSTNode | None = None) -
 def global_value(run: Run, module: PyModule, name: str, frame: Frame | None = None) -> Value | None:
     """The value a name has at the end of a module's top level; None if the module does not have it.
 
-    ``frame`` may be a target's own frame of the module, in which the top level has been run up to a point: names that it
+    ``frame`` may be a target's own frame of the module, in which the top level has been run up to a point: names that
+    it
     lacks are taken from the module as a whole.
     """
     base = run.module_frame(module)
@@ -111,13 +113,6 @@ def _from_star(run: Run, module: PyModule, statement: cst.CSTNode, name: str) ->
     return None
 
 
-_STAR_PACKAGES = {
-    # Public star imports people really write, and names by which a member is told.
-    "torch.nn": lambda name: name[:1].isupper() or name in ("init", "functional", "utils", "parallel"),
-    "secretflow": lambda name: name in ("FLModel", "TorchModel"),
-}
-
-
 def _star_member(run: Run, module: PyModule, node: cst.ImportFrom, name: str) -> Value | None:
     source = _source_module(run, module, node)
     if isinstance(source, ModuleRef):
@@ -137,9 +132,12 @@ def _star_member(run: Run, module: PyModule, node: cst.ImportFrom, name: str) ->
             note_import(run, value, module, node)
         return value
     if isinstance(source, External):
-        for package, holds in _STAR_PACKAGES.items():
-            if (source.name == package or source.name.startswith(package)) and holds(name):
-                return External(f"{source.name}.{name}", Step(module, node))
+        if source.name == "torch.nn":
+            exports = name[:1].isupper() or name in ("init", "functional", "utils", "parallel")
+        else:
+            exports = is_secretflow(source.package) and name in ("FLModel", "TorchModel")
+        if exports:
+            return External(f"{source.name}.{name}", Step(module, node))
     return None
 
 

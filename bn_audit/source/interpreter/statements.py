@@ -13,7 +13,7 @@ from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import Const, DictVal, Hole, ListVal, Module, Step, Unknown, Value
 from bn_audit.source.names import blocks
 from bn_audit.source.names import statements as flat
-from bn_audit.source.nodes import walk
+from bn_audit.source.nodes import children
 
 __all__ = ["Signal", "assign", "execute", "execute_block"]
 
@@ -221,7 +221,8 @@ def _if(run: Run, node: cst.If, frame: Frame) -> Signal | None:
 
 
 def _forced(run: Run, then_body: list[cst.CSTNode], else_body: list[cst.CSTNode], frame: Frame) -> bool | None:
-    """The outcome to take without trying the other: on the way to the target, or away from a raise, or where nothing happens."""
+    """The outcome to take without trying the other: on the way to the target, or away from a raise, or where nothing
+    happens."""
     if any(id(statement) in run.target_paths for statement in then_body):
         return True
     if any(id(statement) in run.target_paths for statement in else_body):
@@ -283,45 +284,43 @@ def _inert(run: Run, body: list[cst.CSTNode], frame: Frame) -> bool:
 def _havoc(run: Run, body: list[cst.CSTNode], frame: Frame) -> None:
     """Make unknown what statements that are not run might have changed."""
     for statement in body:
-        for node in walk(statement):
-            if isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda)):
-                continue
-            for target in _targets(node):
-                _forget(run, target, frame)
+        targets = frame.module.changed.get(id(statement))
+        if targets is None:
+            targets = frame.module.changed[id(statement)] = _changed(statement)
+        for target, in_place in targets:
+            _forget(run, target, in_place, frame)
 
 
-def _targets(node: cst.CSTNode) -> list[cst.CSTNode]:
-    if isinstance(node, cst.Assign):
-        return [target.target for target in node.targets]
-    if isinstance(node, (cst.AnnAssign, cst.AugAssign, cst.For)):
-        return [node.target]
-    if isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
-        call = node.value
-        touched: list[cst.CSTNode] = [call.func.value] if isinstance(call.func, cst.Attribute) else []
-        return [_Changed(part) for part in [*touched, *(arg.value for arg in call.args)]]
-    return []
+def _changed(statement: cst.CSTNode) -> list[tuple[cst.CSTNode, bool]]:
+    """What a statement and those below it bind, or (True) may change in place; not what functions defined there
+    would."""
+    found: list[tuple[cst.CSTNode, bool]] = []
+    stack = [statement]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda)):
+            continue
+        if isinstance(node, cst.Assign):
+            found.extend((target.target, False) for target in node.targets)
+        elif isinstance(node, (cst.AnnAssign, cst.AugAssign, cst.For)):
+            found.append((node.target, False))
+        elif isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
+            call = node.value
+            if isinstance(call.func, cst.Attribute):
+                found.append((call.func.value, True))
+            found.extend((arg.value, True) for arg in call.args)
+        if isinstance(node, (cst.BaseCompoundStatement, cst.BaseSuite, cst.SimpleStatementLine, cst.Else,
+        cst.ExceptHandler,
+                             cst.Finally, cst.MatchCase)):  # fmt: skip
+            stack.extend(children(node))
+    return found
 
 
-class _Changed(cst.CSTNode):
-    """Marks an expression whose value is changed in place, not bound anew."""
-
-    def __init__(self, node: cst.CSTNode) -> None:
-        object.__setattr__(self, "node", node)
-
-    def _visit_and_replace_children(self, visitor: Any) -> cst.CSTNode:
-        return self
-
-    def _codegen_impl(self, state: Any) -> None:
-        return None
-
-    node: cst.CSTNode
-
-
-def _forget(run: Run, target: cst.CSTNode, frame: Frame) -> None:
+def _forget(run: Run, target: cst.CSTNode, in_place: bool, frame: Frame) -> None:
     reason = "set under a condition that is not known"
-    if isinstance(target, _Changed):
-        if isinstance(target.node, (cst.Name, cst.Attribute)):
-            operations.blur(expressions.evaluate(run, target.node, frame), Step(frame.module, target.node))
+    if in_place:
+        if isinstance(target, (cst.Name, cst.Attribute)):
+            operations.blur(expressions.evaluate(run, target, frame), Step(frame.module, target))
     elif isinstance(target, (cst.Name, cst.Tuple, cst.List)):
         assign(run, target, run.unknown(reason, frame.module, target), frame)
     elif isinstance(target, cst.Attribute):
@@ -393,7 +392,7 @@ def _while(run: Run, node: cst.While, frame: Frame) -> Signal | None:
 def _havoc_names(run: Run, body: list[cst.CSTNode], frame: Frame) -> None:
     for statement in body:
         if isinstance(statement, (cst.Assign, cst.AugAssign)):
-            for target in _targets(statement):
+            for target, _ in _changed(statement):
                 if isinstance(target, cst.Name) and isinstance(frame.vars.get(target.value), Const):
                     assign(run, target, run.unknown("changed in a loop", frame.module, target), frame)
 
@@ -432,7 +431,8 @@ def _try(run: Run, node: cst.Try | cst.TryStar, frame: Frame) -> Signal | None:
 def _imports_that_fail(
     run: Run, node: cst.Try | cst.TryStar, body: list[cst.CSTNode], frame: Frame, before: dict[str, Value]
 ) -> None:
-    """``try: import a except ImportError: import b``: where the first leads nowhere and the other somewhere, take that."""
+    """``try: import a except ImportError: import b``: where the first leads nowhere and the other somewhere, take
+    that."""
     if not any(isinstance(statement, (cst.Import, cst.ImportFrom)) for statement in body):
         return
     missing = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,7 @@ def construct(
             if state is not None:
                 return Module.grow(state, step)
             return None
-        if name.startswith("torch.ao.") or name.startswith("torch.quantization."):
+        if name.startswith(("torch.ao.", "torch.quantization.")):
             return run.unknown(
                 f"{name} changes the model in ways that are not followed", frame.module, node, called=True
             )
@@ -341,10 +342,8 @@ def _tensor(run: Run, leaf: str, args: Arguments, kwargs: dict[str, Value], step
         shape: tuple[int | None, ...] = (None,)
         guess: str | None = None
         if numbers and all(isinstance(number, int) for number in numbers) and not kwargs.keys() - {"dtype", "device"}:
-            try:
+            with contextlib.suppress(TypeError, ValueError):
                 shape = (len(range(*numbers)),)
-            except (TypeError, ValueError):
-                pass
             guess = "int64"
         elif numbers and any(isinstance(number, float) for number in numbers):
             guess = "float32"
@@ -631,6 +630,10 @@ def _apply(run: Run, module: Module, func: Value | None, frame: Frame, node: cst
         calls.call(run, func, [part], {}, False, frame, node)
 
 
+_HARMLESS = frozenset({"data", "requires_grad", "momentum", "eps", "training", "inplace"})
+"""Attributes of modules and tensors whose assignment registers nothing."""
+
+
 def _changes_modules(func: Func) -> bool:
     """Whether a function given to ``apply`` may register or replace something, rather than initialise weights."""
     for node in walk(func.node):
@@ -639,9 +642,9 @@ def _changes_modules(func: Func) -> bool:
             name = called.attr.value if isinstance(called, cst.Attribute) else getattr(called, "value", "")
             if name in ("setattr", "add_module", "register_module", "register_buffer", "half", "double", "float", "to"):
                 return True
-        if isinstance(node, cst.AssignTarget) and isinstance(node.target, cst.Attribute):
-            if node.target.attr.value not in ("data", "requires_grad", "momentum", "eps", "training", "inplace"):
-                return True
+        target = node.target if isinstance(node, cst.AssignTarget) else None
+        if isinstance(target, cst.Attribute) and target.attr.value not in _HARMLESS:
+            return True
     return False
 
 

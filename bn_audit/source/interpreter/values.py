@@ -1,7 +1,9 @@
 """What the interpreter knows of a value: the domain of our partial evaluation.
 
-A value is either known well enough to go on with (a constant, a list, a class, a module of torch ...) or :class:`Unknown`,
-which remembers why the trail ended there. Mutable values (lists, dicts, instances, modules) have identity, as in Python:
+A value is either known well enough to go on with (a constant, a list, a class, a module of torch ...) or
+:class:`Unknown`,
+which remembers why the trail ended there. Mutable values (lists, dicts, instances, modules) have identity, as in
+Python:
 two names may hold the same one.
 """
 
@@ -185,7 +187,8 @@ class External(Value):
 
 
 class ExternalResult(Value):
-    """What a call of something external returned, with its arguments kept; ``events`` are later calls of its methods."""
+    """What a call of something external returned, with its arguments kept; ``events`` are later calls of its
+    methods."""
 
     __slots__ = ("args", "attrs", "events", "func", "kwargs", "open")
 
@@ -227,7 +230,8 @@ class NamespaceRef(Value):
 
 
 class Func(Value):
-    """A function or lambda of the project with the scope it closes over. ``owner`` is the class whose body defines it."""
+    """A function or lambda of the project with the scope it closes over. ``owner`` is the class whose body defines
+    it."""
 
     __slots__ = ("defaults", "frame", "kind", "module", "name", "node", "owner")
 
@@ -263,7 +267,7 @@ class Property(Value):
 class ClassVal(Value):
     """A class of the project."""
 
-    __slots__ = ("attrs", "bases", "frame", "module", "name", "node")
+    __slots__ = ("attrs", "bases", "frame", "kind", "module", "name", "node", "order")
 
     def __init__(
         self, name: str, node: cst.ClassDef, module: PyModule, bases: list[Value], attrs: dict[str, Value], frame: Frame
@@ -275,10 +279,13 @@ class ClassVal(Value):
         self.bases = bases
         self.attrs = attrs
         self.frame = frame
+        self.order: list[Value] | None = None
+        self.kind: str | None = None
 
 
 class BoundMethod(Value):
-    """A function of the project bound to an instance or class, or a named method of a value of ours (``func`` a str)."""
+    """A function of the project bound to an instance or class, or a named method of a value of ours (``func`` a
+    str)."""
 
     __slots__ = ("func", "self_value")
 
@@ -368,7 +375,8 @@ class RegistryGap:
 class Module(Value):
     """An ``nn.Module`` (or Keras layer or model): registries in order, and plain attributes.
 
-    ``params`` and ``buffers`` hold TensorVals (None when registered as None), ``children`` Modules; a RegistryGap may stand
+    ``params`` and ``buffers`` hold TensorVals (None when registered as None), ``children`` Modules; a RegistryGap may
+    stand
     in each under a key that is no attribute name. ``template`` is what a known layer was grown from.
     """
 
