@@ -5,7 +5,7 @@ libcst's native parser recurses on the C stack. Measured with libcst 1.9.0: some
 stop. Its time is quadratic in the depth of brackets and in the length of a chain, and exponential in the depth of
 ``case`` patterns (a factor of 4 a level) and of ``del`` targets (a factor of 2). This scan bounds all of it before the
 parser sees the text. It knows strings, f-strings (nested ones too, PEP 701), comments, brackets and continuation lines,
-and costs a tenth of what parsing does.
+and costs about an eighth of what parsing does.
 
 The limits are those of CPython or wider: 200 nested brackets are its own limit, and CPython 3.11 compiles no chain of
 3,000.
