@@ -1,7 +1,8 @@
 """Which release of a package a project runs with, as far as its own files say so exactly.
 
 Read are lock files (uv, poetry, pdm, Pipenv), requirements files, pyproject.toml, setup.cfg and Pipfile, in this order,
-in the nearest folder at or above a file that says anything. A range (``>=1.3``) says nothing exact; two files of one kind
+in the nearest folder at or above a file that says anything. A range (``>=1.3``) says nothing exact; two files of one
+kind
 that disagree say nothing either.
 """
 

@@ -156,7 +156,8 @@ def trail(case: FLModelCase, norms: Callable[[Possibility], Iterable[NormLayer]]
     """The evidence of a finding at the call: how the call is reached, where the model comes from, the layers, the
     settings.
 
-    Of each reading's layers the first places are named, each place once, and never the finding's own.
+    Of each reading's layers the first places are named, each place once. What stands inside the finding's own place is
+    before the reader's eyes already.
     """
     steps: list[Evidence] = list(case.site.through)
     if case.site.call != case.site.location:
@@ -172,13 +173,19 @@ def trail(case: FLModelCase, norms: Callable[[Possibility], Iterable[NormLayer]]
             steps.append(Evidence(place, describe(way.reading, norm)))
     for reading in case.readings:
         steps.extend(reading.settings_trail)
-    seen: set[Location] = {case.site.location}
-    kept = []
+    kept: dict[Location, Evidence] = {}
     for step in steps:
-        if step.location not in seen:
-            seen.add(step.location)
-            kept.append(step)
-    return tuple(kept)
+        if not _inside(step.location, case.site.location):
+            kept.setdefault(step.location, step)
+    return tuple(kept.values())
+
+
+def _inside(inner: Location, outer: Location) -> bool:
+    return (
+        (inner.path, inner.cell) == (outer.path, outer.cell)
+        and (inner.line, inner.column) >= (outer.line, outer.column)
+        and (inner.end_line, inner.end_column) <= (outer.end_line, outer.end_column)
+    )
 
 
 def describe(reading: FLModelCall, norm: NormLayer) -> str:
