@@ -7,6 +7,7 @@ from dataclasses import replace
 from bn_audit.exchange.plan import ANY, EntryPlan, Plan, PlanError, merge
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.exchange.secretflow.strategies import Strategy, strategy
+from bn_audit.exchange.secretflow.tensorflow import plan_tensorflow
 from bn_audit.exchange.secretflow.torch import plan_torch
 from bn_audit.profile import Profile
 
@@ -41,6 +42,8 @@ def plan(profile: Profile, settings: SecretFlowSettings) -> Plan:
         return _open(profile, settings)
     if (known.backend == "torch") != (profile.framework == "torch"):
         return _open(profile, settings)
+    if known.backend == "tensorflow":
+        return plan_tensorflow(profile, settings, known)
     torch = release(settings.torch_version)
     if torch is None or (2, 7) < torch < (2, 13):
         alternatives = [

@@ -18,8 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bn_audit.exchange.fedbn import expected_fates
-from bn_audit.exchange.plan import EntryPlan, Fate, Plan, PlanError
+from bn_audit.exchange.plan import Fate, Plan, PlanError
 from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, average, gather, keeps_integers
 from bn_audit.exchange.secretflow.load import Effect, Loader, effects_by_tensor
 from bn_audit.exchange.secretflow.sequence import (
@@ -33,15 +32,11 @@ from bn_audit.exchange.secretflow.sequence import (
     uploads,
 )
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
+from bn_audit.exchange.secretflow.steps import average_sparse, either, entry_plans, gradients_drift, subtract, then
 from bn_audit.exchange.secretflow.strategies import Strategy
 from bn_audit.profile import Profile, Shape, StateEntry
 
 __all__ = ["plan_torch"]
-
-_LASTING = frozenset({Fate.MISPLACED, Fate.CORRUPT})
-"""What a first exchange does to an entry for good, however rightly it is exchanged later."""
-
-_SPARSE_TYPE = "sparse.numba_backend._coo.core.COO"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +103,7 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
             everything = [(item.entry, item.entry is not None) for item in items]
             later = replace(loader, whole=True).load(here.integers, 1)
             phases += [average(everything, settings, 1), later.phase]
-            effects = _then(effects, effects_by_tensor(later.effects, groups))
+            effects = then(effects, effects_by_tensor(later.effects, groups))
             if strategy.name == "fed_prox":
                 phases.append(_proximal(here, everything))
         case "fed_prox":
@@ -118,25 +113,22 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
         case "scaffold":
             phases += [gather(here.gradients, 1), _control_variates(here)]
         case "fed_avg_u":
-            phases += [_subtract(here), average(here.sent, settings, 1, differences=True)]
+            phases += [subtract(here.sent), average(here.sent, settings, 1, differences=True)]
             drifts = (
                 any(certain and entry is not None and entry.kind == "parameter" for entry, certain in here.sent) or None
             )
             notes.append("fed_avg_u adds the mean update to weights that were trained already: parties drift apart")
         case "fed_stc" | "fed_scr":
             restored = loader.load(True, 1)
-            phases += [_subtract(here), restored.phase, _average_sparse(here, strategy)]
-            effects = [_either(a, b) for a, b in zip(effects, effects_by_tensor(restored.effects, groups), strict=True)]
+            phases += [subtract(here.sent), restored.phase, average_sparse(here.sent, settings, strategy)]
+            effects = [either(a, b) for a, b in zip(effects, effects_by_tensor(restored.effects, groups), strict=True)]
         case "fed_avg_g":
             phases += [gather(here.gradients, 1), _gradients(here)]
-            trained = [entry.kind == "parameter" for entry in profile.entries]
-            # Equal steps from unequal weights: what the first exchange left out stays apart.
-            first_effects = [effect.possible for effect, moves in zip(effects, trained, strict=True) if moves]
-            if any(possible == {None} for possible in first_effects):
-                drifts = True
-            elif any(None in possible for possible in first_effects):
-                drifts = None
-            effects = _then(effects, [Effect(frozenset({Fate.AVERAGED if moves else None})) for moves in trained])
+            drifts = gradients_drift(profile, effects)
+            effects = then(
+                effects,
+                [Effect(frozenset({Fate.AVERAGED if e.kind == "parameter" else None})) for e in profile.entries],
+            )
             notes.append(
                 "fed_avg_g exchanges weights when fit begins and gradients afterwards: buffers are averaged once"
             )
@@ -147,11 +139,8 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
     if settings.aggregator == "server_agg_method":
         notes.append("server_agg_method is taken to average entry by entry, in floating point")
     stop = first_stop(phases)
-    entries = []
-    for entry, expected, effect in zip(profile.entries, expected_fates(profile), effects, strict=True):
-        entries.append(_entry_plan(entry, expected, effect, stop))
     return Plan(
-        tuple(entries),
+        entry_plans(profile, effects, stop),
         stops=stop.stops,
         error=stop.error,
         complete=profile.complete,
@@ -164,78 +153,6 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
 def _trained(entry: StateEntry, group: int, index: int) -> bool:
     """Whether ``parameters()`` yields the entry: it lists a shared parameter once."""
     return entry.kind == "parameter" and group == index
-
-
-def _entry_plan(entry: StateEntry, expected: frozenset[Fate], effect: Effect, stop: Phase) -> EntryPlan:
-    if stop.error is not None and stop.error.text_certain and stop.error.key == entry.key:
-        return EntryPlan(entry.key, frozenset({Fate.FAILS}))
-    possible: set[Fate] = set()
-    for fate in effect.possible:
-        if fate is not None:
-            possible.add(fate)
-        else:
-            possible |= {Fate.LOCAL if wanted is Fate.LOCAL else Fate.STALE for wanted in expected}
-    certain = possible == {Fate.MISPLACED} and effect.source is not None
-    return EntryPlan(entry.key, frozenset(possible), effect.source.key if certain and effect.source else None)
-
-
-def _then(first: Sequence[Effect], later: Sequence[Effect]) -> list[Effect]:
-    """The effect of a first exchange followed by another kind: what lasts of the first, else what the later does."""
-    effects = []
-    for one, other in zip(first, later, strict=True):
-        possible = one.possible & _LASTING
-        if one.possible - _LASTING:
-            possible |= other.possible
-        effects.append(Effect(possible, one.source))
-    return effects
-
-
-def _either(one: Effect, other: Effect) -> Effect:
-    return (
-        one
-        if one == other
-        else Effect(one.possible | other.possible, one.source if one.source == other.source else None)
-    )
-
-
-def _subtract(here: _Round) -> Phase:
-    """``np.subtract(new, old)`` of every sent array, after the first training."""
-    exact = True
-    for entry, certain in here.sent:
-        if entry is not None and entry.dtype == "bool" and certain:
-            text = (
-                "numpy boolean subtract, the `-` operator, is not supported, use the bitwise_xor, the `^` operator, "
-                "or the logical_xor function instead."
-            )
-            return Phase(True, PlanError("TypeError", text, exact, entry.key, 1))
-        if entry is None or not certain or entry.dtype is None:
-            exact = False
-    return PASSED if exact else UNKNOWN
-
-
-def _average_sparse(here: _Round, strategy: Strategy) -> Phase:
-    """fed_stc and fed_scr send lists of ``sparse.COO``, which only SparsePlainAggregator takes."""
-    nothing = not here.sent
-    something = any(certain for _, certain in here.sent)
-    match here.settings.aggregator:
-        case "sparse":
-            if strategy.name == "fed_stc" and not here.settings.server:
-                text = "Sparse encoding method not supporterd, Only COO GCXS supported"
-                return Phase(True, PlanError("AssertionError", text, round=2))
-            return PASSED
-        case "plain" if something:
-            text = "Cannot convert a sparse array to dense automatically. To manually densify, use the todense method."
-            return Phase(True, PlanError("RuntimeError", text, round=1))
-        case "secure" | "fedgen" if something:
-            # The class has moved between releases of sparse.
-            text = f"Accept ndarray or dataframe/series only but got <class '{_SPARSE_TYPE}'>"
-            return Phase(True, PlanError("AssertionError", text, False, round=1))
-        case "plain" | "secure" | "fedgen" if nothing:
-            if strategy.name == "fed_stc":
-                return Phase(True, PlanError("IndexError", "list index out of range", round=2))
-            return PASSED
-        case _:
-            return UNKNOWN
 
 
 def _label_counts(here: _Round) -> Phase:
