@@ -2,8 +2,7 @@
 
 Read are lock files (uv, poetry, pdm, Pipenv), requirements files, pyproject.toml, setup.cfg and Pipfile, in this order,
 in the nearest folder at or above a file that says anything. A range (``>=1.3``) says nothing exact; two files of one
-kind
-that disagree say nothing either.
+kind that disagree say nothing either.
 """
 
 from __future__ import annotations
