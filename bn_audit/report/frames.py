@@ -57,7 +57,7 @@ def frame(
         excerpt: gives the lines of source.
         style: how it looks.
         margin: width of the line numbers' column.
-        context: lines shown above and below a stretch within one line.
+        context: lines shown above and below a stretch within one line, unless they are blank.
         brief: show only the first line of a stretch over several.
     """
     first = excerpt(location.path, location.cell, location.line)
@@ -73,7 +73,7 @@ def frame(
     else:
         for line in range(max(1, location.line - context), location.line + context + 1):
             text = first if line == location.line else excerpt(location.path, location.cell, line)
-            if text is None:
+            if text is None or (line != location.line and not text.strip()):
                 continue
             gutter = f"{style.gutter(str(line).rjust(margin))} {bar}"
             if line == location.line:

@@ -46,6 +46,10 @@ def test_context_ends_with_the_file() -> None:
     assert shown("f(x)", 1, 1, 1, 5, context=2) == "    |\n  1 | f(x)\n    | ^^^^\n    |"
 
 
+def test_blank_lines_are_no_context() -> None:
+    assert shown("\nf(x)\n   \n", 2, 1, 2, 5, context=1) == "    |\n  2 | f(x)\n    | ^^^^\n    |"
+
+
 def test_over_several_lines() -> None:
     assert shown("m = FLModel(\n    a,\n    b,\n)", 1, 5, 4, 2) == expected(
         """
