@@ -53,7 +53,7 @@ def advice(case: FLModelCase) -> str:
         return CERTAIN_KERAS if keras else CERTAIN
     hopeless = not asked and all(way.outcome.wrong for way in passing)
     lead = f"`skip_bn=True` alone is not enough: {consequences(passing).rstrip('.: ')}. Instead, " if hopeless else ""
-    steps = _remedy(passing)
+    steps = [] if keras else _remedy(passing)
     if steps:
         words = ", and ".join(step.words(passing[0].profile) for step in steps)
         return f"{lead}{words}" + ("" if asked else ", and pass `skip_bn=True`")
@@ -177,6 +177,7 @@ def _floating(entry: StateEntry) -> bool:
     return entry.dtype is not None and "float" in entry.dtype
 
 
+# What a torch model and its call can be changed to; Keras names and orders its weights by itself.
 _STEPS = (
     Step(
         lambda profile: (

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bn_audit.audit import Selection, Versions, audit
 from bn_audit.finding import Evidence, Location, Severity
-from bn_audit.site import Aggregator
+from bn_audit.profile import NormLayer, Profile, StateEntry
+from bn_audit.site import Aggregator, FLModelCall
 from tests.rules.sites import CALL, ModelBuilder, codes, judge, only, reading, site
 
 MASKING = "AssertionError: Data should have same dtypes but got int64 float32."
@@ -150,6 +153,40 @@ def test_help_does_not_claim_for_a_model_that_is_partly_unknown() -> None:
     assert "only where" in finding.help
 
 
+KERAS = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def keras(**settings: Any) -> FLModelCall:
+    """A call on the TensorFlow backend: Dense, BatchNormalization, Dense."""
+    norm = NormLayer("bn", "BatchNormalization", location=Location("models.py", 4, 1, 4, 9))
+    dense = [
+        StateEntry(f"{layer}.{name}", (8,), "float32", "parameter", layer)
+        for layer in ("a", "b")
+        for name in ("kernel", "bias")
+    ]
+    state = [
+        StateEntry(f"bn.{name}", (8,), "float32", "buffer" if "moving" in name else "parameter", "bn") for name in KERAS
+    ]
+    model = Profile((*dense[:2], *state, *dense[2:]), (norm,), framework="keras", type="Sequential")
+    return replace(reading(plain(), **{"backend": "tensorflow", **settings}), model=model)
+
+
+def test_keras_averages_in_silence() -> None:
+    finding = only(judge(keras()))
+    assert (finding.code, finding.severity) == ("BNA101", Severity.WARNING)
+    assert "running statistics, weight and bias of `bn` are averaged over the parties" in finding.message
+    assert finding.help is not None
+    assert finding.help.startswith("`skip_bn=True` alone is not enough: training stops in round")
+    assert "register" not in finding.help
+    assert finding.help.endswith("average BatchNormalization knowingly and ignore this rule here")
+
+
+def test_keras_breaks_with_skip_bn() -> None:
+    finding = only(judge(keras(skip_bn=True)))
+    assert finding.code == "BNA105"
+    assert "with the strategy fed_avg_w on tensorflow, it loads with model.set_weights()" in finding.message
+
+
 def test_old_releases_do_not_know_skip_bn() -> None:
     finding = only(judge(reading(last(), skip_bn=True), secretflow="1.4.0b0"))
     assert finding.code == "BNA105"
@@ -190,8 +227,6 @@ def test_evidence_names_the_layer_and_the_way_to_it() -> None:
     call = Location("helpers.py", 5, 1, 9, 2)
     through = Evidence(Location("train.py", 50, 1, 50, 9), "through `run`")
     settings = Evidence(Location("config.py", 2, 1, 2, 9), "`strategy` comes from here")
-    from bn_audit.audit import Selection, Versions, audit
-
     one = site(reading(last(), settings_trail=(settings,)), call=call, through=(through,))
     finding = only(audit([one], [], Selection(), lambda path: Versions(torch="2.13.0")))
     places = [(step.location.path, step.message) for step in finding.evidence]
@@ -226,8 +261,6 @@ def test_many_mismatches_are_cut() -> None:
 @pytest.mark.parametrize("aggregator", ["plain", "secure", "spu"])
 def test_frozen_batchnorm_is_constant(aggregator: Aggregator) -> None:
     """A frozen BatchNorm has no counter and never changes: the mean of equal constants is no harm."""
-    from bn_audit.profile import NormLayer, StateEntry
-
     model = plain()
     names = ("weight", "bias", "running_mean", "running_var")
     model.entries.extend(StateEntry(f"layer.{name}", (8,), "float32", "buffer", "layer") for name in names)
@@ -279,8 +312,6 @@ def test_layers(traits: dict[str, Any], code: str) -> None:
 
 
 def test_layers_made_on_one_line_are_one_finding_and_two_calls_are_too() -> None:
-    from bn_audit.audit import Selection, Versions, audit
-
     model = plain().norm("bn1", cumulative=True).norm("bn2", cumulative=True)
     location = model.norms[0].location
     model.norms[1] = type(model.norms[1])("bn2", "BatchNorm2d", cumulative=True, location=location)
