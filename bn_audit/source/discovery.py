@@ -15,8 +15,10 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from bn_audit.source.ignore import IgnoreRules, enter, rules_above
+if TYPE_CHECKING:
+    from bn_audit.source.ignore import IgnoreRules
 
 __all__ = ["DEFAULT_EXCLUDE", "Discovery", "DiscoveryOptions", "discover"]
 
@@ -133,6 +135,9 @@ class _Walk:
 
     def below(self, folder: str) -> None:
         """Find what lies below a folder given by its absolute path."""
+        # Imported here because a scan of files needs no rules, and start-up counts.
+        from bn_audit.source.ignore import IgnoreRules, rules_above
+
         self._walk(folder, rules_above(folder) if self.respect_gitignore else IgnoreRules())
 
     def follow_links(self) -> None:
@@ -156,6 +161,8 @@ class _Walk:
         return any(folder.startswith(inside) for folder in self.folders)
 
     def _walk(self, folder: str, rules: IgnoreRules, real: str | None = None) -> None:
+        from bn_audit.source.ignore import enter
+
         waiting = [(folder, os.path.realpath(folder) if real is None else real, rules)]
         while waiting:
             folder, real, rules = waiting.pop()

@@ -153,12 +153,11 @@ def _python_only(source: str) -> tuple[str, dict[int, int]]:
     """The Python of a cell, each line of it where it was, and the shifts of lines whose beginning was cut off."""
     shifts: dict[int, int] = {}
     start = _first_statement(source)
-    magic = _CELL_MAGIC.match(source, start)
-    if magic is not None:
+    while (magic := _CELL_MAGIC.match(source, start)) is not None:  # one may run another
         if magic[1] not in _PYTHON_CELL_MAGICS:
             return "\n" * source.count("\n"), shifts
-        line_end = _line_end(source, start)
-        source = source[:start] + source[line_end:]
+        source = source[:start] + source[_line_end(source, start) :]
+        start = _first_statement(source)
     return "".join(_statements(_dedent(source, shifts), shifts)), shifts
 
 

@@ -12,9 +12,10 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bn_audit.finding import Location
-from bn_audit.site import Unreadable
+if TYPE_CHECKING:
+    from bn_audit.site import Unreadable
 
 __all__ = ["MAX_BYTES", "SourceError", "SourceText", "decode", "normalize_newlines", "read_bytes", "utf_16_or_32"]
 
@@ -47,6 +48,10 @@ class SourceError(Exception):
 
     def at(self, path: str) -> Unreadable:
         """The same as plain data, for the file at ``path``."""
+        # Imported here because most scans read no file that matters, and start-up counts.
+        from bn_audit.finding import Location
+        from bn_audit.site import Unreadable
+
         location = Location(path, self.line, self.column, self.line, self.column, self.cell)
         return Unreadable(location, self.reason)
 

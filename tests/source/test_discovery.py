@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bn_audit.source import discovery
 from bn_audit.source.discovery import Discovery, DiscoveryOptions, discover
 from tests.source.conftest import Tree
 
@@ -80,7 +79,7 @@ def test_unreadable_folder_is_a_problem(tree: Tree, monkeypatch: pytest.MonkeyPa
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr(discovery.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     assert discover(["."]) == Discovery(("a.py", "z/c.py"), ("locked: Permission denied",))
 
 

@@ -68,6 +68,8 @@ def code(source: object) -> str:
         ("\n%%capture out --no-stderr\nx = 1\n!ls", "\n\nx = 1\npass"),
         ("%%bash\nls | grep x\necho 'a", "\n\n"),
         ("%%writefile model.py\nfrom a import FLModel", "\n"),
+        ("%%capture\n%%!\nwget https://example.org/1m.zip", "\n\n"),
+        ("%%capture\n%%time\nx = 1", "\n\nx = 1"),
         ("%%html\n<b>'</b>", "\n"),
         ("%%timeit -n 10", ""),
         ("x\r\n!ls\r\ny", "x\npass\ny"),

@@ -1,0 +1,175 @@
+"""Measure a cold scan of real packages beside ruff, and start-up beside an empty Python. See README.md beside this."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CORPUS = Path(__file__).with_name("corpus.txt")
+RUFF = "check --no-cache --isolated --select E9,F --quiet"
+MAX_RATIO, MAX_MEMORY, MAX_START = 0.75, 400e6, 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one process cost: seconds, and bytes at the peak."""
+
+    user: float
+    system: float
+    wall: float
+    memory: float
+    status: int
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    folders = [fetch(package, arguments.cache) for package in packages(arguments.extra)]
+    if arguments.fetch_only:
+        return 0
+    print(f"{count_files(folders):,} Python files and notebooks, {arguments.rounds} rounds")
+    goals = [corpus_goals(arguments, folders), start_goals(arguments)]
+    return 1 if arguments.fail and not all(goals) else 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    python = shlex.quote(sys.executable)
+    ruff = Path(sys.executable).with_name("ruff")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cache", type=Path, help="folder for the packages")
+    parser.add_argument("--tool", default=f"{python} -m bn_audit scan --no-cache --isolated --quiet")
+    parser.add_argument("--against", default=f"{shlex.quote(str(ruff) if ruff.exists() else 'ruff')} {RUFF}")
+    parser.add_argument("--python", default=python, help="what start-up is measured beside")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--extra", action="store_true", help="the packages marked `extra` too")
+    parser.add_argument("--fetch-only", action="store_true")
+    parser.add_argument("--fail", action="store_true", help="status 1 if a goal is missed")
+    return parser.parse_args()
+
+
+def packages(extra: bool) -> list[str]:
+    """The requirements of the corpus."""
+    lines = (line.split("#") for line in CORPUS.read_text(encoding="utf-8").splitlines())
+    return [requirement.strip() for requirement, *note in lines if requirement.strip() and (extra or not note)]
+
+
+def fetch(requirement: str, cache: Path) -> Path:
+    """The folder with an unzipped package; fetched if it is not there yet."""
+    folder = cache / requirement
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            download(requirement, Path(scratch))
+            (archive,) = (path for path in Path(scratch).iterdir() if path.is_file())
+            unpacked = Path(scratch) / "unpacked"
+            if archive.suffix in (".whl", ".zip"):
+                with zipfile.ZipFile(archive) as wheel:
+                    wheel.extractall(unpacked)
+            else:
+                with tarfile.open(archive) as source:
+                    source.extractall(unpacked, filter="data")
+            unpacked.rename(folder)
+    return folder
+
+
+def download(requirement: str, folder: Path) -> None:
+    """A wheel, or the source archive of a package that has none."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+    if subprocess.run([*command, "--only-binary=:all:"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        subprocess.run([*command, "--no-binary=:all:", "--no-build-isolation"], check=True)
+
+
+def count_files(folders: Sequence[Path]) -> int:
+    suffixes = (".py", ".pyi", ".ipynb")
+    return sum(name.endswith(suffixes) for folder in folders for *_, names in os.walk(folder) for name in names)
+
+
+def corpus_goals(arguments: argparse.Namespace, folders: Sequence[Path]) -> bool:
+    paths = [str(folder) for folder in folders]
+    ours, theirs = in_turns(
+        [*shlex.split(arguments.tool), *paths], [*shlex.split(arguments.against), *paths], arguments
+    )
+    memory = max(run.memory for run in ours)
+    print("corpus")
+    show(arguments.tool, ours)
+    show(arguments.against, theirs)
+    ratio = ratio_of(ours, theirs)
+    print(f"  peak memory {memory / 1e6:.0f} MB")
+    return ratio <= MAX_RATIO and memory <= MAX_MEMORY
+
+
+def start_goals(arguments: argparse.Namespace) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one_file.py"
+        path.write_text("import math\n\n\ndef area(radius):\n    return math.pi * radius**2\n", encoding="utf-8")
+        empty = [*shlex.split(arguments.python), "-c", "pass"]
+        rounds = 10  # of a few hundredths of a second each, which the clock of the system hardly resolves
+        ours, theirs = in_turns([*shlex.split(arguments.tool), str(path)], empty, arguments, rounds)
+    print("one file without a trigger")
+    show(arguments.tool, ours)
+    show("python -c pass", theirs)
+    return ratio_of(ours, theirs) <= MAX_START
+
+
+def in_turns(
+    ours: Sequence[str], theirs: Sequence[str], arguments: argparse.Namespace, repeat: int = 1
+) -> tuple[list[Run], list[Run]]:
+    """Runs of two commands that take turns, after one of each that is not counted."""
+    measure(ours)
+    measure(theirs)
+    pairs = [(measure(ours), measure(theirs)) for _ in range(arguments.rounds * repeat)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def measure(command: Sequence[str]) -> Run:
+    """Run a command and its children to the end. Status 1 says that there were findings; more is a failure."""
+    executable = shutil.which(command[0])
+    if executable is None:
+        raise SystemExit(f"{command[0]} is not installed")
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [executable, *command[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    message = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.stderr.close()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"{shlex.join(command)}: status {process.returncode}\n{message.decode(errors='replace')}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Run(usage.ru_utime, usage.ru_stime, wall, usage.ru_maxrss * unit, process.returncode)
+
+
+def show(name: str, runs: Sequence[Run]) -> None:
+    user, system, wall = (
+        statistics.median(getattr(run, field) for run in runs) for field in ("user", "system", "wall")
+    )
+    memory = max(run.memory for run in runs) / 1e6
+    status = "/".join(str(status) for status in sorted({run.status for run in runs}))
+    seconds = f"user {user:7.3f} s  system {system:6.3f} s  wall {wall:7.3f} s"
+    print(f"  {seconds}  peak {memory:5.0f} MB  status {status}  {name}")
+
+
+def ratio_of(ours: Sequence[Run], theirs: Sequence[Run]) -> float:
+    """Print the ratio of user CPU, round by round; the median of it."""
+    ratios = [a.user / max(b.user, 1e-3) for a, b in zip(ours, theirs, strict=True)]
+    median = statistics.median(ratios)
+    print(f"  ratio of user CPU: minimum {min(ratios):.2f}, median {median:.2f}, maximum {max(ratios):.2f}")
+    return median
+
+
+if __name__ == "__main__":
+    sys.exit(main())
