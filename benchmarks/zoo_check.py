@@ -139,11 +139,7 @@ def main() -> int:
     options = parser.parse_args()
     build_zoo.prepare_torch()
     if options.library == "torchvision":
-        from torch import nn
-        from torchvision import models
-
-        models._api.WeightsEnum.get_state_dict = lambda self, *args, **kwargs: {}
-        nn.Module.load_state_dict = lambda self, *args, **kwargs: None
+        build_zoo.skip_weights()
     chance = random.Random(options.seed)
     names = codec.Library((build_zoo.OUT / f"{options.library}.bin").read_bytes()).names
     outcomes: Counter[str] = Counter()

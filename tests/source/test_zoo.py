@@ -274,8 +274,8 @@ def test_a_tree_survives_its_file(nodes: list[codec.Node], size: int | None) -> 
         renamed={"old": "flag"},
         letters={"num_classes": "n"},
     )
-    data = codec.encode({"library": "1.0"}, [recipe], nodes, {"alias": "model", "dead": "no such model"})
-    assert data == codec.encode({"library": "1.0"}, [recipe], nodes, {"alias": "model", "dead": "no such model"})
+    data = codec.encode({"library": "1.0"}, [recipe], nodes, {"alias": "other", "dead": "no such model"})
+    assert data == codec.encode({"library": "1.0"}, [recipe], nodes, {"alias": "other", "dead": "no such model"})
     library = codec.Library(data)
     assert library.versions == {"library": "1.0"}
     assert library.names == ("model", "other", "alias")

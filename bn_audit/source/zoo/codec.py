@@ -214,8 +214,8 @@ class Library:
     def recipe(self, name: str) -> Recipe | None:
         """The recipe of a model, or None if the library has no model of that name."""
         entry = self._models.get(name)
-        if entry is not None and len(entry) == 1:
-            entry = self._models[entry[0]]
+        while entry is not None and len(entry) == 1:  # another name for the same, which may be one itself
+            entry = self._models.get(entry[0])
         if entry is None:
             return None
         number, function, roots = entry
