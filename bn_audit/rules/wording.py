@@ -140,16 +140,20 @@ def consequences(possibilities: Sequence[Possibility], of: Part = "all") -> str:
         by_text.setdefault(text, []).append(way)
     if len(by_text) == 1:
         return next(iter(by_text))
-    shown = [f"{_assumptions(ways)}, {text}" for text, ways in list(by_text.items())[: SHOWN + 1]]
+    always = {text for text in possibilities[0].assumed if all(text in way.assumed for way in possibilities)}
+    shown = [_assumptions(ways, always) + text for text, ways in list(by_text.items())[: SHOWN + 1]]
     more = len(by_text) - len(shown)
     sentence = "; ".join([*(text.rstrip(".") for text in shown[:-1]), shown[-1]])
-    return f"{sentence.rstrip('.')}; and {more} more ways, all wrong" if more else sentence
+    return f"{sentence.rstrip('.')}; and {more} more, all wrong" if more else sentence
 
 
-def _assumptions(ways: Sequence[Possibility]) -> str:
-    """What all these possibilities assume, or else what each does."""
-    common = [text for text in ways[0].assumed if all(text in way.assumed for way in ways)]
-    return " and ".join(common) if common else " or ".join(dict.fromkeys(" and ".join(way.assumed) for way in ways))
+def _assumptions(ways: Sequence[Possibility], always: set[str]) -> str:
+    """What sets these possibilities apart, as a clause before a sentence; "" if it is not known."""
+    assumed = [[text for text in way.assumed if text not in always] for way in ways]
+    common = [text for text in assumed[0] if all(text in texts for texts in assumed)]
+    clauses = [common] if common else assumed
+    sentence = " or ".join(dict.fromkeys(" and ".join(texts) for texts in clauses if texts))
+    return f"{sentence}, " if sentence else ""
 
 
 def trail(case: FLModelCase, norms: Callable[[Possibility], Iterable[NormLayer]]) -> tuple[Evidence, ...]:

@@ -223,6 +223,14 @@ def test_conditions_are_named() -> None:
     )
 
 
+def test_only_what_tells_the_possibilities_apart_is_named() -> None:
+    message = only(judge(reading(last(), aggregator=None, conditions=("`args.bn` is true",)))).message
+    assert "args.bn" not in message
+    assert "passed: with PlainAggregator, training stops" in message
+    message = only(judge(reading(last()), reading(last(), aggregator="spu"))).message
+    assert f"passed: training stops in round 1 with {MASKING.rstrip('.')}; running statistics" in message
+
+
 def test_evidence_names_the_layer_and_the_way_to_it() -> None:
     call = Location("helpers.py", 5, 1, 9, 2)
     through = Evidence(Location("train.py", 50, 1, 50, 9), "through `run`")
