@@ -198,7 +198,7 @@ _TORCH_NAMES = {
 
 
 class Runtime(types.SimpleNamespace):
-    """The wheel's own classes, by their names: FLModel and the aggregators, for torch TorchModel and what fed_gen needs."""
+    """The wheel's own classes by their names: FLModel, the aggregators, for torch TorchModel and what fed_gen needs."""
 
 
 @contextmanager

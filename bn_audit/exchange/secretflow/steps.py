@@ -13,7 +13,19 @@ from bn_audit.exchange.secretflow.settings import SecretFlowSettings
 from bn_audit.exchange.secretflow.strategies import Strategy
 from bn_audit.profile import Profile, StateEntry
 
-__all__ = ["average_sparse", "either", "entry_plans", "gradients_drift", "subtract", "then"]
+__all__ = [
+    "GRADIENTS_NOTE",
+    "average_sparse",
+    "either",
+    "entry_plans",
+    "gradients_drift",
+    "steps_of_gradients",
+    "subtract",
+    "then",
+    "updates_drift",
+]
+
+GRADIENTS_NOTE = "fed_avg_g exchanges weights when fit begins and gradients afterwards: buffers are averaged once"
 
 _LASTING = frozenset({Fate.MISPLACED, Fate.CORRUPT})
 """What a first exchange does to an entry for good, however rightly it is exchanged later."""
@@ -33,6 +45,16 @@ def gradients_drift(profile: Profile, first: Sequence[Effect]) -> bool | None:
     if any(possible == {None} for possible in moved):
         return True
     return None if not profile.complete or any(None in possible for possible in moved) else False
+
+
+def steps_of_gradients(profile: Profile) -> list[Effect]:
+    """What an exchange of gradients does: parameters move by the same mean, the rest is left alone."""
+    return [Effect(frozenset({Fate.AVERAGED if entry.kind == "parameter" else None})) for entry in profile.entries]
+
+
+def updates_drift(sent: Sequence[Upload]) -> bool | None:
+    """Whether parties drift apart that add the mean update to what they have trained already."""
+    return any(certain and entry is not None and entry.kind == "parameter" for entry, certain in sent) or None
 
 
 def _entry_plan(entry: StateEntry, expected: frozenset[Fate], effect: Effect, stop: Phase) -> EntryPlan:

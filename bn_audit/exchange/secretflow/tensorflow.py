@@ -22,7 +22,16 @@ from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, ave
 from bn_audit.exchange.secretflow.load import Effect
 from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Item, Phase, first_stop, sequence, uploads
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
-from bn_audit.exchange.secretflow.steps import average_sparse, entry_plans, gradients_drift, subtract, then
+from bn_audit.exchange.secretflow.steps import (
+    GRADIENTS_NOTE,
+    average_sparse,
+    entry_plans,
+    gradients_drift,
+    steps_of_gradients,
+    subtract,
+    then,
+    updates_drift,
+)
 from bn_audit.exchange.secretflow.strategies import Strategy
 from bn_audit.profile import Profile, StateEntry
 
@@ -57,16 +66,13 @@ def plan_tensorflow(profile: Profile, settings: SecretFlowSettings, strategy: St
             phases += [subtract(sent), average_sparse(sent, settings, strategy)]
         case "fed_scr":
             phases += [subtract(sent), average_sparse(sent, settings, strategy), _set_all(profile, items)]
-            drifts = any(certain and entry is not None and entry.kind == "parameter" for entry, certain in sent) or None
+            drifts = updates_drift(sent)
             notes.append("fed_scr adds the mean update to weights that were trained already: parties drift apart")
         case "fed_avg_g":
             phases += [_gradients(profile, settings)]
             drifts = gradients_drift(profile, effects)
-            moved = [Fate.AVERAGED if entry.kind == "parameter" else None for entry in profile.entries]
-            effects = then(effects, [Effect(frozenset({fate})) for fate in moved])
-            notes.append(
-                "fed_avg_g exchanges weights when fit begins and gradients afterwards: others are averaged once"
-            )
+            effects = then(effects, steps_of_gradients(profile))
+            notes.append(GRADIENTS_NOTE)
     if strategy.trusting:
         phases.append(UNKNOWN)
     if settings.aggregator == "server_agg_method":

@@ -16,9 +16,9 @@ the state half loaded and the rounds that follow working on that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from bn_audit.exchange.plan import Fate, Plan, PlanError
+from bn_audit.exchange.plan import Plan, PlanError
 from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, average, gather, keeps_integers
 from bn_audit.exchange.secretflow.load import Effect, Loader, effects_by_tensor
 from bn_audit.exchange.secretflow.sequence import (
@@ -32,7 +32,17 @@ from bn_audit.exchange.secretflow.sequence import (
     uploads,
 )
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
-from bn_audit.exchange.secretflow.steps import average_sparse, either, entry_plans, gradients_drift, subtract, then
+from bn_audit.exchange.secretflow.steps import (
+    GRADIENTS_NOTE,
+    average_sparse,
+    either,
+    entry_plans,
+    gradients_drift,
+    steps_of_gradients,
+    subtract,
+    then,
+    updates_drift,
+)
 from bn_audit.exchange.secretflow.strategies import Strategy
 from bn_audit.profile import Profile, Shape, StateEntry
 
@@ -41,10 +51,18 @@ __all__ = ["plan_torch"]
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """What the strategies' steps work on."""
+    """What the steps of a strategy work on.
 
+    Attributes:
+        sent: what is gathered when ``fit`` begins, and later unless the strategy says otherwise.
+        parameters: what ``parameters()`` yields: a shared parameter once.
+        exact: whether every entry is known, and whether it is sent.
+    """
+
+    profile: Profile
     settings: SecretFlowSettings
     items: Sequence[Item]
+    groups: Sequence[int]
     sent: Sequence[Upload]
     parameters: Sequence[StateEntry]
     loader: Loader
@@ -58,101 +76,116 @@ class _Round:
 
     @property
     def integers(self) -> bool:
+        """Whether integers come back from the aggregator as integers."""
         return keeps_integers(self.settings.aggregator or "")
+
+    def load(self, integers: bool, round_: int, whole: bool = False) -> tuple[Phase, list[Effect]]:
+        """A load's outcome and its effect on every entry, shared tensors considered."""
+        load = replace(self.loader, whole=whole).load(integers, round_)
+        return load.phase, effects_by_tensor(load.effects, self.groups)
+
+
+@dataclass(slots=True)
+class _Course:
+    """How a round goes on: the steps so far, what they do to the entries, and what else there is to say."""
+
+    phases: list[Phase]
+    effects: list[Effect]
+    drifts: bool | None = False
+    notes: list[str] = field(default_factory=list)
 
 
 def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strategy) -> Plan:
     """The plan for one known strategy, with ``skip_bn`` and the torch version settled."""
     version = release(settings.secretflow_version)
     skips = bool(settings.skip_bn) and (version is None or version >= (1, 5))
-    notes = ["SecretFlow before 1.5.0 ignores skip_bn"] if settings.skip_bn and not skips else []
+    here = _round(profile, settings, skips)
+    loaded, effects = here.load(here.integers, 0)
+    course = _Course([gather(here.sent), average(here.sent, settings), loaded], effects)
+    if settings.skip_bn and not skips:
+        course.notes.append("SecretFlow before 1.5.0 ignores skip_bn")
+    if skips and version is not None and version < (1, 7) and strategy.name in ("fed_avg_w", "fed_prox"):
+        _send_everything(here, course, strategy)
+    else:
+        _go_on(here, course, strategy)
+    if strategy.trusting:
+        course.phases.append(UNKNOWN)
+    if settings.aggregator == "server_agg_method":
+        course.notes.append("server_agg_method is taken to average entry by entry, in floating point")
+    stop = first_stop(course.phases)
+    return Plan(
+        entry_plans(profile, course.effects, stop),
+        stops=stop.stops,
+        error=stop.error,
+        complete=profile.complete,
+        drifts=course.drifts,
+        settings=settings.named(),
+        notes=tuple(course.notes),
+    )
+
+
+def _round(profile: Profile, settings: SecretFlowSettings, skips: bool) -> _Round:
+    version, torch = release(settings.secretflow_version), release(settings.torch_version)
     items = at_top_level(profile, keep=not skips)
     groups = tensor_groups(profile)
-    torch = release(settings.torch_version)
-    name = profile.type if settings.base_module and profile.type else "GeneratedTorchModule"
+    own_name = bool(settings.base_module and profile.type)
     loader = Loader(
         items,
         groups,
         first_of_many=torch is not None and torch <= (2, 7),
-        model=(name, settings.base_module is not None and bool(profile.type or not settings.base_module)),
+        model=(profile.type if own_name else "GeneratedTorchModule", own_name or settings.base_module is False),
         scalars_load=version is None or version >= (1, 5),
     )
-    here = _Round(
-        settings,
-        items,
-        list(uploads(items)),
-        [
-            entry
-            for entry, group, index in zip(profile.entries, groups, range(len(groups)), strict=True)
-            if _trained(entry, group, index)
-        ],
-        loader,
-        exact=profile.complete and all(item.skipped is not None for item in items),
-    )
-    first = loader.load(here.integers)
-    phases = [gather(here.sent), average(here.sent, settings), first.phase]
-    effects = effects_by_tensor(first.effects, groups)
-    drifts: bool | None = False
+    parameters = [
+        entry
+        for index, (entry, group) in enumerate(zip(profile.entries, groups, strict=True))
+        if entry.kind == "parameter" and group == index
+    ]
+    exact = profile.complete and all(item.skipped is not None for item in items)
+    return _Round(profile, settings, items, groups, list(uploads(items)), parameters, loader, exact)
+
+
+def _go_on(here: _Round, course: _Course, strategy: Strategy) -> None:
+    """What a strategy does after the exchange that begins ``fit``. fed_avg_w does just the same again."""
     match strategy.name:
-        case "fed_prox" | "fed_avg_w" if skips and version is not None and version < (1, 7):
-            # train_step returned model.get_weights(), BatchNorm and all, before 1.7.
-            notes.append(
-                "SecretFlow 1.5 and 1.6 leave BatchNorm out of the first exchange alone; "
-                "later all is sent, and BatchNorm not loaded"
-            )
-            everything = [(item.entry, item.entry is not None) for item in items]
-            later = replace(loader, whole=True).load(here.integers, 1)
-            phases += [average(everything, settings, 1), later.phase]
-            effects = then(effects, effects_by_tensor(later.effects, groups))
-            if strategy.name == "fed_prox":
-                phases.append(_proximal(here, everything))
         case "fed_prox":
-            phases.append(_proximal(here, here.sent))
+            course.phases.append(_proximal(here, here.sent))
         case "moon":
-            phases.append(loader.strict(here.integers, 2))
+            course.phases.append(here.loader.strict(here.integers, 2))
         case "scaffold":
-            phases += [gather(here.gradients, 1), _control_variates(here)]
+            course.phases += [gather(here.gradients, 1), _control_variates(here)]
         case "fed_avg_u":
-            phases += [subtract(here.sent), average(here.sent, settings, 1, differences=True)]
-            drifts = (
-                any(certain and entry is not None and entry.kind == "parameter" for entry, certain in here.sent) or None
+            course.phases += [subtract(here.sent), average(here.sent, here.settings, 1, differences=True)]
+            course.drifts = updates_drift(here.sent)
+            course.notes.append(
+                "fed_avg_u adds the mean update to weights that were trained already: parties drift apart"
             )
-            notes.append("fed_avg_u adds the mean update to weights that were trained already: parties drift apart")
         case "fed_stc" | "fed_scr":
-            restored = loader.load(True, 1)
-            phases += [subtract(here.sent), restored.phase, average_sparse(here.sent, settings, strategy)]
-            effects = [either(a, b) for a, b in zip(effects, effects_by_tensor(restored.effects, groups), strict=True)]
+            # After training the state of before is loaded again, from the party's own arrays.
+            restored, effects = here.load(True, 1)
+            course.phases += [subtract(here.sent), restored, average_sparse(here.sent, here.settings, strategy)]
+            course.effects = [either(*pair) for pair in zip(course.effects, effects, strict=True)]
         case "fed_avg_g":
-            phases += [gather(here.gradients, 1), _gradients(here)]
-            drifts = gradients_drift(profile, effects)
-            effects = then(
-                effects,
-                [Effect(frozenset({Fate.AVERAGED if e.kind == "parameter" else None})) for e in profile.entries],
-            )
-            notes.append(
-                "fed_avg_g exchanges weights when fit begins and gradients afterwards: buffers are averaged once"
-            )
+            course.phases += [gather(here.gradients, 1), _gradients(here)]
+            course.drifts = gradients_drift(here.profile, course.effects)
+            course.effects = then(course.effects, steps_of_gradients(here.profile))
+            course.notes.append(GRADIENTS_NOTE)
         case "fed_gen":
-            phases.append(_label_counts(here))
-    if strategy.trusting:
-        phases.append(UNKNOWN)
-    if settings.aggregator == "server_agg_method":
-        notes.append("server_agg_method is taken to average entry by entry, in floating point")
-    stop = first_stop(phases)
-    return Plan(
-        entry_plans(profile, effects, stop),
-        stops=stop.stops,
-        error=stop.error,
-        complete=profile.complete,
-        drifts=drifts,
-        settings=settings.named(),
-        notes=tuple(notes),
+            course.phases.append(_label_counts(here))
+
+
+def _send_everything(here: _Round, course: _Course, strategy: Strategy) -> None:
+    """Before 1.7 ``train_step`` returned ``model.get_weights()``, BatchNorm and all, whatever ``skip_bn``."""
+    everything = [(item.entry, item.entry is not None) for item in here.items]
+    loaded, effects = here.load(here.integers, 1, whole=True)
+    course.phases += [gather(everything, 1), average(everything, here.settings, 1), loaded]
+    course.effects = then(course.effects, effects)
+    course.notes.append(
+        "SecretFlow 1.5 and 1.6 leave BatchNorm out of the first exchange alone; "
+        "later all is sent, and BatchNorm not loaded"
     )
-
-
-def _trained(entry: StateEntry, group: int, index: int) -> bool:
-    """Whether ``parameters()`` yields the entry: it lists a shared parameter once."""
-    return entry.kind == "parameter" and group == index
+    if strategy.name == "fed_prox":
+        course.phases.append(_proximal(here, everything))
 
 
 def _label_counts(here: _Round) -> Phase:
