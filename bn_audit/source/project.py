@@ -109,6 +109,10 @@ class PyModule:
         self._name: str | None = None
         self.changed: dict[int, list[tuple[cst.CSTNode, bool]]] = {}
         """By statement: what it binds, or may change in place; filled when a branch is not run."""
+        self.pure: dict[int, bool] = {}
+        """By function: whether it can be left out where its result is dropped."""
+        self.inert: dict[int, bool] = {}
+        """By statement: whether running it can change nothing that matters."""
         self.called_attributes: dict[int, frozenset[str]] = {}
         """By class node: attributes of self that its methods call, index or go over."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
-from bn_audit.source.interpreter import calls, classes, keras_calls, operations, scopes
+from bn_audit.source.interpreter import calls, classes, keras_calls, operations, scopes, torch_calls
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
@@ -103,6 +103,8 @@ def _class_member(
 def _bind(run: Run, member: Value, self_value: Value, frame: Frame, node: cst.CSTNode) -> Value:
     if isinstance(member, Property):
         return calls.call_function(run, member.func, [self_value], {}, frame, node)
+    if isinstance(member, BoundMethod) and member.func == calls.DATACLASS_INIT:
+        return Partial(member, [self_value], {})
     if isinstance(member, Func):
         if member.kind == "staticmethod":
             return member
@@ -173,6 +175,8 @@ def _module_attribute(run: Run, value: Module, name: str, frame: Frame, node: cs
             return tracked
     if name == "_modules":
         return value  # reading and writing items of a module's registry goes to its children
+    if name in ("weight", "bias") and value.cls is None and not value.children:
+        return Const(None)  # a layer without it, such as one built with bias=False
     if name in _SIZES and value.cls is None:
         parameter, dimension = _SIZES[name]
         tensor = value.params.get(parameter)
@@ -185,7 +189,10 @@ def _module_attribute(run: Run, value: Module, name: str, frame: Frame, node: cs
         member = classes.find(value.cls, name)
         if member is not None and member[0] is not member[1]:
             return _bind(run, member[0], value, frame, node)
-    return BoundMethod(name, value, Step(frame.module, node))
+    step = Step(frame.module, node)
+    if value.framework == "keras" or torch_calls.is_method(name):
+        return BoundMethod(name, value, step)
+    return run.unknown(f"{name} of {value.type_name} is not known", frame.module, node, called=True)
 
 
 def _super_attribute(run: Run, value: SuperVal, name: str, frame: Frame, node: cst.CSTNode) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -234,9 +235,19 @@ def _any_all(this: _Call, wanted: bool) -> Value:
 
 
 _NUMERIC: dict[str, Callable[..., Any]] = {
-    "abs": abs, "int": int, "float": float, "round": round, "bool": bool, "str": str, "repr": repr, "divmod": divmod,
-    "max": max, "min": min, "sum": sum, "pow": pow, "hash": hash, "format": format, "bytes": bytes,
-}  # fmt: skip
+    "abs": abs,
+    "int": int,
+    "float": float,
+    "round": round,
+    "bool": bool,
+    "str": str,
+    "repr": repr,
+    "divmod": divmod,
+    "max": max,
+    "min": min,
+    "sum": sum,
+}
+"""Functions of constants that yield a constant, and none that could be asked for a result of any size."""
 
 
 def _numeric(name: str) -> Callable[[_Call], Value]:
@@ -363,9 +374,14 @@ def _hasattr(this: _Call) -> Value:
             for table in (value.params, value.buffers, value.children, value.attrs):
                 if name.value in table:
                     return Const(True)
-            if value.cls is not None and classes.find(value.cls, name.value) is not None:
-                return Const(True) if name.value in _members(value.cls) else this.unknown()
-            return Const(False) if value.cls is not None and classes.kind(value.cls) == "torch" else this.unknown()
+            if value.cls is None:
+                return this.unknown()
+            if name.value in _members(value.cls):
+                return Const(True)
+            bases = {base_kind(base.name) for base in classes.external_bases(value.cls)}
+            # A private name that no class of the project defines is not torch's either.
+            alone = name.value.startswith("_") and bases <= {"torch", "layer", "plain"}
+            return Const(False) if alone or bases <= {"torch", "plain"} else this.unknown()
         if isinstance(value, Instance) and name.value in value.attrs:
             return Const(True)
     return this.unknown()
@@ -387,7 +403,7 @@ def _getattr(this: _Call) -> Value:
             if isinstance(there, Const) and not there.value:
                 default = this.arg(2)
                 return default if default is not None else this.unknown()
-            if isinstance(value, Unknown):
+            if not isinstance(there, Const):
                 return this.unknown("an attribute that may be missing")
         return attributes.get(this.run, value, name.value, this.frame, this.node)
     called = isinstance(value, (External, Module))
@@ -549,6 +565,8 @@ def _constant_method(value: Const, name: str, this: _Call) -> Value:
         or not _small([*plain, *named.values(), value.value])
     ):
         return this.unknown("a text with parts that are not known")
+    if _grows(name, value.value, plain):
+        return this.unknown("a text too long to follow")
     try:
         result = getattr(value.value, name)(*plain, **named)
     except Exception:  # whatever Python raises here, the program being read raises too
@@ -556,6 +574,15 @@ def _constant_method(value: Const, name: str, this: _Call) -> Value:
     if isinstance(result, (list, tuple)):
         return ListVal([Const(item) for item in result], "list" if isinstance(result, list) else "tuple", this.step)
     return Const(result, this.step)
+
+
+def _grows(name: str, text: Any, args: list[Any]) -> bool:
+    """Whether a method of a string may yield something out of proportion to what it is given."""
+    if any(isinstance(arg, int) and abs(arg) > 4096 for arg in args):
+        return True
+    if name == "replace":
+        return len(str(text)) * max((len(str(arg)) for arg in args), default=1) > 1_000_000
+    return name == "format" and re.search(r"\d{4}", str(text)) is not None
 
 
 def _dict_method(value: DictVal, name: str, this: _Call) -> Value:

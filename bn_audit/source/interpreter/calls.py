@@ -48,8 +48,9 @@ from bn_audit.source.interpreter.values import (
     Value,
     dependencies,
 )
+from bn_audit.source.names import Names
 from bn_audit.source.names import statements as flat
-from bn_audit.source.nodes import dotted_name
+from bn_audit.source.nodes import dotted_name, walk
 
 if TYPE_CHECKING:
     from bn_audit.source.interpreter.needs import Needs
@@ -69,6 +70,8 @@ __all__ = [
 ]
 
 Arguments = list["Value | Hole"]
+DATACLASS_INIT = "@dataclass.__init__"
+"""The ``__init__`` that ``@dataclass`` makes for a class, as a method of that class."""
 _MAX_RECURSION = 10
 
 
@@ -102,11 +105,26 @@ def _decorate(run: Run, value: Value, func: Func, decorator: cst.BaseExpression,
         return Property(func)
     if isinstance(decorator, cst.Attribute) and decorator.attr.value in ("setter", "deleter"):
         return frame.vars.get(func.name, value)
-    if isinstance(maker, (Func, Partial)):
+    if isinstance(maker, (Func, Partial)) and not _wraps(maker):
         made = call(run, maker, [value], {}, False, frame, decorator)
         if isinstance(made, (Func, Partial, BoundMethod, ClassVal)):
             return made
     return value
+
+
+def _wraps(maker: Value) -> bool:
+    """Whether a decorator makes functions that say by ``functools.wraps`` that they stand for the decorated one: then that
+    one is followed itself, past what the wrapper does with the arguments on the way."""
+    while isinstance(maker, Partial):
+        maker = maker.func
+    if not isinstance(maker, Func):
+        return False
+    return any(
+        isinstance(node, cst.Decorator)
+        and isinstance(node.decorator, cst.Call)
+        and (dotted_name(node.decorator.func) or "").rpartition(".")[2] == "wraps"
+        for node in walk(maker.node)
+    )
 
 
 def make_class(run: Run, node: cst.ClassDef, frame: Frame) -> Value:
@@ -136,18 +154,20 @@ def make_class(run: Run, node: cst.ClassDef, frame: Frame) -> Value:
         elif isinstance(maker, (External, ExternalResult)):
             name = maker.name if isinstance(maker, External) else maker.func.name
             if name in ("dataclasses.dataclass", "attr.s", "attrs.define", "attr.define"):
-                cls.attrs.setdefault("__dataclass__", Const(True))
+                cls.attrs.setdefault("__init__", BoundMethod(DATACLASS_INIT, cls))
     return result
 
 
-def evaluate_call(run: Run, node: cst.Call, frame: Frame) -> Value:
-    """The value of a call expression."""
+def evaluate_call(run: Run, node: cst.Call, frame: Frame, *, dropped: bool = False) -> Value:
+    """The value of a call expression; ``dropped`` if nobody takes it."""
     if isinstance(node.func, cst.Name) and node.func.value == "super" and "super" not in frame.vars:
         return _super(run, node, frame)
     if isinstance(node.func, cst.Name) and node.func.value in ("locals", "globals", "vars") and not node.args:
         scope = frame
         return DictVal(dict(scope.vars), open=True, origin=Step(frame.module, node))
     func = expressions.evaluate(run, node.func, frame)
+    if dropped and isinstance(func, Func) and _changes_nothing(run, func):
+        return Const(None)
     needs = run.needs.get(id(node))
     if isinstance(func, External):
         needs = FLMODEL if is_flmodel(func.name) else BY_NAME.get(func.leaf)
@@ -157,6 +177,27 @@ def evaluate_call(run: Run, node: cst.Call, frame: Frame) -> Value:
     if id(node) in run.targets:
         run.reached.add(id(node))
     return call(run, func, args, kwargs, open_kwargs, frame, node, deps)
+
+
+def _changes_nothing(run: Run, func: Func) -> bool:
+    """Whether a function whose result nobody takes can be left out: it touches none of its parameters, nor anything
+    outside, and leads to no target."""
+    if not isinstance(func.node, cst.FunctionDef) or id(func.node) in run.target_paths or func.owner is not None:
+        return False
+    found = func.module.pure.get(id(func.node))
+    if found is None:
+        params = {param.name.value for param in walk(func.node.params) if isinstance(param, cst.Param)}
+        names = Names()
+        for statement in flat(func.node.body):
+            names.take(func.module.names.names(statement))
+        outside = any(isinstance(node, (cst.Global, cst.Nonlocal)) for node in walk(func.node))
+        found = not outside and names.touches.isdisjoint(params) and names.touches - names.binds <= set(_LIBRARIES)
+        func.module.pure[id(func.node)] = found
+    return found
+
+
+_LIBRARIES = ("torch", "np", "numpy", "random", "os", "logging", "logger", "plt", "sys", "warnings", "tf")
+"""Names by which functions of libraries are called for their effect, none of them on anything that matters here."""
 
 
 def arguments(
@@ -292,6 +333,10 @@ def call_function(
     except CallTooLong:
         if run.floor == floor:
             raise
+        # It stopped halfway: what it was given may have been changed, or was not yet.
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Value):
+                operations.blur(value, Step(frame.module, node))
         return run.unknown("a call too long to follow", frame.module, node, called=True)
     finally:
         run.active[key] -= 1
@@ -448,14 +493,16 @@ def instantiate(
     kind = classes.kind(cls)
     value: Value
     value = torch_calls.new_module(cls, kind, step) if kind in ("torch", "keras") else Instance(cls, step)
-    if cls.attrs.get("__dataclass__") is not None or _is_namedtuple(cls):
+    if _is_namedtuple(cls):
         _fill_dataclass(run, cls, value, args, kwargs, frame, node)
         return value
     found = classes.find(cls, "__init__")
     if found is None:
         return value
     member, owner = found
-    if isinstance(member, Func):
+    if isinstance(member, BoundMethod) and member.func == DATACLASS_INIT:
+        call_method(run, member.self_value, DATACLASS_INIT, [value, *args], kwargs, frame, node)
+    elif isinstance(member, Func):
         before = len(run.arrivals)
         call_function(run, member, [value, *args], kwargs, frame, node, open_kwargs, deps)
         if kind == "flmodel" and len(run.arrivals) == before:
@@ -541,6 +588,10 @@ def call_method(
 ) -> Value:
     """A method by name, of a value of ours or of a base class outside the project (``torch.nn.Module.__init__``)."""
     base, _, method = name.rpartition(".")
+    if name == DATACLASS_INIT and isinstance(value, ClassVal):
+        if args and isinstance(args[0], Value):
+            _fill_dataclass(run, value, args[0], args[1:], kwargs, frame, node)
+        return Const(None)
     if base and method == "__init__":
         external_init(run, External(base), value, args, kwargs, open_kwargs, frame, node, deps)
         return Const(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,6 +91,8 @@ def _fstring(run: Run, node: cst.FormattedString, frame: Frame) -> Value:
                 if isinstance(piece, cst.FormattedStringText):
                     spec += piece.value
             try:
+                if re.search(r"\d{4}", spec):
+                    raise ValueError("a text too long to follow")
                 content = repr(value.value) if part.conversion == "r" else value.value
                 parts.append(format(content, spec) if not plain else str(content))
                 continue

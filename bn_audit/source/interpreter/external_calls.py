@@ -177,6 +177,11 @@ def _first(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, no
     return value if value is not None else run.unknown("not followed", frame.module, node)
 
 
+def _second(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    value = calls.argument(args, kwargs, 1, "val")
+    return value if value is not None else run.unknown("not followed", frame.module, node)
+
+
 def _decorator(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     """``functools.wraps(f)``: a decorator that keeps what it is given."""
     return External("bn_audit.keep")
@@ -187,6 +192,7 @@ _HANDLERS: dict[str, Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTN
     "functools.partialmethod": _partial,
     "functools.reduce": _reduce,
     "functools.wraps": _decorator,
+    "typing.cast": _second,
     "functools.lru_cache": _first,
     "functools.cache": _first,
     "bn_audit.keep": _first,

@@ -291,6 +291,8 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
             else:
                 joined.add_gap("joined with something that is not known", step)
         return joined
+    if isinstance(left, TensorVal) or isinstance(right, TensorVal):
+        return _tensor_arithmetic(name, left, right, step)
     if isinstance(left, KerasTensor) or isinstance(right, KerasTensor):
         return keras_calls.joined([side for side in (left, right) if isinstance(side, KerasTensor)], step)
     for side in (left, right):
@@ -302,6 +304,22 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
                 side.reason, frame.module, node, deps=dependencies(left) | dependencies(right), text=text
             )
     return run.unknown("not followed", frame.module, node, deps=dependencies(left) | dependencies(right))
+
+
+def _tensor_arithmetic(name: str, left: Value, right: Value, step: Step) -> TensorVal:
+    """Shape and dtype of an elementwise operation, where they are certain."""
+    tensor, other = (left, right) if isinstance(left, TensorVal) else (right, left)
+    assert isinstance(tensor, TensorVal)
+    if isinstance(other, TensorVal):
+        same = tensor.shape is not None and tensor.shape == other.shape and None not in tensor.shape
+        dtype = tensor.dtype if tensor.dtype == other.dtype and name != "Divide" else None
+        return TensorVal(tensor.shape if same else None, dtype, step)
+    if not isinstance(other, Const):
+        return TensorVal(None, None, step)
+    keeps = tensor.dtype is not None and (
+        "float" in tensor.dtype or (isinstance(other.value, int) and name != "Divide")
+    )
+    return TensorVal(tensor.shape, tensor.dtype if keeps else None, step)
 
 
 def _affordable(name: str, left: Any, right: Any) -> bool:
@@ -535,7 +553,9 @@ def extend(run: Run, target: ListVal, value: Value) -> None:
 
 def blur(value: Value, step: Step) -> None:
     """Something that is not known may have changed this value in place."""
-    if isinstance(value, ListVal):
+    if isinstance(value, Instance):
+        value.open_reason = "may be changed under a condition that is not known"
+    elif isinstance(value, ListVal):
         value.items.append(HOLE)
     elif isinstance(value, DictVal):
         value.open = True

@@ -69,7 +69,12 @@ def execute(run: Run, node: cst.CSTNode, frame: Frame) -> Signal | None:
 
 
 def _expr(run: Run, node: cst.Expr, frame: Frame) -> None:
-    expressions.evaluate(run, node.value, frame)
+    if _is_inert(frame, node):
+        return
+    if isinstance(node.value, cst.Call):
+        calls.evaluate_call(run, node.value, frame, dropped=True)
+    else:
+        expressions.evaluate(run, node.value, frame)
 
 
 def _assign(run: Run, node: cst.Assign, frame: Frame) -> None:
@@ -259,26 +264,63 @@ def _exits(node: cst.CSTNode) -> bool:
 _TALK = frozenset(
     ["print", "warn", "warning", "info", "debug", "error", "exception", "critical", "log", "write", "flush"]
 )
+_HARMLESS = frozenset({"data", "requires_grad", "training", "inplace"})
 
 
 def _inert(run: Run, body: list[cst.CSTNode], frame: Frame) -> bool:
-    """Whether a block does nothing that could matter: says something, checks something, passes."""
-    for statement in body:
-        if isinstance(statement, (cst.Pass, cst.Assert)):
-            continue
-        if isinstance(statement, cst.Expr):
-            value = statement.value
-            if isinstance(value, (cst.SimpleString, cst.Ellipsis)):
-                continue
-            if isinstance(value, cst.Call):
-                func = value.func
-                name = func.attr.value if isinstance(func, cst.Attribute) else getattr(func, "value", "")
-                if name in _TALK:
-                    continue
-        if not _wanted(run, statement, frame):
-            continue
+    """Whether a block does nothing that could matter: says something, checks something, initialises weights, passes."""
+    return all(_is_inert(frame, statement) or not _wanted(run, statement, frame) for statement in body)
+
+
+def _is_inert(frame: Frame, statement: cst.CSTNode) -> bool:
+    cache = frame.module.inert
+    found = cache.get(id(statement))
+    if found is None:
+        found = cache[id(statement)] = _does_nothing(frame, statement)
+    return found
+
+
+def _does_nothing(frame: Frame, statement: cst.CSTNode) -> bool:
+    if isinstance(statement, (cst.Pass, cst.Assert, cst.Continue)):
+        return True
+    if isinstance(statement, cst.Expr):
+        value = statement.value
+        return isinstance(value, (cst.SimpleString, cst.Ellipsis)) or (
+            isinstance(value, cst.Call) and _says_or_fills(value)
+        )
+    if isinstance(statement, cst.Assign):
+        return all(
+            isinstance(target.target, cst.Attribute) and target.target.attr.value in _HARMLESS
+            for target in statement.targets
+        )
+    if isinstance(statement, (cst.If, cst.For, cst.With)):
+        inner = [part for block in blocks(statement) for part in flat(block)]
+        fills = any(isinstance(part, cst.Expr) for part in inner)
+        # A number computed on the way to an initialisation dies with it.
+        return all(_is_inert(frame, part) or (fills and _is_number(part)) for part in inner)
+    return False
+
+
+def _says_or_fills(call: cst.Call) -> bool:
+    """``print(...)``, ``logger.info(...)``, ``nn.init.zeros_(...)``, ``m.weight.data.normal_(...)``."""
+    func = call.func
+    if isinstance(func, cst.Name):
+        return func.value in _TALK or (func.value.endswith("_") and not func.value.startswith("_"))
+    if not isinstance(func, cst.Attribute):
         return False
-    return True
+    name = func.attr.value
+    return name in _TALK or (name.endswith("_") and not name.startswith("_") and name != "requires_grad_")
+
+
+def _is_number(statement: cst.CSTNode) -> bool:
+    if not isinstance(statement, cst.Assign) or not all(isinstance(t.target, cst.Name) for t in statement.targets):
+        return False
+    return isinstance(statement.value, (cst.BinaryOperation, cst.Integer, cst.Float, cst.Attribute)) or (
+        isinstance(statement.value, cst.Call)
+        and isinstance(statement.value.func, cst.Attribute)
+        and isinstance(statement.value.func.value, cst.Name)
+        and statement.value.func.value.value in ("math", "np", "numpy")
+    )
 
 
 def _havoc(run: Run, body: list[cst.CSTNode], frame: Frame) -> None:
@@ -336,6 +378,8 @@ def _forget(run: Run, target: cst.CSTNode, in_place: bool, frame: Frame) -> None
 
 
 def _for(run: Run, node: cst.For, frame: Frame) -> Signal | None:
+    if _is_inert(frame, node):
+        return None
     iterable = expressions.evaluate(run, node.iter, frame)
     body = flat(node.body)
     broke = False

@@ -163,6 +163,10 @@ def construct(
             )
         if leaf in _FACTORIES and name.count(".") == 1:
             return _tensor(run, leaf, args, kwargs, step)
+        if leaf in _ELEMENTWISE and name.count(".") == 1:
+            first = calls.positional(args, 0)
+            if isinstance(first, TensorVal):
+                return TensorVal(first.shape, first.dtype if first.dtype and "float" in first.dtype else None, step)
         if leaf in _LIKE and name.count(".") == 1:
             first = calls.positional(args, 0)
             if isinstance(first, TensorVal):
@@ -315,6 +319,9 @@ _FACTORIES = frozenset(
     ]
 )
 _LIKE = frozenset(["zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "full_like"])
+
+
+_ELEMENTWISE = frozenset({"log", "exp", "sqrt", "sin", "cos", "tanh", "sigmoid", "abs", "neg", "square", "rsqrt"})
 
 
 def _dtype_argument(kwargs: dict[str, Value]) -> str | None:
@@ -606,6 +613,16 @@ def method(
                 module.children[label] = RegistryGap(f"{name} changes it", step)
         return Const(None)
     return run.unknown(f"{name}() of a module is not followed", frame.module, node, called=True)
+
+
+def is_method(name: str) -> bool:
+    """Whether a name is a method of torch's modules and containers that is told from others."""
+    return name in _SELF or name in _FLOATS or name in _METHODS or name in _OTHERS or name == "apply"
+
+
+_OTHERS = frozenset(
+    {"to", "type", "forward", "reset_classifier", "resize_token_embeddings", "set_classifier", "__call__"}
+)
 
 
 def _cast(module: Module, dtype: str) -> None:
