@@ -21,14 +21,14 @@ and one over several lines is bracketed, with its middle left out where it is lo
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from bn_audit.finding import Location
 from bn_audit.report.model import Excerpt
 from bn_audit.report.words import printable
 
-__all__ = ["Style", "frame"]
+__all__ = ["Style", "frame", "line_frame"]
 
 TAB = 4
 """Columns a tab is shown as, wherever it stands."""
@@ -47,10 +47,8 @@ class Style:
     mark: Callable[[str], str]
 
 
-def frame(
-    location: Location, excerpt: Excerpt, style: Style, *, margin: int, context: int = 0, brief: bool = False
-) -> Iterator[str]:
-    """Lines of a frame; none where the source cannot be shown.
+def frame(location: Location, excerpt: Excerpt, style: Style, *, margin: int, context: int = 0) -> Iterator[str]:
+    """Lines of a frame around a stretch of source; none where the source cannot be shown.
 
     Args:
         location: what to underline.
@@ -58,32 +56,57 @@ def frame(
         style: how it looks.
         margin: width of the line numbers' column.
         context: lines shown above and below a stretch within one line, unless they are blank.
-        brief: show only the first line of a stretch over several.
     """
-    first = excerpt(location.path, location.cell, location.line)
-    if first is None:
+    if excerpt(location.path, location.cell, location.line) is None:
         return
-    if brief and location.end_line > location.line:
-        location = replace(location, end_line=location.line, end_column=len(first.rstrip()) + 1)
     bar = style.gutter("|")
-    blank = f"{' ' * margin} {bar}"
-    yield blank
+    yield f"{' ' * margin} {bar}"
     if location.end_line > location.line:
         yield from _bracket(location, excerpt, style, margin)
     else:
         for line in range(max(1, location.line - context), location.line + context + 1):
-            text = first if line == location.line else excerpt(location.path, location.cell, line)
-            if text is None or (line != location.line and not text.strip()):
-                continue
-            gutter = f"{style.gutter(str(line).rjust(margin))} {bar}"
+            text = excerpt(location.path, location.cell, line) or ""
             if line == location.line:
-                start = location.column - 1
-                shown, left, width = _shown(text, start, max(location.end_column - 1, start + 1))
-                yield f"{gutter} {shown}".rstrip()
-                yield f"{blank} {' ' * left}{style.mark(style.underline * width)}"
-            else:
-                yield f"{gutter} {_shown(text, 0, 0)[0]}".rstrip()
+                yield from _underlined([location], text, style, margin)
+            elif text.strip():
+                yield f"{style.gutter(str(line).rjust(margin))} {bar} {_shown(text, 0, 0)[0]}".rstrip()
+    yield f"{' ' * margin} {bar}"
+
+
+def line_frame(locations: Sequence[Location], excerpt: Excerpt, style: Style, *, margin: int) -> Iterator[str]:
+    """Lines of a frame around the one line on which some stretches begin, each underlined as far as that line goes.
+
+    Args:
+        locations: what to underline; all of one line.
+        excerpt, style, margin: as for :func:`frame`.
+    """
+    text = excerpt(locations[0].path, locations[0].cell, locations[0].line)
+    if text is None:
+        return
+    blank = f"{' ' * margin} {style.gutter('|')}"
     yield blank
+    yield from _underlined(locations, text, style, margin)
+    yield blank
+
+
+def _underlined(locations: Sequence[Location], text: str, style: Style, margin: int) -> Iterator[str]:
+    """A line of source, and one that underlines stretches that begin in it."""
+    stop = len(text.rstrip())
+    stretches = sorted(
+        (place.column - 1, max(stop if place.end_line > place.line else place.end_column - 1, place.column))
+        for place in locations
+    )
+    shown, indent, _ = _shown(text, *stretches[0])
+    marks = ""
+    for start, end in stretches:
+        same, left, width = _shown(text, start, end)
+        if same == shown:  # Else the line is too long to show both.
+            marks = marks.ljust(left - indent) + style.underline * (
+                left - indent + width - max(len(marks), left - indent)
+            )
+    bar = style.gutter("|")
+    yield f"{style.gutter(str(locations[0].line).rjust(margin))} {bar} {shown}".rstrip()
+    yield f"{' ' * margin} {bar} {' ' * indent}{style.mark(marks)}"
 
 
 def _bracket(location: Location, excerpt: Excerpt, style: Style, margin: int) -> Iterator[str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bn_audit.finding import Location
-from bn_audit.report.frames import WIDTH, Style, frame
+from bn_audit.report.frames import WIDTH, Style, frame, line_frame
 from bn_audit.report.model import Excerpt
 
 PLAIN = Style("^", str, str)
@@ -65,10 +65,19 @@ def test_over_several_lines() -> None:
     )
 
 
-def test_in_brief_only_the_first_line_is_shown() -> None:
-    location = Location("a.py", 1, 5, 4, 2)
-    lines = frame(location, source("m = FLModel(  \n    a,\n    b,\n)"), PLAIN, margin=3, brief=True)
-    assert "\n".join(lines) == "    |\n  1 | m = FLModel(\n    |     ^^^^^^^^\n    |"
+def test_stretches_that_begin_on_one_line_share_a_frame() -> None:
+    text = 'settings = {"backend": "torch", "skip_bn": FLAG(  '
+    places = [(44, 2, 3), (24, 1, 31), (1, 1, 9)]
+    locations = [Location("a.py", 1, column, end_line, end) for column, end_line, end in places]
+    assert "\n".join(line_frame(locations, source(text), PLAIN, margin=3)) == expected(
+        """
+        $    |
+        $  1 | settings = {"backend": "torch", "skip_bn": FLAG(
+        $    | ^^^^^^^^               ^^^^^^^             ^^^^^
+        $    |
+        """
+    )
+    assert list(line_frame([Location("a.py", 9, 1, 9, 2)], source(text), PLAIN, margin=3)) == []
 
 
 def test_the_middle_of_a_long_stretch_is_left_out() -> None:

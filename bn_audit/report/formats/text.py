@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 
 import click
 
@@ -54,7 +55,7 @@ def footer(report: Report) -> str:
 def _finding(finding: Finding, view: View) -> Iterator[str]:
     import textwrap
 
-    from bn_audit.report.frames import Style, frame
+    from bn_audit.report.frames import Style, frame, line_frame
 
     color = _COLORS[finding.severity]
     bold, gutter = _painter(view.color, bold=True), _painter(view.color, fg="cyan")
@@ -69,9 +70,13 @@ def _finding(finding: Finding, view: View) -> Iterator[str]:
     primary = Style("^", gutter, loud)
     yield from frame(finding.location, view.excerpt, primary, margin=margin, context=1)
     secondary = Style("-", gutter, gutter)
-    for evidence in finding.evidence:
-        yield f"{pad}{gutter('-->')} {position(evidence.location)}: {printable(evidence.message)}"
-        yield from frame(evidence.location, view.excerpt, secondary, margin=margin, brief=True)
+    for _, group in groupby(
+        finding.evidence, lambda step: (step.location.path, step.location.cell, step.location.line)
+    ):
+        steps = list(group)
+        for step in steps:
+            yield f"{pad}{gutter('-->')} {position(step.location)}: {printable(step.message)}"
+        yield from line_frame([step.location for step in steps], view.excerpt, secondary, margin=margin)
     if finding.help is not None:
         lead = f"{pad} {gutter('=')} {bold('help')}: "
         lines = textwrap.wrap(printable(finding.help), _HELP_WIDTH, break_on_hyphens=False, break_long_words=False)
