@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
@@ -113,6 +114,26 @@ def _look_into(
     return run_with_deep_stack(work)
 
 
+_FROM = re.compile(rb"from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)")
+
+
+def may_import(data: bytes, names: Iterable[str], module: PyModule) -> bool:
+    """Whether a file may take one of the names from a module: by ``from ... import``, or as an attribute of it.
+
+    A dotted name must end like the module's path does, since it is not known from which folder it counts.
+    """
+    parts = os.path.splitext(module.path)[0].split(os.sep)
+    if module.is_package:
+        parts.pop()
+    wanted = [name.encode() for name in names]
+    for dots, source, members in _FROM.findall(data):
+        tail = [part for part in source.decode("ascii", "replace").split(".") if part]
+        fits = parts[-len(tail) :] == tail if tail else bool(dots)
+        if fits and (members.strip().startswith(b"*") or any(name in members for name in wanted)):
+            return True
+    return any(f"{parts[-1]}.{name}".encode() in data for name in names)
+
+
 class Surveyor:
     """One process's view of the project."""
 
@@ -172,7 +193,6 @@ class Surveyor:
             exported = tree.module_level(tree.spread(names[path]))
             if not exported:
                 continue
-            stem = module.name.rpartition(".")[2]
             others = left if exported <= {TRIGGER.decode()} else self.holding(sorted(exported))
             for other in others:
                 if other in names and exported <= names[other]:
@@ -181,12 +201,7 @@ class Surveyor:
                     data = self.data(other)
                 except SourceError:
                     continue
-                if (
-                    stem
-                    and os.path.abspath(other) != module.path
-                    and mentions(data, [stem])
-                    and mentions(data, exported)
-                ):
+                if os.path.abspath(other) != module.path and may_import(data, exported, module):
                     names.setdefault(other, set()).update(exported)
                     queue.append(other)
         return [(path, tuple(sorted(names[path]))) for path in sorted(found)]

@@ -113,8 +113,8 @@ def _decorate(run: Run, value: Value, func: Func, decorator: cst.BaseExpression,
 
 
 def _wraps(maker: Value) -> bool:
-    """Whether a decorator makes functions that say by ``functools.wraps`` that they stand for the decorated one: then that
-    one is followed itself, past what the wrapper does with the arguments on the way."""
+    """Whether a decorator makes functions that say by ``functools.wraps`` that they stand for the decorated one: then
+    that one is followed itself, past what the wrapper does with the arguments on the way."""
     while isinstance(maker, Partial):
         maker = maker.func
     if not isinstance(maker, Func):

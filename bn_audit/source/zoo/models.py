@@ -139,9 +139,8 @@ def _keras(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Mo
         kwargs = {**dict(zip(recipe.positional, args, strict=False)), **kwargs}
         args = ()
     shape = kwargs.pop("input_shape", None)
-    if shape is not None:
-        channels = shape[2] if isinstance(shape, tuple | list) and len(shape) == 3 else UNKNOWN
-        kwargs |= {"input_channels": channels, "input_size": UNKNOWN if shape is UNKNOWN else "given"}
+    if shape is not None:  # the weights of what is recorded follow the channels, not the size
+        kwargs["input_channels"] = shape[2] if isinstance(shape, tuple | list) and len(shape) == 3 else UNKNOWN
     return _apply("keras", recipe, args, kwargs)
 
 
