@@ -9,19 +9,30 @@ from pathlib import Path
 
 import pytest
 
-REQUIREMENT = "secretflow==1.13.0b0"
 # One wheel for all: its Python files are read, whatever runs here.
 _TARGET = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
 
 
 @pytest.fixture(scope="session")
 def secretflow_wheel(pytestconfig: pytest.Config) -> Path:
-    """SecretFlow's wheel, 4.8 MB. Without an index these tests are skipped, but not in CI."""
-    if given := os.environ.get("SECRETFLOW_WHEEL"):
-        return Path(given)
+    """The newest wheel with FLModel."""
+    given = os.environ.get("SECRETFLOW_WHEEL")
+    return Path(given) if given else _fetched(pytestconfig, "1.13.0b0")
+
+
+@pytest.fixture(scope="session")
+def early_secretflow_wheel(pytestconfig: pytest.Config) -> Path:
+    """The last wheel whose fed_avg_w and fed_prox send everything, whatever ``skip_bn``."""
+    return _fetched(pytestconfig, "1.6.1b0")
+
+
+def _fetched(pytestconfig: pytest.Config, version: str) -> Path:
+    """A wheel of SecretFlow's, of 4.8 MB. Without an index these tests are skipped, but not in CI."""
     assert pytestconfig.cache is not None
+    requirement = f"secretflow=={version}"
     folder = Path(pytestconfig.cache.mkdir("secretflow"))
-    if not list(folder.glob("*.whl")):
+    pattern = f"secretflow-{version}-*.whl"
+    if not list(folder.glob(pattern)):
         command = [
             sys.executable,
             "-m",
@@ -32,12 +43,12 @@ def secretflow_wheel(pytestconfig: pytest.Config) -> Path:
             *_TARGET,
             "--dest",
             str(folder),
-            REQUIREMENT,
+            requirement,
         ]
         fetched = subprocess.run(command, capture_output=True, text=True, check=False)
         if fetched.returncode:
-            message = f"{REQUIREMENT} cannot be fetched: {fetched.stderr.strip()[-400:]}"
+            message = f"{requirement} cannot be fetched: {fetched.stderr.strip()[-400:]}"
             if os.environ.get("CI", "").lower() in ("1", "true"):
                 pytest.fail(message)
             pytest.skip(message)
-    return next(iter(sorted(folder.glob("*.whl"))))
+    return min(folder.glob(pattern))

@@ -86,6 +86,8 @@ class _Watch:
         if call.method == "apply_weights" and self.strategy == "fed_avg_g":
             return _judge_gradients(model, befores, afters, arrays)
         sent = [key for key in befores[0] if not (self.skip_bn and _left_out(model, key))]
+        if len(arrays) == len(befores[0]):
+            sent = list(befores[0])  # As before 1.7, after the first exchange.
         candidates: list[list[tuple[str, Any]]] = []
         for number, before in self.before.items():
             base = self.bases.get(number)

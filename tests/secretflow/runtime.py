@@ -185,20 +185,23 @@ class FedNdarray:
         return {device: item.data.shape for device, item in self.partitions.items()}
 
 
+# Below secretflow_fl since 1.11, below secretflow before.
 _NAMES = {
-    "secretflow.security.aggregation": ("PlainAggregator", "SecureAggregator"),
-    "secretflow_fl.ml.nn.fl.fl_model": ("FLModel",),
-    "secretflow_fl.security.aggregation.sparse_plain_aggregator": ("SparsePlainAggregator",),
+    "ml.nn.fl.fl_model": ("FLModel",),
+    "security.aggregation.sparse_plain_aggregator": ("SparsePlainAggregator",),
 }
 _TORCH_NAMES = {
-    "secretflow_fl.ml.nn.core.torch": ("BaseModule", "TorchModel"),
-    "secretflow_fl.ml.nn.fl.backend.torch.strategy.fed_gen": ("FedGenActor", "FedGenGeneratorModel"),
-    "secretflow_fl.security.aggregation.stateful_fedgen_aggregator": ("StatefulFedGenAggregator",),
+    "ml.nn.core.torch": ("BaseModule", "TorchModel"),
+    "ml.nn.fl.backend.torch.strategy.fed_gen": ("FedGenActor", "FedGenGeneratorModel"),
+    "security.aggregation.stateful_fedgen_aggregator": ("StatefulFedGenAggregator",),
 }
 
 
 class Runtime(types.SimpleNamespace):
-    """The wheel's own classes by their names: FLModel, the aggregators, for torch TorchModel and what fed_gen needs."""
+    """The wheel's own classes by their names: FLModel, the aggregators, for torch TorchModel and what fed_gen needs.
+
+    What a release does not have yet is missing.
+    """
 
 
 @contextmanager
@@ -211,18 +214,22 @@ def loaded(wheel: Path, folder: Path, backend: str = "torch") -> Iterator[Runtim
         archive.extractall(folder, [name for name in archive.namelist() if name.endswith(".py")])
     before = set(sys.modules)
     try:
-        _stand_in(folder)
-        names = _NAMES | (_TORCH_NAMES if backend == "torch" else {})
-        yield Runtime(
-            **{name: vars(importlib.import_module(module))[name] for module in names for name in names[module]}
-        )
+        root = "secretflow_fl" if (folder / "secretflow_fl").is_dir() else "secretflow"
+        _stand_in(folder, root)
+        aggregation = sys.modules["secretflow.security.aggregation"]
+        found = {name: vars(aggregation)[name] for name in ("PlainAggregator", "SecureAggregator")}
+        for dotted, names in (_NAMES | (_TORCH_NAMES if backend == "torch" else {})).items():
+            if folder.joinpath(root, *dotted.split(".")).with_suffix(".py").exists() or dotted == "ml.nn.core.torch":
+                module = importlib.import_module(f"{root}.{dotted}")
+                found |= {name: vars(module)[name] for name in names}
+        yield Runtime(**found)
     finally:
         for name in set(sys.modules) - before:
             if name.partition(".")[0] in ("secretflow", "secretflow_fl", "jax"):
                 del sys.modules[name]
 
 
-def _stand_in(folder: Path) -> None:
+def _stand_in(folder: Path, root: str) -> None:
     if importlib.util.find_spec("jax") is None:
         # The compressors name jax.numpy.ndarray in an isinstance.
         numpy = {name: getattr(np, name) for name in ("ndarray", "array", "asarray")}
@@ -230,7 +237,7 @@ def _stand_in(folder: Path) -> None:
     device = {item.__name__: item for item in (Device, DeviceObject, PYU, PYUObject, SPU, SPUObject, proxy, reveal)} | {
         "wait": lambda value: None
     }
-    core, federated = folder / "secretflow", folder / "secretflow_fl"
+    core = folder / "secretflow"
     _module("secretflow", core, **device)
     _module("secretflow.device", None, **device)
     _module("secretflow.device.device", None, **device)
@@ -262,8 +269,9 @@ def _stand_in(folder: Path) -> None:
         "security.aggregation",
         "utils",
     ):
-        parts = dotted.split(".") if dotted else []
-        _module(".".join(["secretflow_fl", *parts]), federated.joinpath(*parts))
+        parts = [root, *dotted.split(".")] if dotted else [root]
+        if ".".join(parts) not in sys.modules:
+            _module(".".join(parts), folder.joinpath(*parts))
 
 
 def _module(name: str, path: Path | bool | None = False, **members: Any) -> types.ModuleType:

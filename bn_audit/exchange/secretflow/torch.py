@@ -177,7 +177,7 @@ def _go_on(here: _Round, course: _Course, strategy: Strategy) -> None:
 def _send_everything(here: _Round, course: _Course, strategy: Strategy) -> None:
     """Before 1.7 ``train_step`` returned ``model.get_weights()``, BatchNorm and all, whatever ``skip_bn``."""
     everything = [(item.entry, item.entry is not None) for item in here.items]
-    loaded, effects = here.load(here.integers, 1, whole=True)
+    loaded, effects = here.load(here.integers, 2, whole=True)
     course.phases += [gather(everything, 1), average(everything, here.settings, 1), loaded]
     course.effects = then(course.effects, effects)
     course.notes.append(
