@@ -192,7 +192,7 @@ class Loader:
         sent = [index for index, item in enumerate(self.items) if item.skipped is False and item.entry is not None]
         rank = {index: number for number, index in enumerate(sent)}
         opaque = [index for index, item in enumerate(self.items) if item.entry is None or item.skipped is None]
-        gaps = [index for index, item in enumerate(self.items) if item.entry is None]
+        last_gap = max((index for index, item in enumerate(self.items) if item.entry is None), default=-1)
         left_out = 0
         doubtful = False
         may_follow = sum(item.skipped is not True for item in self.items)
@@ -204,7 +204,7 @@ class Loader:
                 yield True, item.entry
             elif doubtful:
                 # At least as many are left out before as are seen; if fewer follow, none is left for this key.
-                yield may_follow < left_out and not any(gap > index for gap in gaps[-1:]), None
+                yield may_follow < left_out and index > last_gap, None
             elif item.entry is not None:
                 clear = next((other for other in opaque if other > index), len(self.items))
                 target = rank[index] + left_out

@@ -6,13 +6,13 @@ what is not known: an unknown dimension is at least 1, and the unknown entries o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bn_audit.exchange.plan import PlanError
-from bn_audit.profile import Profile, StateEntry
+from bn_audit.profile import Gap, Profile, StateEntry
 
-__all__ = ["PASSED", "UNKNOWN", "Item", "Phase", "at_top_level", "first_stop", "sequence", "tensor_groups", "uploads"]
+__all__ = ["PASSED", "UNKNOWN", "Item", "Phase", "at_top_level", "first_stop", "tensor_groups", "uploads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,49 +38,42 @@ PASSED = Phase(False)
 UNKNOWN = Phase(None)
 
 
-def sequence(
-    profile: Profile, skip: Callable[[StateEntry], bool | None], gap_may_skip: Callable[[str], bool]
-) -> list[Item]:
-    """Entries and gaps in state order.
+def at_top_level(profile: Profile, skips: bool, own_stay: bool = False) -> list[Item]:
+    """Entries and gaps in state order, under SecretFlow's rule for what is left out.
+
+    It leaves out what lies below a ``_BatchNorm`` (Keras: a BatchNormalization) that is an attribute of the root.
 
     Args:
-        skip: whether an entry is left out of the upload.
-        gap_may_skip: whether a gap below the given path, one that may hold norm layers, may hold entries that are left
-            out.
+        skips: whether ``skip_bn`` works; otherwise nothing is left out.
+        own_stay: whether the root's own entries are left out too.
     """
+    norms = {norm.path: norm.batchnorm for norm in profile.norms if norm.path and not norm.nested}
+    containers = {entry.top for entry in profile.entries if entry.module} - set(norms)
+
+    def entry_skipped(entry: StateEntry) -> bool | None:
+        if not skips:
+            return False
+        return norms.get(entry.top, False) if entry.module else own_stay
+
+    def gap_skipped(gap: Gap) -> bool | None:
+        top = gap.path.partition(".")[0]
+        if not skips:
+            return False
+        if not top:
+            return None if own_stay or gap.may_hold_norm else False
+        # What is not seen at a path without known entries may itself be a BatchNorm.
+        possible = norms.get(top, "." not in gap.path and top not in containers) is not False
+        return None if possible and gap.may_hold_norm else False
+
     items: list[Item] = []
     gaps = sorted(profile.gaps, key=lambda gap: gap.index)
     for index in range(len(profile.entries) + 1):
         while gaps and gaps[0].index <= index:
-            gap = gaps.pop(0)
-            items.append(Item(None, None if gap.may_hold_norm and gap_may_skip(gap.path) else False))
+            items.append(Item(None, gap_skipped(gaps.pop(0))))
         if index < len(profile.entries):
             entry = profile.entries[index]
-            items.append(Item(entry, skip(entry)))
+            items.append(Item(entry, entry_skipped(entry)))
     return items
-
-
-def at_top_level(profile: Profile, keep: bool) -> list[Item]:
-    """The sequence under SecretFlow's rule: left out is a key whose first component names a ``_BatchNorm`` of the root.
-
-    Args:
-        keep: ``skip_bn`` False: nothing is left out.
-    """
-    if keep:
-        return sequence(profile, lambda entry: False, lambda path: False)
-    norms = {norm.path: norm.batchnorm for norm in profile.norms if norm.path and not norm.nested}
-    containers = {entry.top for entry in profile.entries if entry.module} - set(norms)
-
-    def skip(entry: StateEntry) -> bool | None:
-        return norms.get(entry.top, False) if entry.module else False
-
-    def gap_may_skip(path: str) -> bool:
-        top = path.partition(".")[0]
-        if not path:
-            return True
-        return norms.get(top, top not in containers and "." not in path) is not False
-
-    return sequence(profile, skip, gap_may_skip)
 
 
 def uploads(items: Sequence[Item]) -> Iterator[tuple[StateEntry | None, bool]]:

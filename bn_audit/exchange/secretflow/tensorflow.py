@@ -15,12 +15,11 @@ As for torch, an epoch is taken to hold at least two aggregations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bn_audit.exchange.plan import Fate, Plan, PlanError
 from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, average
 from bn_audit.exchange.secretflow.load import Effect
-from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Item, Phase, first_stop, sequence, uploads
+from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Item, Phase, at_top_level, first_stop, uploads
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.exchange.secretflow.steps import (
     GRADIENTS_NOTE,
@@ -33,7 +32,7 @@ from bn_audit.exchange.secretflow.steps import (
     updates_drift,
 )
 from bn_audit.exchange.secretflow.strategies import Strategy
-from bn_audit.profile import Profile, StateEntry
+from bn_audit.profile import Profile
 
 __all__ = ["plan_tensorflow"]
 
@@ -47,7 +46,8 @@ def plan_tensorflow(profile: Profile, settings: SecretFlowSettings, strategy: St
     version = release(settings.secretflow_version)
     skips = bool(settings.skip_bn) and (version is None or version >= (1, 5))
     notes = ["SecretFlow before 1.5.0 ignores skip_bn"] if settings.skip_bn and not skips else []
-    items = _items(profile, skips)
+    # Weights of the model's own belong to none of model.layers.
+    items = at_top_level(profile, skips, own_stay=True)
     sent: list[Upload] = list(uploads(items))
     effects = [_effect(item) for item in items if item.entry is not None]
     # Keras hands out 0-d weights as NumPy scalars.
@@ -87,26 +87,6 @@ def plan_tensorflow(profile: Profile, settings: SecretFlowSettings, strategy: St
         settings=settings.named(),
         notes=tuple(notes),
     )
-
-
-def _items(profile: Profile, skips: bool) -> list[Item]:
-    """With ``skip_bn`` BatchNormalizations of ``model.layers`` are left out, and so are the model's own weights."""
-    if not skips:
-        return sequence(profile, lambda entry: False, lambda path: False)
-    norms = {norm.path: norm.batchnorm for norm in profile.norms if norm.path and not norm.nested}
-    containers = {entry.top for entry in profile.entries if entry.module} - set(norms)
-
-    def skip(entry: StateEntry) -> bool | None:
-        return norms.get(entry.top, False) if entry.module else True
-
-    def gap_may_skip(path: str) -> bool:
-        top = path.partition(".")[0]
-        return not path or norms.get(top, top not in containers and "." not in path) is not False
-
-    items = sequence(profile, skip, gap_may_skip)
-    roots = [not gap.path for gap in sorted(profile.gaps, key=lambda gap: gap.index)]
-    # A gap at the root may hold weights of the model's own, norm layers or not.
-    return [replace(item, skipped=None) if item.entry is None and roots.pop(0) else item for item in items]
 
 
 def _effect(item: Item) -> Effect:

@@ -126,7 +126,7 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
 
 def _round(profile: Profile, settings: SecretFlowSettings, skips: bool) -> _Round:
     version, torch = release(settings.secretflow_version), release(settings.torch_version)
-    items = at_top_level(profile, keep=not skips)
+    items = at_top_level(profile, skips)
     groups = tensor_groups(profile)
     own_name = bool(settings.base_module and profile.type)
     loader = Loader(
