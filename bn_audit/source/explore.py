@@ -202,7 +202,7 @@ class Explorer:
                     self.locator.want(step)
         result: dict[FLModelSite, None] = {}
         for place, arrivals, complete in rows:
-            readings = list(dict.fromkeys(self._reading(arrival) for arrival in arrivals))
+            readings = _distinct([self._reading(arrival) for arrival in arrivals])
             if not complete:
                 end = Evidence(self.locator.at(arrivals[0].step), "there is more to follow than the limit allows")
                 readings.append(replace(readings[0], model=None, unresolved=end, conditions=()))
@@ -263,6 +263,18 @@ class Explorer:
             for gap, step in zip(raw.profile.gaps, raw.gap_steps, strict=True)
         )
         return replace(raw.profile, norms=norms, gaps=gaps)
+
+
+def _distinct(readings: Sequence[FLModelCall]) -> list[FLModelCall]:
+    """The readings that differ in more than what they assume; of assumptions only those that all alike ones share."""
+    found: dict[FLModelCall, tuple[str, ...]] = {}
+    for reading in readings:
+        bare = replace(reading, conditions=())
+        shared = found.get(bare, reading.conditions)
+        found[bare] = tuple(condition for condition in shared if condition in reading.conditions)
+    if len(found) == 1:
+        return list(found)
+    return [replace(bare, conditions=conditions) for bare, conditions in found.items()]
 
 
 def _same(one: Func | None, other: Func) -> bool:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bn_audit.site import FLModelSite, Unreadable
 from bn_audit.source.discovery import Discovery, DiscoveryOptions, discover
 from bn_audit.source.prefilter import screen
+
+if TYPE_CHECKING:
+    from bn_audit.site import FLModelSite, Unreadable
 
 __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
 

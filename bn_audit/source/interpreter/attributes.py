@@ -251,6 +251,8 @@ def _set_module_attribute(run: Run, module: Module, name: str, value: Value, ste
         ):
             reason = value.reason if isinstance(value, Unknown) else f"{value.func.name} is not known"
             module.children[name] = RegistryGap(f"self.{name}: {reason}", step)
+        if module.framework == "keras" and name == "trainable" and isinstance(value, Const):
+            keras_calls.set_trainable(module, bool(value.value))
         if module.framework == "keras" and isinstance(value, (ListVal, DictVal)):
             # Keras tracks the layers in lists and dicts that are attributes.
             parts: list[object] = list(value.items if isinstance(value, ListVal) else value.items.values())

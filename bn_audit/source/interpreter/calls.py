@@ -288,6 +288,7 @@ def call(
     if isinstance(func, Module):
         if func.framework == "keras":
             return keras_calls.apply(run, func, args, kwargs, frame, node)
+        torch_calls.forward(func)
         return run.unknown("what a forward pass yields", frame.module, node)
     if any(isinstance(value, KerasTensor) for value in args):
         # A layer that is not known, applied to a Keras tensor.

@@ -177,7 +177,10 @@ def _record(
         unresolved, model_deps = step.saying(reason), deps
     else:
         built, name = _build(run, model, trail, frame, node)
-        if isinstance(built, Module):
+        override = _own_exchange(built) if isinstance(built, Module) else None
+        if override is not None:
+            unresolved = override
+        elif isinstance(built, Module):
             raw = to_profile(built)
             base_module = _is_base_module(built)
         else:
@@ -310,6 +313,25 @@ def _import_step(run: Run, target: ClassVal | Func, trail: list[Step], frame: Fr
             found = scopes.imported_at(run, target, module)
             if found is not None:
                 return found
+    return None
+
+
+_EXCHANGE = (
+    "get_weights", "update_weights", "get_weights_not_bn", "update_weights_not_bn", "get_gradients", "set_gradients",
+    "state_dict", "load_state_dict",
+)  # fmt: skip
+"""Methods through which SecretFlow exchanges a model's state: a model that overrides one does something of its own."""
+
+
+def _own_exchange(module: Module) -> Step | None:
+    """Where a model's class overrides what is exchanged, if it does."""
+    for cls in classes.mro(module.cls) if module.cls is not None else ():
+        for name in _EXCHANGE:
+            member = cls.attrs.get(name) if isinstance(cls, ClassVal) else None
+            if isinstance(member, Func):
+                return Step(
+                    member.module, member.node, f"{name} is overridden here, so the exchange is the model's own"
+                )
     return None
 
 

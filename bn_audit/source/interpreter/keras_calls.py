@@ -23,6 +23,7 @@ from bn_audit.source.interpreter.values import (
     Module,
     RegistryGap,
     Step,
+    TensorVal,
     Unknown,
     Value,
 )
@@ -32,7 +33,7 @@ from bn_audit.source.state import ModuleState
 if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
 
-__all__ = ["apply", "attribute", "construct", "init", "joined", "method"]
+__all__ = ["apply", "attribute", "construct", "init", "joined", "method", "set_trainable"]
 
 _MODELS = frozenset(
     {"keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential", "keras.Functional"}
@@ -104,8 +105,10 @@ def joined(values: Iterable[object], step: Step) -> KerasTensor:
             stack[:0] = value.items
         elif isinstance(value, DictVal):
             stack[:0] = list(value.items.values())
-        elif isinstance(value, (Unknown, Hole)):
-            gap = RegistryGap("a tensor that is not known", step)
+        elif not isinstance(value, (Const, TensorVal)):
+            # Layers may lie behind whatever this is: what a model that is not known puts out, say.
+            reason = value.reason if isinstance(value, Unknown) else "a tensor that is not known"
+            gap = RegistryGap(reason, step)
             found[id(gap)] = gap
     return KerasTensor(tuple(found.values()), step)
 
@@ -207,6 +210,12 @@ def method(
         if name in ("compile", "build", "summary", "load_weights")
         else run.unknown(f"{name}() of a Keras model is not followed", frame.module, node)
     )
+
+
+def set_trainable(module: Module, trainable: bool) -> None:
+    """``layer.trainable = False``: its weights count as non-trainable, where they stand among the others stays."""
+    for _, part in module.modules():
+        part.extra["trainable"] = trainable
 
 
 def attribute(run: Run, module: Module, name: str, step: Step) -> Value | None:

@@ -65,7 +65,7 @@ class _Builder:
             self.norm_steps.append(module.origin)
         for name, parameter in module.params.items():
             if isinstance(parameter, TensorVal):
-                self.entry(path, name, parameter, "parameter")
+                self.entry(path, name, parameter, "parameter" if module.extra.get("trainable", True) else "buffer")
             elif isinstance(parameter, RegistryGap):
                 self.gap(path, parameter, False)
         for name, buffer in module.buffers.items():

@@ -615,6 +615,13 @@ def method(
     return run.unknown(f"{name}() of a module is not followed", frame.module, node, called=True)
 
 
+def forward(module: Module) -> None:
+    """A forward pass: lazy layers below are initialised by it."""
+    for _, part in module.modules():
+        if part.norm is not None and part.norm.lazy:
+            part.norm = replace(part.norm, lazy=False)
+
+
 def is_method(name: str) -> bool:
     """Whether a name is a method of torch's modules and containers that is told from others."""
     return name in _SELF or name in _FLOATS or name in _METHODS or name in _OTHERS or name == "apply"
