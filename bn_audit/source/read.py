@@ -8,23 +8,18 @@ remains.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bn_audit.source.discovery import Discovery, DiscoveryOptions, discover
 from bn_audit.source.prefilter import screen
+from bn_audit.source.trigger import TRIGGER
 
 if TYPE_CHECKING:
     from bn_audit.site import FLModelSite, Unreadable
 
 __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
-
-TRIGGER = b"FLModel"
-_ORIGIN = re.compile(rb"secretflow|(?:from|import)\s+sfl\b")
-"""What a file that takes FLModel from SecretFlow itself holds."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
@@ -101,8 +96,3 @@ def read(
         found.missing,
         surveyed.notes,
     )
-
-
-def takes_flmodel(data: bytes) -> bool:
-    """Whether a file that holds the trigger may take FLModel from SecretFlow itself."""
-    return _ORIGIN.search(data) is not None

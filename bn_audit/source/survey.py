@@ -14,8 +14,8 @@ from bn_audit.source.deep_stack import run_with_deep_stack
 from bn_audit.source.explore import Explorer
 from bn_audit.source.prefilter import mentions, screen
 from bn_audit.source.project import Project, PyModule
-from bn_audit.source.read import TRIGGER, takes_flmodel
 from bn_audit.source.text import SourceError, read_bytes
+from bn_audit.source.trigger import TRIGGER, takes_flmodel
 
 __all__ = ["Surveyed", "survey"]
 

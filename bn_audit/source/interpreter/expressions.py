@@ -173,7 +173,8 @@ def condition(run: Run, value: Value, node: cst.CSTNode, frame: Frame, forced: b
     truth = operations.truth(value)
     if truth is not None:
         return truth
-    key = value.key if isinstance(value, Unknown) and value.key is not None else f"node:{id(node)}"
+    key = value.key if isinstance(value, Unknown) else operations.key_of(value)
+    key = key if key is not None else f"node:{id(node)}"
     negated = False
     while key.startswith("not "):
         key, negated = key[4:], not negated

@@ -4,11 +4,12 @@ is."""
 from __future__ import annotations
 
 import re
+import sys
 from functools import lru_cache
 
-from bn_audit.source.project import is_secretflow
+from bn_audit.source.project import EXTERNAL_PACKAGES, is_secretflow
 
-__all__ = ["SECRETFLOW_CONSTANTS", "base_kind", "canonical", "is_flmodel", "secretflow_leaf"]
+__all__ = ["SECRETFLOW_CONSTANTS", "base_kind", "canonical", "is_flmodel", "is_object", "secretflow_leaf"]
 
 _KERAS = re.compile(
     r"^(?:tensorflow\.(?:compat\.v[12]\.|python\.)?keras|tf_keras|keras\.(?:src|api)(?:\._v[12]\.keras)?|keras)(?=\.|$)"
@@ -43,6 +44,20 @@ def is_flmodel(name: str) -> bool:
     """Whether a dotted name is SecretFlow's FLModel, from wherever it is imported."""
     package, _, rest = name.partition(".")
     return rest.rpartition(".")[2] == "FLModel" and is_secretflow(package)
+
+
+def is_object(name: str) -> bool:
+    """Whether a dotted name certainly stands for a module, class or function, not for a constant that may be false.
+
+    What a file that could not be found calls ``USE_BN`` or ``settings`` may be anything.
+    """
+    package, _, rest = name.partition(".")
+    leaf = rest.rpartition(".")[2]
+    if leaf.isupper() or leaf.startswith("_"):
+        return False
+    if package in EXTERNAL_PACKAGES or is_secretflow(package):
+        return not rest.startswith(("backends.", "version."))
+    return package in sys.stdlib_module_names and (not rest or leaf[:1].isupper())
 
 
 def secretflow_leaf(name: str) -> str | None:

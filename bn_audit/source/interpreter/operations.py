@@ -11,6 +11,7 @@ import libcst as cst
 
 from bn_audit.source.interpreter import keras_calls
 from bn_audit.source.interpreter.frames import Frame
+from bn_audit.source.interpreter.libraries import is_object
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
     HOLE,
@@ -46,6 +47,7 @@ __all__ = [
     "extend",
     "item",
     "iterate",
+    "key_of",
     "merge_dict",
     "part_of",
     "set_item",
@@ -67,8 +69,10 @@ def truth(value: Value) -> bool | None:
         return None if value.items else False
     if isinstance(value, DictVal):
         return True if value.items else (None if value.open else False)
-    if isinstance(value, (ClassVal, Func, BoundMethod, BuiltinVal, Partial, ModuleRef, External)):
+    if isinstance(value, (ClassVal, Func, BoundMethod, BuiltinVal, Partial, ModuleRef)):
         return True
+    if isinstance(value, External):
+        return False if value.name == "typing.TYPE_CHECKING" else (is_object(value.name) or None)
     if isinstance(value, Module):
         return None if value.type_name in ("Sequential", "ModuleList", "ModuleDict") and not value.children else True
     if isinstance(value, Instance):
@@ -367,14 +371,21 @@ def compare(run: Run, name: str, left: Value, right: Value, frame: Frame, node: 
     if outcome is not None:
         return Const(outcome)
     deps = dependencies(left) | dependencies(right)
-    key = None
-    if isinstance(left, Unknown) and left.key and not left.key.startswith("#") and isinstance(right, Const):
-        key = {"Equal": f"{left.key} == {right.value!r}", "NotEqual": f"not {left.key} == {right.value!r}"}.get(name)
+    key, base = None, key_of(left)
+    if base and isinstance(right, Const):
+        key = {"Equal": f"{base} == {right.value!r}", "NotEqual": f"not {base} == {right.value!r}"}.get(name)
         if right.value is None and name in ("Is", "IsNot"):
-            key = f"{left.key} == None" if name == "Is" else f"not {left.key} == None"
+            key = f"{base} == None" if name == "Is" else f"not {base} == None"
         elif key is None:
-            key = f"{left.key} {name} {right.value!r}"
+            key = f"{base} {name} {right.value!r}"
     return run.unknown("a comparison that is not known", frame.module, node, key=key, deps=deps)
+
+
+def key_of(value: Value) -> str | None:
+    """What identifies a value that is not known wherever it is read; None where that is not certain."""
+    if isinstance(value, External):
+        return value.name
+    return value.key if isinstance(value, Unknown) and value.key and not value.key.startswith("#") else None
 
 
 def _compare(run: Run, name: str, left: Value, right: Value) -> bool | None:
@@ -419,7 +430,9 @@ def _identical(left: Value, right: Value) -> bool | None:
     if isinstance(left, Const) and isinstance(right, Const):
         return type(left.value) is type(right.value) and left.value == right.value
     if isinstance(left, External) and isinstance(right, External):
-        return left.name == right.name if left.leaf == right.leaf else False
+        if left.name == right.name:
+            return True
+        return False if left.leaf != right.leaf and is_object(left.name) and is_object(right.name) else None
     if isinstance(left, ClassVal) and isinstance(right, ClassVal):
         return left.node is right.node
     if isinstance(left, Func) and isinstance(right, Func):
@@ -428,6 +441,8 @@ def _identical(left: Value, right: Value) -> bool | None:
         return left.name == right.name
     if left is right and not isinstance(left, Unknown):
         return True
+    if any(isinstance(side, External) and not is_object(side.name) for side in (left, right)):
+        return None
     for one, other in ((left, right), (right, left)):
         if isinstance(one, Const) and (isinstance(other, _SOLID) and not isinstance(other, TensorVal)):
             return False
