@@ -120,17 +120,19 @@ def _give_back(items: Sequence[Item]) -> Phase:
 def _set_all(profile: Profile, items: Sequence[Item]) -> Phase:
     """``model.set_weights()`` with what was sent, in the second training of an epoch."""
     if any(item.entry is not None and item.skipped for item in items):
+        if not profile.complete:
+            return Phase(True, PlanError("ValueError", _LENGTH.format(profile.type), False, None, 2))
         given = sum(item.entry is not None and item.skipped is False for item in items)
         return Phase(True, _length_error(profile.type, given, len(profile.entries), None, 2))
     return UNKNOWN if any(item.skipped is None for item in items) else PASSED
 
 
+_LENGTH = 'You called `set_weights(weights)` on layer "{}" with a weight list of length'
+
+
 def _length_error(layer: str, given: int, wanted: int, key: str | None, round_: int) -> PlanError:
     # The text goes on with the first 50 characters of the weights themselves.
-    text = (
-        f'You called `set_weights(weights)` on layer "{layer}" with a weight list of length {given}, but the layer was '
-        f"expecting {wanted} weights. Provided weights: "
-    )
+    text = f"{_LENGTH.format(layer)} {given}, but the layer was expecting {wanted} weights. Provided weights: "
     return PlanError("ValueError", text, False, key, round_)
 
 
