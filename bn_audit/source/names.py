@@ -94,9 +94,11 @@ def statements(body: cst.CSTNode | Sequence[cst.CSTNode]) -> list[cst.CSTNode]:
 class NameIndex:
     """Names of statements, computed once a node. Nodes must outlive the index (it belongs to their module)."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: cst.Module | None = None) -> None:
+        self._module = module
         self._names: dict[int, Names] = {}
         self._headers: dict[int, Names] = {}
+        self._global_writers: dict[str, set[str]] | None = None
 
     def names(self, statement: cst.CSTNode) -> Names:
         """The names of a whole statement, blocks below it included."""
@@ -230,6 +232,7 @@ class NameIndex:
             elif isinstance(current, cst.Call):
                 if isinstance(current.func, cst.Attribute) and current.func.attr.value in _MUTATORS:
                     self._touch(current.func.value, names)
+                names.touches |= self._written_by(current)
                 needs = _needs(current)
                 if needs is not None:
                     stack.append(current.func)
@@ -238,6 +241,15 @@ class NameIndex:
                 stack.extend(children(current))
             else:
                 stack.extend(children(current))
+
+    def _written_by(self, call: cst.Call) -> set[str]:
+        """The global names that a function called by its name assigns, itself or through others of the module."""
+        if self._global_writers is None:
+            self._global_writers = {} if self._module is None else _global_writers(self._module)
+        if not self._global_writers:
+            return set()
+        func = call.func.attr if isinstance(call.func, cst.Attribute) else call.func
+        return self._global_writers.get(func.value, set()) if isinstance(func, cst.Name) else set()
 
     def _touch(self, node: cst.CSTNode, names: Names) -> None:
         name = root_name(node)
@@ -255,6 +267,32 @@ class NameIndex:
             self._expression(node, names)
         elif isinstance(node, cst.StarredElement):
             self._target(node.value, names)
+
+
+def _global_writers(module: cst.Module) -> dict[str, set[str]]:
+    """By function name, the names declared ``global`` in it or in the functions of the module that it calls."""
+    written: dict[str, set[str]] = {}
+    called: dict[str, set[str]] = {}
+    stack: list[tuple[cst.CSTNode, str]] = [(module, "")]
+    while stack:
+        node, inside = stack.pop()
+        if isinstance(node, cst.FunctionDef):
+            inside = node.name.value
+        elif isinstance(node, cst.Global):
+            written.setdefault(inside, set()).update(item.name.value for item in node.names)
+        elif isinstance(node, cst.Call):
+            func = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+            if isinstance(func, cst.Name):
+                called.setdefault(func.value, set()).add(inside)
+        stack.extend((child, inside) for child in children(node))
+    queue = [name for name in written if name]
+    while queue:
+        name = queue.pop()
+        for caller in called.get(name, ()):
+            if caller and not written[name] <= written.get(caller, set()):
+                written.setdefault(caller, set()).update(written[name])
+                queue.append(caller)
+    return written
 
 
 def _needs(call: cst.Call) -> Needs | None:

@@ -102,10 +102,11 @@ class PyModule:
         self.path = path
         self.parsed = parsed
         self.tree: cst.Module = parsed.module
-        self.names = NameIndex()
+        self.names = NameIndex(self.tree if any("global " in part.source for part in parsed.parts) else None)
         self.is_package = os.path.basename(path).startswith("__init__.")
         self.body: list[cst.CSTNode] = statements(self.tree)
         self._touching: dict[str, list[cst.CSTNode]] | None = None
+        self._order: dict[int, int] = {}
         self._name: str | None = None
         self.changed: dict[int, list[tuple[cst.CSTNode, bool]]] = {}
         """By statement: what it binds, or may change in place; filled when a branch is not run."""
@@ -143,6 +144,12 @@ class PyModule:
                     table.setdefault(touched, []).append(statement)
             self._touching = table
         return self._touching.get(name, [])
+
+    def order(self, statement: cst.CSTNode) -> int:
+        """Where a top-level statement stands among the others."""
+        if not self._order:
+            self._order = {id(row): number for number, row in enumerate(self.body)}
+        return self._order[id(statement)]
 
     def binds(self, name: str) -> bool:
         """Whether some top-level statement binds the name."""

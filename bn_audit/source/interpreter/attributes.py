@@ -217,7 +217,7 @@ def set_attribute(run: Run, container: Value, name: str, value: Value, frame: Fr
     elif isinstance(container, (Instance, ExternalResult, ClassVal)):
         container.attrs[name] = value
     elif isinstance(container, ModuleRef):
-        run.module_frame(container.module).vars[name] = value
+        run.settle(container.module, name, value)
 
 
 def _set_module_attribute(run: Run, module: Module, name: str, value: Value, step: Step) -> None:

@@ -39,6 +39,7 @@ from bn_audit.source.interpreter.values import (
     KerasTensor,
     ListVal,
     Module,
+    ModuleRef,
     Partial,
     Property,
     RegistryGap,
@@ -162,9 +163,11 @@ def evaluate_call(run: Run, node: cst.Call, frame: Frame, *, dropped: bool = Fal
     """The value of a call expression; ``dropped`` if nobody takes it."""
     if isinstance(node.func, cst.Name) and node.func.value == "super" and "super" not in frame.vars:
         return _super(run, node, frame)
-    if isinstance(node.func, cst.Name) and node.func.value in ("locals", "globals", "vars") and not node.args:
-        scope = frame
-        return DictVal(dict(scope.vars), open=True, origin=Step(frame.module, node))
+    if isinstance(node.func, cst.Name) and not node.args and node.func.value not in frame.vars:
+        if node.func.value == "globals":
+            return ModuleRef(frame.module, Step(frame.module, node))  # items of it are the module's names
+        if node.func.value in ("locals", "vars"):
+            return DictVal(dict(frame.vars), open=True, origin=Step(frame.module, node))
     func = expressions.evaluate(run, node.func, frame)
     if dropped and isinstance(func, Func) and _changes_nothing(run, func):
         return Const(None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import builtin_calls, calls, flmodel, keras_calls, operations, torch_calls
+from bn_audit.source.interpreter import builtin_calls, calls, flmodel, keras_calls, operations, scopes, torch_calls
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import canonical, is_flmodel
 from bn_audit.source.interpreter.run import Run
@@ -182,6 +182,13 @@ def _second(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, n
     return value if value is not None else run.unknown("not followed", frame.module, node)
 
 
+def _import(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    name = calls.argument(args, kwargs, 0, "name")
+    if isinstance(name, Const) and isinstance(name.value, str) and not name.value.startswith("."):
+        return scopes.import_module(run, frame.module, name.value, node)
+    return run.unknown("a module picked by a name that is not known", frame.module, node)
+
+
 def _decorator(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     """``functools.wraps(f)``: a decorator that keeps what it is given."""
     return External("bn_audit.keep")
@@ -192,6 +199,7 @@ _HANDLERS: dict[str, Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTN
     "functools.partialmethod": _partial,
     "functools.reduce": _reduce,
     "functools.wraps": _decorator,
+    "importlib.import_module": _import,
     "typing.cast": _second,
     "functools.lru_cache": _first,
     "functools.cache": _first,

@@ -9,7 +9,7 @@ from typing import Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import keras_calls
+from bn_audit.source.interpreter import keras_calls, scopes
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import is_object
 from bn_audit.source.interpreter.run import Run
@@ -149,6 +149,8 @@ def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode
                 pass
         elif isinstance(container, Module):
             return module_item(run, container, name, frame, node)
+        elif isinstance(container, ModuleRef) and isinstance(name, str):  # globals()["name"]
+            return scopes.member(run, container, name, frame.module, node)
         elif isinstance(container, Instance) and isinstance(container.attrs.get("__items__"), (ListVal, DictVal)):
             return item(run, container.attrs["__items__"], key, frame, node)
         elif isinstance(container, (ClassVal, External, BuiltinVal)):

@@ -135,6 +135,11 @@ class Run:
             self.final[module.path] = set()
         return found
 
+    def settle(self, module: PyModule, name: str, value: Value) -> None:
+        """Give a module's name a value from outside its top level, which is not asked again."""
+        self.module_frame(module).vars[name] = value
+        self.final[module.path].add(name)
+
     def unknown(
         self,
         reason: str,

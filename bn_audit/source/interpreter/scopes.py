@@ -58,16 +58,27 @@ def global_value(run: Run, module: PyModule, name: str, frame: Frame | None = No
         return frame.vars[name]
     if name in base.vars and name in run.final[module.path]:
         return base.vars[name]
+    # The last one wins, as in Python: star imports that follow the name's own statements come before these.
+    own = max((module.order(statement) for statement in module.touching(name)), default=-1)
+    stars = [statement for statement in reversed(module.touching("*")) if module.order(statement) > own]
+    if (value := _first_star(run, module, stars, name)) is not None:
+        return value
     if name not in run.final[module.path] and module.binds(name):
         _resolve(run, module, name, base)
     if name in base.vars:
         return base.vars[name]
     if name in ("__file__", "__doc__", "__name__"):
         return Const("__main__") if name == "__name__" else Unknown(f"{name} is set by Python", key=name)
-    for statement in module.touching("*"):
+    stars = [statement for statement in reversed(module.touching("*")) if module.order(statement) < own]
+    return _first_star(run, module, stars, name)
+
+
+def _first_star(run: Run, module: PyModule, stars: list[cst.CSTNode], name: str) -> Value | None:
+    """What the first of some star imports that has a name gives it, noted as the name's value."""
+    for statement in stars:
         value = _from_star(run, module, statement, name)
         if value is not None:
-            base.vars[name] = value
+            run.module_frame(module).vars[name] = value
             run.final[module.path].add(name)
             return value
     return None

@@ -10,7 +10,7 @@ import libcst as cst
 from bn_audit.source.interpreter import attributes, calls, expressions, operations, scopes
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.run import Run
-from bn_audit.source.interpreter.values import Const, DictVal, Hole, ListVal, Module, Step, Unknown, Value
+from bn_audit.source.interpreter.values import Const, DictVal, External, Hole, ListVal, Module, Step, Unknown, Value
 from bn_audit.source.names import blocks
 from bn_audit.source.names import statements as flat
 from bn_audit.source.nodes import children
@@ -107,7 +107,7 @@ def _augmented(run: Run, node: cst.AugAssign, frame: Frame) -> None:
 def assign(run: Run, target: cst.CSTNode, value: Value, frame: Frame) -> None:
     """Bind a value to an assignment target."""
     if isinstance(target, cst.Name):
-        _bind(frame, target.value, value)
+        _bind(run, frame, target.value, value)
     elif isinstance(target, (cst.Tuple, cst.List)):
         _unpack(run, target, value, frame)
     elif isinstance(target, cst.Attribute):
@@ -125,12 +125,14 @@ def assign(run: Run, target: cst.CSTNode, value: Value, frame: Frame) -> None:
         assign(run, target.value, value, frame)
 
 
-def _bind(frame: Frame, name: str, value: Value) -> None:
+def _bind(run: Run, frame: Frame, name: str, value: Value) -> None:
     if name in frame.globals:
         scope = frame.parent
         while scope is not None:
             if name in scope.vars or scope.kind == "module":
                 scope.vars[name] = value
+                if scope.kind == "module":
+                    run.settle(scope.module, name, value)
                 return
             scope = scope.parent
     frame.vars[name] = value
@@ -480,7 +482,7 @@ def _imports_that_fail(
     if not any(isinstance(statement, (cst.Import, cst.ImportFrom)) for statement in body):
         return
     missing = [
-        name for name, value in frame.vars.items() if before.get(name) is not value and isinstance(value, Unknown)
+        name for name, value in frame.vars.items() if before.get(name) is not value and _may_be_missing(run, value)
     ]
     if not missing:
         return
@@ -490,8 +492,13 @@ def _imports_that_fail(
         execute_block(run, flat(handler.body), other)
         for name in missing:
             found = other.vars.get(name)
-            if found is not None and not isinstance(found, Unknown):
+            if found is not None and not _may_be_missing(run, found):
                 frame.vars[name] = found
+
+
+def _may_be_missing(run: Run, value: Value) -> bool:
+    """Whether what was imported is neither in the project nor of a library that is known."""
+    return isinstance(value, Unknown) or (isinstance(value, External) and not run.project.is_external(value.package))
 
 
 def _match(run: Run, node: cst.Match, frame: Frame) -> Signal | None:
