@@ -28,6 +28,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,7 @@ class Offer:
         free: argument -> values to try; the dimensions that follow it become unknown.
         like: the offer before it that differs at most in the default of ``num_classes``, which is then
             ``default_classes``, if that can be shown.
+        others: how to build the names after the first; those that hold something else by default are left out.
     """
 
     name: str
@@ -171,6 +173,7 @@ class Offer:
     free: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     like: str = ""
     default_classes: int = 0
+    others: dict[str, Build] = field(default_factory=dict)
 
 
 # Three other values of each size. Were two sizes to move together, their dimensions could not be told apart.
@@ -674,12 +677,10 @@ def timm_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
         for config, group in groups.items():
             first = group[0]
 
-            def call(_name: str = first, **kwargs: Any) -> Any:
-                return timm.create_model(_name, **kwargs)
-
             yield Offer(
                 name=" ".join(group),
-                build=torch_builder(first, nodes, call),
+                build=torch_builder(first, nodes, partial(timm.create_model, first)),
+                others={other: torch_builder(other, nodes, partial(timm.create_model, other)) for other in group[1:]},
                 paths=exporters("timm.models", entry) if name in group else (),
                 positional=("pretrained",),
                 sizes={"num_classes": None, "in_chans": 3},
@@ -826,9 +827,9 @@ def keras_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
 
         def build(kwargs: dict[str, Any], _function: Any = function, _side: int = side) -> int:
             kwargs = dict(kwargs)
-            channels, size = kwargs.pop("input_channels", None), kwargs.pop("input_size", None)
-            if channels is not None or size is not None:
-                kwargs["input_shape"] = (size or _side, size or _side, channels or 3)
+            channels = kwargs.pop("input_channels", None)
+            if channels is not None:  # another size, too: what is solved for then holds for images of any size
+                kwargs["input_shape"] = (_side + 64, _side + 64, channels)
             tf.keras.backend.clear_session()
             # In a graph of its own nothing is computed and no weight takes memory.
             with tf.Graph().as_default():
@@ -850,7 +851,6 @@ def keras_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
             switches={"include_top": ("flag", True), "pooling": ("flag", None)},
             calls=[{}, {"include_top": False}, {"include_top": False, "pooling": "avg"}],
             known_inert=("classifier_activation", "weights"),
-            free={"input_size": (side + 64, side + 32)},
         )
 
 
@@ -913,6 +913,10 @@ def _work(chunk: tuple[int, int]) -> tuple[list[codec.Recipe], list[codec.Node],
         known = recipes.get(offer.like)
         recipe = (known and derive(offer, known, nodes)) or record(offer, nodes, told.append)
         if recipe is not None:
+            base = offer.build(dict(offer.calls[0]))
+            names = [name for name in recipe.names if name not in offer.others or offer.others[name]({}) == base]
+            told += [f"{name}: not as {names[0]}" for name in recipe.names if name not in names]
+            recipe = replace(recipe, names=tuple(names))
             recipes[recipe.names[0]] = recipe
     needed = Nodes()
     place = move(nodes.list, needed)

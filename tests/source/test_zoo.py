@@ -74,7 +74,8 @@ def test_every_model_of_a_file_can_be_read(path: Path) -> None:
         for variant in recipe.variants:
             tree = library.tree(variant.root, dict.fromkeys("nck", 5))
             assert entries(tree)
-            assert not any(None in (slot.shape or ()) for slot in tree.slots)
+            if "given" not in variant.condition.get("img_size", ()):
+                assert "None" not in "".join(entries(tree))
 
 
 def test_files_are_small() -> None:
