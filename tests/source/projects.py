@@ -1,6 +1,6 @@
 """Small projects for tests: written to a folder, read from end to end, and looked at.
 
-A line that ends in ``# site`` is where a site is expected to stand, once for each call on it.
+Where a site is expected to stand, the line ends in ``# site``, once for each.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def marked(files: Mapping[str, str | bytes]) -> list[tuple[str, int]]:
         for name, content in files.items()
         if isinstance(content, str)
         for number, line in enumerate(content.split("\n"), start=1)
-        if line.endswith("# site")
+        for _ in range(line.count("# site"))
     )
 
 

@@ -449,6 +449,8 @@ def _next(this: _Call) -> Value:
 
 def _callable(this: _Call) -> Value:
     value = this.arg(0)
+    if value is None or operations.unknown_attribute(value):
+        return this.unknown()
     if isinstance(value, (Func, ClassVal, Partial, BoundMethod, BuiltinVal, Module)):
         return Const(True)
     if isinstance(value, (Const, ListVal, DictVal, TensorVal)):
@@ -607,8 +609,10 @@ def _dict_method(value: DictVal, name: str, this: _Call) -> Value:
                 f"{key.value!r} of a dict that is not known", this.frame.module, this.node,
                 key=f"{'/'.join(sorted(value.deps))}[{key.value!r}]" if value.deps else None, deps=value.deps,
             )  # fmt: skip
-        if key is not None and not value.open and value.items and name == "get":
-            return operations.item(run, value, key, this.frame, this.node)
+        if key is not None and not value.open and name == "get":
+            given = default if len(this.args) > 1 or "default" in this.kwargs else None
+            if value.items or given is not None:
+                return operations.one_of(run, dict(value.items), key, this.frame, this.node, given)
         return run.unknown(
             "an item that is not known", this.frame.module, this.node, deps=value.deps | dependencies(key)
         )

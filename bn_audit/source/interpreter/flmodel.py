@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.site import Aggregator
-from bn_audit.source.interpreter import calls, classes, scopes
+from bn_audit.source.interpreter import calls, classes, operations, scopes
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import secretflow_leaf
 from bn_audit.source.interpreter.needs import FLMODEL_PARAMETERS
@@ -158,7 +158,7 @@ def _record(
 
     strategy, strategy_deps = text("strategy", "fed_avg_w")
     backend, backend_deps = text("backend", "tensorflow")
-    skip_bn, passed, skip_deps = _skip_bn(given.get("skip_bn"), unsure, deps)
+    skip_bn, passed, skip_deps = _skip_bn(run, given.get("skip_bn"), unsure, deps)
     if isinstance(given.get("skip_bn"), Const):
         _note(given["skip_bn"], f"skip_bn is {skip_bn}", direct, settings_trail)
     aggregator, aggregator_deps, made = _aggregator(given, unsure, deps)
@@ -213,13 +213,13 @@ def _aggregator_words(aggregator: Aggregator) -> str:
 
 
 def _skip_bn(
-    value: Value | None, unsure: bool, deps: frozenset[str]
+    run: Run, value: Value | None, unsure: bool, deps: frozenset[str]
 ) -> tuple[bool | None, bool | None, frozenset[str]]:
     if value is None:
         return (None, None, deps) if unsure else (False, False, frozenset())
     if isinstance(value, Const):
         return bool(value.value), True, frozenset()
-    return None, True, dependencies(value)
+    return operations.assumed(run, value), True, dependencies(value)
 
 
 def _aggregator(

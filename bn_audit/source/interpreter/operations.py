@@ -39,6 +39,7 @@ from bn_audit.source.interpreter.values import (
 )
 
 __all__ = [
+    "assumed",
     "binary",
     "blur",
     "compare",
@@ -49,10 +50,12 @@ __all__ = [
     "iterate",
     "key_of",
     "merge_dict",
+    "one_of",
     "part_of",
     "set_item",
     "slice_of",
     "truth",
+    "unknown_attribute",
 ]
 
 MAX_SIZE = 100_000
@@ -69,6 +72,8 @@ def truth(value: Value) -> bool | None:
         return None if value.items else False
     if isinstance(value, DictVal):
         return True if value.items else (None if value.open else False)
+    if unknown_attribute(value):
+        return None
     if isinstance(value, (ClassVal, Func, BoundMethod, BuiltinVal, Partial, ModuleRef)):
         return True
     if isinstance(value, External):
@@ -153,15 +158,16 @@ def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode
             return scopes.member(run, container, name, frame.module, node)
         elif isinstance(container, Instance) and isinstance(container.attrs.get("__items__"), (ListVal, DictVal)):
             return item(run, container.attrs["__items__"], key, frame, node)
-        elif isinstance(container, (ClassVal, External, BuiltinVal)):
-            return container  # a generic alias: list[int], nn.ModuleDict[str]
-    elif isinstance(container, (ClassVal, External, BuiltinVal)):
+        elif _is_generic(container):
+            return container  # list[int], nn.ModuleDict[str]
+    elif _is_generic(container):
         return container
     if isinstance(container, DictVal) and not container.open and container.items:
-        return _one_of(run, list(container.items.values()), key, frame, node)
+        return one_of(run, dict(container.items), key, frame, node)
     if isinstance(container, ListVal) and container.items and not container.open:
-        return _one_of(run, [entry for entry in container.items if isinstance(entry, Value)], key, frame, node)
-    base = container.key if isinstance(container, Unknown) else None
+        entries = {number: entry for number, entry in enumerate(container.items) if isinstance(entry, Value)}
+        return one_of(run, entries, key, frame, node)
+    base = key_of(container)
     text = f"{base}[{key.value!r}]" if base and isinstance(key, Const) else None
     reason = container.reason if isinstance(container, Unknown) else "an item that is not known"
     called = isinstance(container, ExternalResult) or (isinstance(container, Unknown) and container.called)
@@ -170,19 +176,44 @@ def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode
     )
 
 
-def _one_of(run: Run, values: list[Value], key: Value, frame: Frame, node: cst.CSTNode) -> Value:
-    """An item picked by a key that is not known: tried as a decision where there are few."""
+def _is_generic(value: Value) -> bool:
+    """Whether an item of a value is a generic alias; ``os.environ["X"]`` is none."""
+    return isinstance(value, (ClassVal, BuiltinVal)) or (isinstance(value, External) and value.leaf[:1].isupper())
+
+
+_MAX_CHOICES = 4
+
+
+def one_of(
+    run: Run, values: dict[Any, Value], key: Value, frame: Frame, node: cst.CSTNode, default: Value | None = None
+) -> Value:
+    """The one of some values that a key picks which is not known: tried as decisions where there are few."""
     deps = dependencies(key)
-    if 1 <= len(values) <= 4:
-        base = key.key if isinstance(key, Unknown) and key.key and not key.key.startswith("#") else f"node:{id(node)}"
-        for number, value in enumerate(values[:-1]):
-            outcome = run.decide(f"{base} picks {number}", lambda: "this choice of several", deps)
-            if outcome is None:
-                return run.unknown("picked by a key that is not known", frame.module, node, deps=deps)
-            if outcome:
-                return value
-        return values[-1]
-    return run.unknown("picked by a key that is not known", frame.module, node, deps=deps)
+    unknown = run.unknown("picked by a key that is not known", frame.module, node, deps=deps)
+    choices = list(values) if default is None else [*values, HOLE]
+    if isinstance(key, Const) or len(choices) > _MAX_CHOICES:
+        return unknown
+    base = key_of(key) or f"node:{id(node)}"
+    if base in run.equal:
+        return values.get(run.equal[base], default or unknown)
+    for choice in choices[:-1]:
+        outcome = run.decide(f"{base} == {choice!r}", lambda c=choice: f"{_key_text(frame, node)} == {c!r}", deps)  # type: ignore[misc]
+        if outcome is None:
+            return unknown
+        if outcome:
+            run.equal[base] = choice
+            return values[choice]
+    return default or values[choices[-1]]
+
+
+def _key_text(frame: Frame, node: cst.CSTNode) -> str:
+    """How a message writes the key of ``container[key]`` or ``container.get(key)``."""
+    key: cst.CSTNode | None = None
+    if isinstance(node, cst.Subscript) and isinstance(node.slice[0].slice, cst.Index):
+        key = node.slice[0].slice.value
+    elif isinstance(node, cst.Call) and node.args:
+        key = node.args[0].value
+    return "the key" if key is None else frame.module.tree.code_for_node(key)
 
 
 def module_item(run: Run, module: Module, name: Any, frame: Frame, node: cst.CSTNode) -> Value:
@@ -387,7 +418,36 @@ def key_of(value: Value) -> str | None:
     """What identifies a value that is not known wherever it is read; None where that is not certain."""
     if isinstance(value, External):
         return value.name
+    if isinstance(value, ExternalResult):
+        return f"result {value.number}"
+    if isinstance(value, BoundMethod):
+        base = key_of(value.self_value) if unknown_attribute(value) else None
+        return f"{base}.{value.func}" if base else None
     return value.key if isinstance(value, Unknown) and value.key and not value.key.startswith("#") else None
+
+
+def assumed(run: Run, value: Value) -> bool | None:
+    """What this run has assumed of the truth of a value that is not known, if anything."""
+    key = key_of(value)
+    negated = False
+    while key is not None and key.startswith("not "):
+        key, negated = key[4:], not negated
+    if key is None:
+        return None
+    if key in run.assumed:
+        return run.assumed[key] != negated
+    left, equals, right = key.partition(" == ")
+    return (repr(run.equal[left]) == right) != negated if equals and left in run.equal else None
+
+
+def unknown_attribute(value: Value) -> bool:
+    """Whether a value is an attribute of what something outside the project returned: ``args.bn``. It may be a method
+    of it, and is one where it is called, or anything else."""
+    while isinstance(value, BoundMethod) and isinstance(value.func, str):
+        value = value.self_value
+        if isinstance(value, ExternalResult):
+            return True
+    return False
 
 
 def _compare(run: Run, name: str, left: Value, right: Value) -> bool | None:

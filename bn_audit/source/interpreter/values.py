@@ -9,6 +9,7 @@ two names may hold the same one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -190,7 +191,9 @@ class ExternalResult(Value):
     """What a call of something external returned, with its arguments kept; ``events`` are later calls of its
     methods."""
 
-    __slots__ = ("args", "attrs", "events", "func", "kwargs", "open")
+    __slots__ = ("args", "attrs", "events", "func", "kwargs", "number", "open")
+
+    _numbers = itertools.count()
 
     def __init__(
         self,
@@ -207,6 +210,7 @@ class ExternalResult(Value):
         self.open = open
         self.attrs: dict[str, Value] = {}
         self.events: list[tuple[str, list[Value | Hole], dict[str, Value], Step]] = []
+        self.number = next(self._numbers)  # tells one result from another, as an identity does while it is in use
 
 
 class ModuleRef(Value):
