@@ -299,12 +299,11 @@ def _assign(
     for arrival in world.arrivals:
         nodes = [id(step.node) for step in arrival.chain]
         target = by_node.get(nodes[0])
+        if target is None and level:
+            # A method of an object whose constructor is the target: that call made the object, and is not on the way.
+            target = next((candidate for key, candidate in by_node.items() if key in arrival.makers), None)
         if target is None:
-            # A method of an object whose constructor is the target: the constructor is not on the way, but was reached.
-            reached = [candidate for candidate in targets if id(candidate.node) in world.run.reached]
-            if not level or not reached:
-                continue
-            target = reached[-1]
+            continue
         for trail in trails:
             if id(trail.origin.node) in nodes:
                 key = (id(target.node), id(trail.origin.node))

@@ -69,6 +69,8 @@ class Arrival:
 
     step: Step
     chain: tuple[Step, ...]
+    makers: frozenset[int]
+    """The calls that made the objects whose methods are on the way, by identity."""
     value: Value
     raw: RawProfile | None
     model_name: str
@@ -190,7 +192,8 @@ def _record(
     other = strategy_deps | backend_deps | aggregator_deps
     other |= frozenset().union(*(decision.deps for decision in run.decisions[:before]))
     arrival = Arrival(
-        step, _chain(frame, step), value, raw, name, trail, unresolved, backend, strategy, aggregator, skip_bn, passed,
+        step, _chain(frame, step), _makers(frame), value,
+        raw, name, trail, unresolved, backend, strategy, aggregator, skip_bn, passed,
         settings_trail, base_module, model_deps, skip_deps, other, tuple(run.decisions),
     )  # fmt: skip
     run.arrivals.append(arrival)
@@ -369,6 +372,16 @@ def _chain(frame: Frame, step: Step) -> tuple[Step, ...]:
             seen = current.call
         current = current.caller
     return tuple(reversed(found))
+
+
+def _makers(frame: Frame) -> frozenset[int]:
+    found: set[int] = set()
+    current: Frame | None = frame
+    while current is not None:
+        if isinstance(current.self_value, (Instance, Module)) and current.self_value.origin is not None:
+            found.add(id(current.self_value.origin.node))
+        current = current.caller
+    return frozenset(found)
 
 
 def event(
