@@ -149,6 +149,10 @@ class Explorer:
             trail = Trail(group.trail.origin, place, moves, tail)
             for same in _by_scope(self.callers(func, self._needs(func, run))):
                 result.extend(self._explore(same, [trail], level + 1, seen | {number}))
+        known = _settled(group)
+        for above, _ in result:
+            if above.trail.moves and above.trail.place is place and _settled(above) == known:
+                above.trail = replace(above.trail, moves=False)  # this caller settles nothing
         return result
 
     def _needs(self, func: Func, run: Run) -> Needs | None:
@@ -171,6 +175,8 @@ class Explorer:
             return found
         found = []
         name = func.owner.name if func.name == "__init__" and func.owner is not None else func.name
+        if isinstance(func.node, cst.Lambda):
+            name = self.tree(func.module).assigned_to(func.node)
         if name.isidentifier():
             for path in self.finder(name, func.module):
                 try:
@@ -282,12 +288,22 @@ def _same(one: Func | None, other: Func) -> bool:
 
 
 def _by_scope(targets: Sequence[Target]) -> list[list[Target]]:
-    """Targets that share all their scopes, so that one run serves them."""
+    """Targets that share all their scopes and branches, so that one run serves them: one that a condition leads to
+    another may not see."""
     found: dict[tuple[str, tuple[int, ...]], list[Target]] = {}
     for target in targets:
-        key = (target.module.path, tuple(id(scope) for scope in target.scopes))
+        key = (target.module.path, tuple(id(node) for node in (*target.scopes, *target.branches)))
         found.setdefault(key, []).append(target)
     return list(found.values())
+
+
+def _settled(group: _Group) -> set[tuple[object, ...]]:
+    """What is known of model and ``skip_bn`` in the worlds of a group."""
+    return {
+        (None if arrival.raw is None else arrival.raw.profile, arrival.skip_bn, arrival.skip_bn_passed)
+        for arrivals in group.worlds
+        for arrival in arrivals
+    }
 
 
 def _assign(
@@ -299,6 +315,9 @@ def _assign(
     for arrival in world.arrivals:
         nodes = [id(step.node) for step in arrival.chain]
         target = by_node.get(nodes[0])
+        if target is None and not level and len(targets[0].functions) > 1:
+            # The call stands in a function inside another, which was run, and has called the inner one itself.
+            target = by_node.get(nodes[-1])
         if target is None and level:
             # A method of an object whose constructor is the target: that call made the object, and is not on the way.
             target = next((candidate for key, candidate in by_node.items() if key in arrival.makers), None)

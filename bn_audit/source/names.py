@@ -140,14 +140,15 @@ class NameIndex:
         for statement in statements(body):
             suites = blocks(statement)
             if suites:
-                items.append((self.names(statement).touches, self._header(statement).uses))
+                items.append((self.names(statement).touches, self.header(statement).uses))
                 for block in suites:
                     self._items(statements(block), items)
             else:
                 names = self.names(statement)
                 items.append((names.touches, names.uses))
 
-    def _header(self, statement: cst.CSTNode) -> Names:
+    def header(self, statement: cst.CSTNode) -> Names:
+        """The names of a compound statement's head: what decides whether, and over what, its blocks run."""
         found = self._headers.get(id(statement))
         if found is None:
             found = Names()
@@ -174,7 +175,9 @@ class NameIndex:
                     self._touch(call.func.value, names)
                 needs = _needs(call)
                 for arg in call.args if needs is None else needed(call, needs):
-                    self._touch(arg.value, names)
+                    # What a function returned is not the function.
+                    if not (isinstance(arg.value, cst.Call) and isinstance(arg.value.func, cst.Name)):
+                        self._touch(arg.value, names)
         elif isinstance(node, (cst.Import, cst.ImportFrom)):
             if isinstance(node, cst.ImportFrom) and isinstance(node.names, cst.ImportStar):
                 names.touches.add("*")

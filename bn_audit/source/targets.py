@@ -33,6 +33,8 @@ class Target:
     """The identities of the nodes from the module's body down to the call."""
     needs: Needs | None = None
     """Which arguments matter; None if all do."""
+    branches: tuple[cst.CSTNode, ...] = ()
+    """The blocks around it, in the innermost scope, that run under a condition, outermost first."""
 
     @property
     def functions(self) -> tuple[cst.FunctionDef | cst.Lambda, ...]:
@@ -71,6 +73,7 @@ class Tree:
     def target(self, node: cst.Call, needs: Needs | None = None) -> Target:
         """The scopes and the path of a call."""
         scopes: list[cst.CSTNode] = []
+        branches: list[cst.CSTNode] = []
         path: set[int] = {id(node)}
         current: cst.CSTNode | None = node
         while current is not None:
@@ -81,9 +84,22 @@ class Tree:
             inside = current is getattr(above, "body", None)
             if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)) and inside:
                 scopes.append(above)
+            if (
+                not scopes
+                and isinstance(above, (cst.If, cst.MatchCase))
+                and current is not getattr(above, "test", None)
+            ):
+                branches.append(current)
             path.add(id(above))
             current = above
-        return Target(self.module, node, tuple(reversed(scopes)), frozenset(path), needs)
+        return Target(self.module, node, tuple(reversed(scopes)), frozenset(path), needs, tuple(reversed(branches)))
+
+    def assigned_to(self, node: cst.CSTNode) -> str:
+        """The name that an expression is assigned to where it stands; "" if there is none."""
+        above = self._parents.get(id(node))
+        if isinstance(above, cst.Assign) and isinstance(above.targets[0].target, cst.Name):
+            return above.targets[0].target.value
+        return ""
 
     def calls_of(self, names: Iterable[str]) -> list[cst.Call]:
         """The calls of any of these names, in source order of each name."""

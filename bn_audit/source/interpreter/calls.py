@@ -21,7 +21,7 @@ from bn_audit.source.interpreter import (
     torch_calls,
 )
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.libraries import base_kind, is_flmodel
+from bn_audit.source.interpreter.libraries import base_kind, is_flmodel, secretflow_leaf
 from bn_audit.source.interpreter.needs import BY_NAME, FLMODEL
 from bn_audit.source.interpreter.run import MAX_CALL_STEPS, MAX_DEPTH, CallTooLong, Run
 from bn_audit.source.interpreter.values import (
@@ -173,7 +173,9 @@ def evaluate_call(run: Run, node: cst.Call, frame: Frame, *, dropped: bool = Fal
         return Const(None)
     needs = run.needs.get(id(node))
     if isinstance(func, External):
-        needs = FLMODEL if is_flmodel(func.name) else BY_NAME.get(func.leaf)
+        needs = FLMODEL if is_flmodel(func.name) else None
+        if secretflow_leaf(func.name):
+            needs = needs or BY_NAME.get(func.leaf)
     elif isinstance(func, BoundMethod) and isinstance(func.func, str):
         needs = BY_NAME.get(func.func)
     args, kwargs, open_kwargs, deps = arguments(run, node, frame, needs)
@@ -216,7 +218,10 @@ def arguments(
     deps: frozenset[str] = frozenset()
     for arg in node.args:
         if arg.star == "*":
-            args.extend(operations.iterate(run, expressions.evaluate(run, arg.value, frame)))
+            value = expressions.evaluate(run, arg.value, frame)
+            args.extend(operations.iterate(run, value))
+            if isinstance(value, Unknown) or (isinstance(value, ListVal) and value.open):
+                deps |= dependencies(value)
         elif arg.star == "**":
             value = expressions.evaluate(run, arg.value, frame)
             if isinstance(value, DictVal):
@@ -426,9 +431,12 @@ def symbolic_arguments(run: Run, func: Func, inner: Frame, skip: int = 0) -> Non
             continue
         inner.vars[name] = symbolic(run, func, name, param)
     if isinstance(params.star_arg, cst.Param):
-        inner.vars.setdefault(params.star_arg.name.value, ListVal([HOLE], "tuple"))
+        name = params.star_arg.name.value
+        run.symbolic[parameter_key(func, name)] = func
+        inner.vars.setdefault(name, ListVal([HOLE], "tuple", deps=frozenset({parameter_key(func, name)})))
     if params.star_kwarg is not None:
         name = params.star_kwarg.name.value
+        run.symbolic[parameter_key(func, name)] = func
         inner.vars.setdefault(name, DictVal(open=True, deps=frozenset({parameter_key(func, name)})))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.site import Aggregator
-from bn_audit.source.interpreter import calls, classes, operations, scopes
+from bn_audit.source.interpreter import calls, classes, operations, scopes, statements
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import secretflow_leaf
 from bn_audit.source.interpreter.needs import FLMODEL_PARAMETERS
@@ -425,9 +425,13 @@ def relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozens
     stack = list(body)
     while stack:
         statement = stack.pop()
-        if id(statement) not in run.target_paths:
-            continue
         inner = blocks(statement)
+        if id(statement) not in run.target_paths:
+            if statements.returns(statement):  # what decides whether the rest is reached
+                wanted |= module.names.header(statement).uses
+                for block in inner:
+                    stack.extend(flat(block))
+            continue
         if inner:
             for part in children(statement):
                 if not isinstance(part, (cst.BaseSuite, cst.Else, cst.If, cst.ExceptHandler, cst.Finally)):

@@ -94,10 +94,14 @@ def _resolve(run: Run, module: PyModule, name: str, base: Frame) -> None:
         body = module.body
     final |= wanted
     previous, base.wanted = base.wanted, wanted
+    # FLModel calls that the module makes on the way have roots of their own.
+    arrivals, reached = len(run.arrivals), set(run.reached)
     try:
         statements.execute_block(run, body, base)
     finally:
         base.wanted = previous
+        del run.arrivals[arrivals:]
+        run.reached = reached
 
 
 def _simple(module: PyModule, name: str) -> bool:

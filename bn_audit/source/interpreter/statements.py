@@ -15,7 +15,7 @@ from bn_audit.source.names import blocks
 from bn_audit.source.names import statements as flat
 from bn_audit.source.nodes import children
 
-__all__ = ["Signal", "assign", "execute", "execute_block"]
+__all__ = ["Signal", "assign", "execute", "execute_block", "returns"]
 
 
 class Signal:
@@ -49,14 +49,15 @@ def _wanted(run: Run, statement: cst.CSTNode, frame: Frame) -> bool:
     if not touches.isdisjoint(wanted):
         return True
     if frame.kind == "function" and isinstance(statement, (cst.If, cst.Try, cst.With, cst.For, cst.While, cst.Match)):
-        return _returns(statement)
+        return returns(statement)
     return False
 
 
-def _returns(statement: cst.CSTNode) -> bool:
+def returns(statement: cst.CSTNode) -> bool:
+    """Whether a function may end inside a compound statement."""
     for block in blocks(statement):
         for inner in flat(block):
-            if isinstance(inner, cst.Return) or _returns(inner):
+            if isinstance(inner, cst.Return) or returns(inner):
                 return True
     return False
 

@@ -126,12 +126,20 @@ HOLE = Hole()
 class ListVal(Value):
     """A list or tuple (or what iterating made one of); a :class:`Hole` among the items is a stretch nobody knows."""
 
-    __slots__ = ("items", "kind")
+    __slots__ = ("deps", "items", "kind")
 
-    def __init__(self, items: list[Value | Hole], kind: str = "list", origin: Step | None = None) -> None:
+    def __init__(
+        self,
+        items: list[Value | Hole],
+        kind: str = "list",
+        origin: Step | None = None,
+        *,
+        deps: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__(origin)
         self.items = items
         self.kind = kind
+        self.deps = deps
 
     @property
     def open(self) -> bool:
@@ -466,7 +474,7 @@ def dependencies(value: Value | Hole | None) -> frozenset[str]:
     if isinstance(value, (Unknown, DictVal)):
         return value.deps
     if isinstance(value, ListVal):
-        found: frozenset[str] = frozenset()
+        found = value.deps
         for item in value.items[:64]:
             if isinstance(item, Unknown):
                 found |= item.deps
