@@ -141,6 +141,11 @@ class Explorer:
             func = run.symbolic.get(key)
             if func is not None and id(func.node) not in seen:
                 funcs[id(func.node)] = func
+        if not funcs:
+            # Nothing depends on a caller; but one that is given the FLModel may fit and evaluate it.
+            func = next((a.returned_by for arrivals in group.worlds for a in arrivals if a.returned_by), None)
+            if func is not None and id(func.node) not in seen:
+                funcs[id(func.node)] = func
         result: list[tuple[_Group, Run]] = []
         for number, func in funcs.items():
             moves = any(run.symbolic.get(key) is func or _same(run.symbolic.get(key), func) for key in settling)

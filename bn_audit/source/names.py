@@ -130,6 +130,27 @@ class NameIndex:
                 queue.extend(fresh)
         return frozenset(result)
 
+    def carriers(self, body: Sequence[cst.CSTNode], names: set[str]) -> set[str]:
+        """Names, and those that hold them or what was made from them: ``same = model``, ``trainer = Trainer(model)``;
+        not what a method of theirs returned."""
+        assigned: list[tuple[set[str], set[str]]] = []
+        stack = list(body)
+        while stack:
+            statement = stack.pop()
+            for block in blocks(statement):
+                stack.extend(statements(block))
+            if isinstance(statement, (cst.Assign, cst.AnnAssign)) and statement.value is not None:
+                assigned.append((_carried(statement.value), self.names(statement).touches))
+        found = set(names)
+        grown = True
+        while grown:
+            grown = False
+            for carried, touches in assigned:
+                if not touches <= found and not carried.isdisjoint(found):
+                    found |= touches
+                    grown = True
+        return found
+
     def expression_names(self, node: cst.CSTNode) -> set[str]:
         """The names an expression, or a part of a statement's head, reads."""
         found = Names()
@@ -173,11 +194,10 @@ class NameIndex:
                 # The result is dropped: the call is there for what it does to its object or its arguments.
                 if isinstance(call.func, cst.Attribute):
                     self._touch(call.func.value, names)
-                needs = _needs(call)
-                for arg in call.args if needs is None else needed(call, needs):
-                    # What a function returned is not the function.
-                    if not (isinstance(arg.value, cst.Call) and isinstance(arg.value.func, cst.Name)):
-                        self._touch(arg.value, names)
+                link: cst.CSTNode = call
+                while isinstance(link, cst.Call):  # Trainer(model).run()
+                    self._touch_arguments(link, names)
+                    link = link.func.value if isinstance(link.func, cst.Attribute) else link.func
         elif isinstance(node, (cst.Import, cst.ImportFrom)):
             if isinstance(node, cst.ImportFrom) and isinstance(node.names, cst.ImportStar):
                 names.touches.add("*")
@@ -259,6 +279,13 @@ class NameIndex:
         if name is not None:
             names.touches.add(name)
 
+    def _touch_arguments(self, call: cst.Call, names: Names) -> None:
+        needs = _needs(call)
+        for arg in call.args if needs is None else needed(call, needs):
+            # What a function returned is not the function.
+            if not (isinstance(arg.value, cst.Call) and isinstance(arg.value.func, cst.Name)):
+                self._touch(arg.value, names)
+
     def _target(self, node: cst.CSTNode, names: Names) -> None:
         if isinstance(node, cst.Name):
             names.bind(node.value)
@@ -270,6 +297,24 @@ class NameIndex:
             self._expression(node, names)
         elif isinstance(node, cst.StarredElement):
             self._target(node.value, names)
+
+
+def _carried(node: cst.CSTNode) -> set[str]:
+    """The names that an expression's value may hold: itself one, in a display, or as the argument of a call."""
+    found: set[str] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, cst.Name):
+            found.add(current.value)
+        elif isinstance(current, cst.Call):
+            needs = _needs(current)
+            stack.extend(arg.value for arg in (current.args if needs is None else needed(current, needs)))
+        elif isinstance(current, (cst.Tuple, cst.List)):
+            stack.extend(element.value for element in current.elements)
+        elif isinstance(current, cst.IfExp):
+            stack.extend((current.body, current.orelse))
+    return found
 
 
 def _global_writers(module: cst.Module) -> dict[str, set[str]]:

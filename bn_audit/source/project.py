@@ -73,6 +73,10 @@ SECRETFLOW_API = frozenset(
 """SecretFlow's classes that are known by name; they are not followed into its own source."""
 
 
+SECRETFLOW_PACKAGES = frozenset(["secretflow", "secretflow_fl", "sfl"])
+"""SecretFlow's own packages: never taken from another project, where a script may well be called ``secretflow.py``."""
+
+
 def is_secretflow(package: str) -> bool:
     """Whether a top-level package is SecretFlow's: ``secretflow``, ``secretflow_fl``, ``sfl``."""
     return package == "sfl" or package.startswith("secretflow")
@@ -191,7 +195,7 @@ class Project:
         top = name.partition(".")[0]
         if top in EXTERNAL_PACKAGES or top in sys.stdlib_module_names:
             return None
-        if is_secretflow(top) and importer.name.partition(".")[0] != top:
+        if top in SECRETFLOW_PACKAGES and importer.name.partition(".")[0] != top:
             return None
         for folder in self._folders(importer):
             if self._exists(folder, top):
@@ -217,7 +221,8 @@ class Project:
 
     def secretflow_api(self, module: PyModule, name: str) -> bool:
         """Whether a member of a module of the project is SecretFlow's own class, when SecretFlow itself is scanned."""
-        return name in SECRETFLOW_API and is_secretflow(module.name.partition(".")[0])
+        inside = module.is_package or "." in module.name
+        return inside and name in SECRETFLOW_API and module.name.partition(".")[0] in SECRETFLOW_PACKAGES
 
     def subfolder(self, folder: str, name: str) -> str | None:
         """A folder below a folder, or None."""

@@ -14,7 +14,7 @@ import libcst as cst
 from bn_audit.site import Aggregator
 from bn_audit.source.interpreter import calls, classes, operations, scopes, statements
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.libraries import secretflow_leaf
+from bn_audit.source.interpreter.libraries import base_kind, secretflow_leaf
 from bn_audit.source.interpreter.needs import FLMODEL_PARAMETERS
 from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.run import Decision, Run
@@ -27,6 +27,7 @@ from bn_audit.source.interpreter.values import (
     Func,
     Hole,
     Instance,
+    ListVal,
     Module,
     Partial,
     Step,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
     from bn_audit.source.project import PyModule
 
-__all__ = ["Arrival", "arrive", "arrive_at_override", "event", "relevant"]
+__all__ = ["Arrival", "arrive", "arrive_at_override", "event", "relevant", "returned"]
 
 AGGREGATORS: dict[str, Aggregator] = {
     "PlainAggregator": "plain",
@@ -88,6 +89,8 @@ class Arrival:
     other_deps: frozenset[str]
     decisions: tuple[Decision, ...]
     events: list[Event] = field(default_factory=list)
+    returned_by: Func | None = None
+    """The root function that hands the FLModel to its callers."""
 
 
 def arrive(
@@ -311,7 +314,12 @@ def _describe(run: Run, target: Value, trail: list[Step], frame: Frame) -> str:
 
 
 def _import_step(run: Run, target: ClassVal | Func, trail: list[Step], frame: Frame) -> Step | None:
-    for module in [step.module for step in reversed(trail)] + [frame.module]:
+    modules = [step.module for step in reversed(trail)]
+    scope: Frame | None = frame
+    while scope is not None:
+        modules.append(scope.module)
+        scope = scope.caller
+    for module in dict.fromkeys(modules):
         if module is not target.module:
             found = scopes.imported_at(run, target, module)
             if found is not None:
@@ -345,7 +353,10 @@ def _is_base_module(module: Module) -> bool | None:
     order = classes.mro(module.cls)
     if any(isinstance(base, External) and secretflow_leaf(base.name) == "BaseModule" for base in order):
         return True
-    return None if any(isinstance(base, Unknown) for base in order) else False
+    unknown = any(
+        isinstance(base, Unknown) or (isinstance(base, External) and base_kind(base.name) is None) for base in order
+    )
+    return None if unknown else False
 
 
 def _end(value: Value, step: Step) -> Step:
@@ -408,6 +419,14 @@ def event(
         arrival.events.append(Event(method, validates, count, Step(frame.module, node)))
 
 
+def returned(run: Run, value: Value, func: Func) -> None:
+    """A root function hands an FLModel to its callers: they may fit and evaluate it."""
+    values = value.items if isinstance(value, ListVal) else [value]
+    for arrival in run.arrivals:
+        if arrival.value in values:
+            arrival.returned_by = func
+
+
 def _validates(node: cst.CSTNode, args: Arguments, kwargs: dict[str, Value], open_kwargs: bool) -> bool | None:
     """Whether a ``fit`` is given validation data. The data itself is not looked at: anything but a literal None
     counts."""
@@ -441,7 +460,7 @@ def relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozens
         else:
             wanted |= module.names.names(statement).binds
             wanted |= _needed_names(run, module, statement)
-    return module.names.closure(body, wanted)
+    return module.names.closure(body, module.names.carriers(body, wanted))
 
 
 def _needed_names(run: Run, module: PyModule, statement: cst.CSTNode) -> set[str]:

@@ -64,8 +64,10 @@ def execute_root(run: Run, targets: Sequence[Target], further: Iterable[Target] 
             body = flat(scope.body)
             inner.wanted = flmodel.relevant(run, first.module, body)
             run.active[id(scope)] = run.active.get(id(scope), 0) + 1
-            statements.execute_block(run, body, inner)
+            signal = statements.execute_block(run, body, inner)
             run.active[id(scope)] -= 1
+            if signal is not None and signal.value is not None:
+                flmodel.returned(run, signal.value, func)
             if run.targets <= run.reached:
                 return  # an outer function has called the inner one itself
             frame, owner = inner, None
