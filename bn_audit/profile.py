@@ -120,11 +120,13 @@ class Profile:
     """An ordered list of state entries, and the norm layers among the modules.
 
     Attributes:
-        entries: in state dict order.
+        entries: in state dict order, unless ``ordered`` is False.
         norms: in module order. Listed too when they own no entry (``affine=False, track_running_stats=False``).
         gaps: ordered by index; empty for an exact profile.
         framework: ``torch`` or ``keras``.
         type: the root's class name, for messages.
+        ordered: whether the order of the entries is that of the state dict. A safetensors file and a checkpoint in
+            shards do not keep it, and what depends on the order is then unknown.
     """
 
     entries: tuple[StateEntry, ...]
@@ -132,6 +134,7 @@ class Profile:
     gaps: tuple[Gap, ...] = ()
     framework: Literal["torch", "keras"] = "torch"
     type: str = ""
+    ordered: bool = True
 
     @property
     def complete(self) -> bool:

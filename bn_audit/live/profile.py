@@ -1,0 +1,214 @@
+"""Exact profiles of live modules, and of state dicts.
+
+A module is BatchNorm-like if it is a ``_BatchNorm``, or owns ``running_mean`` or ``running_var``, or is a scripted or
+exported module that was made from a ``_BatchNorm``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from bn_audit.live.bare import STATISTICS, BareEntry, profile_of_bare
+from bn_audit.live.errors import TargetError, require_torch
+from bn_audit.live.tensors import dtype_name, identity, integer_value, shape_of
+from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
+
+require_torch()
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase  # noqa: E402
+from torch.nn.modules.instancenorm import _InstanceNorm  # noqa: E402
+from torch.nn.modules.lazy import LazyModuleMixin  # noqa: E402
+from torch.nn.utils.parametrize import type_before_parametrizations  # noqa: E402
+
+__all__ = ["bare_of_state", "profile", "profile_of_state"]
+
+# Wrappers whose hooks take their own part out of every key of the state dict, though named_modules() shows it.
+_HIDDEN = frozenset({"_checkpoint_wrapped_module", "_fsdp_wrapped_module"})
+
+
+def profile(module: nn.Module) -> Profile:
+    """The exact profile of a built model, on any device, the meta device among them.
+
+    Entries stand as in ``module.state_dict()``. What a state dict holds that is no tensor (extra state, packed
+    parameters of quantised layers) leaves a gap. Norm layers are listed once for each path that leads to them.
+
+    Raises:
+        TargetError: if a module contains itself.
+    """
+    try:
+        # With keep_vars parameters keep their class, and a tensor that has two names its identity.
+        state: Mapping[str, object] = module.state_dict(keep_vars=True)
+        modules = _as_in_state(state, dict(module.named_modules(remove_duplicate=False)))
+    except RecursionError as error:
+        raise TargetError(f"{type(module).__name__} contains itself, or is nested too deeply for Python") from error
+    first: dict[Hashable, str] = {}
+    entries: list[StateEntry] = []
+    gaps: list[Gap] = []
+    for key, value in state.items():
+        owner = _owner(key, modules)
+        if not isinstance(value, torch.Tensor):
+            gaps.append(Gap(len(entries), owner, _no_tensor(key, value), may_hold_norm=False))
+            continue
+        alias = first.setdefault(identity(value), key)
+        entries.append(
+            StateEntry(
+                key=key,
+                shape=shape_of(value),
+                dtype=dtype_name(value),
+                kind="parameter" if isinstance(value, nn.Parameter) else "buffer",
+                module=owner,
+                value=integer_value(value),
+                alias_of=alias if alias != key else None,
+            )
+        )
+    recorded = _recorded_classes(modules)
+    norms = [_norm(path, part, recorded.get(path)) for path, part in modules.items()]
+    return Profile(
+        tuple(entries), tuple(norm for norm in norms if norm is not None), tuple(gaps), type=_class_of(module)[0]
+    )
+
+
+def profile_of_state(state: Mapping[str, object]) -> Profile:
+    """The profile of a state dict without its model, by the structure of its keys (:mod:`bn_audit.live.bare`)."""
+    return profile_of_bare(bare_of_state(state))
+
+
+def bare_of_state(state: Mapping[str, object]) -> Iterator[BareEntry]:
+    """What a state dict says of its entries, in its order."""
+    first: dict[Hashable, str] = {}
+    for key, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            yield BareEntry(key, None, None, tensor=False, kind=_class_name(value))
+            continue
+        alias = first.setdefault(identity(value), key)
+        yield BareEntry(
+            key,
+            shape_of(value),
+            dtype_name(value),
+            integer_value(value),
+            alias if alias != key else None,
+            parameter=isinstance(value, nn.Parameter),
+        )
+
+
+def _no_tensor(key: str, value: object) -> str:
+    return f"{key} is no tensor but {_class_name(value)}"
+
+
+def _class_name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+
+
+def _owner(key: str, modules: Mapping[str, nn.Module]) -> str:
+    """The path of the module that owns an entry; where hooks renamed the key, all but its last component."""
+    written = path = key.rpartition(".")[0]
+    while path and path not in modules:
+        path = path.rpartition(".")[0]
+    return path or written
+
+
+def _as_in_state(keys: Iterable[str], modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Modules by their paths as the keys of the state dict show them; of a wrapper and what it hides, the latter."""
+    if any(part in _HIDDEN for key in keys for part in key.split(".")):
+        return modules
+    return {".".join(part for part in path.split(".") if part not in _HIDDEN): m for path, m in modules.items()}
+
+
+def _recorded_classes(modules: Mapping[str, nn.Module]) -> dict[str, str]:
+    """For the featureless modules of an exported program: the qualified name of what they were made from.
+
+    The graph recorded it: a node's ``nn_module_stack`` maps to pairs of a path and a class, or its name.
+    """
+    classes: dict[str, str] = {}
+    for path, module in modules.items():
+        if type(module).__module__ == "torch.export.unflatten" and isinstance(getattr(module, "_ty", None), str):
+            classes[path] = str(module._ty)
+        if not isinstance(module, torch.fx.GraphModule):
+            continue
+        for node in module.graph.nodes:
+            for below, kind in (node.meta.get("nn_module_stack") or {}).values():
+                full = f"{path}.{below}".strip(".")
+                if type(modules.get(full)) is nn.Module:
+                    classes[full] = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return classes
+
+
+def _class_of(module: nn.Module, recorded: str | None = None) -> tuple[str, type[Any] | None]:
+    """The name of the class a module was written as, and the class itself; None if only the name is left."""
+    if isinstance(module, torch.jit.ScriptModule):
+        name = str(module.original_name)
+        return name, getattr(nn, name, None)
+    if recorded is not None:
+        name = recorded.rpartition(".")[2]
+        return name, getattr(nn, name, None) if recorded.startswith("torch.nn.") else None
+    written = type_before_parametrizations(module)
+    return written.__name__, written
+
+
+def _norm(path: str, module: nn.Module, recorded: str | None) -> NormLayer | None:
+    """The norm layer a module is, or None."""
+    own: dict[str, torch.Tensor] = dict(module.named_buffers(recurse=False))
+    own.update(module.named_parameters(recurse=False))
+    parametrized = getattr(module, "parametrizations", {})
+
+    def holds(name: str) -> bool:
+        # weight_norm and pruning leave other names behind.
+        return name in parametrized or any(f"{name}{suffix}" in own for suffix in ("", "_g", "_orig"))
+
+    name, cls = _class_of(module, recorded)
+    tracked = any(holds(statistics) for statistics in STATISTICS)
+    if not tracked and not _derives(cls, _BatchNorm):
+        return None
+    batchnorm = isinstance(module, _BatchNorm)
+    momentum = getattr(module, "momentum", None)
+    return NormLayer(
+        path=path,
+        type=name,
+        batchnorm=batchnorm,
+        tracked=tracked,
+        affine=holds("weight") or holds("bias"),
+        features=_features(module, own),
+        momentum=_number(momentum),
+        cumulative=_cumulative(module, cls),
+        eps=_number(getattr(module, "eps", None)),
+        lazy=isinstance(module, LazyModuleMixin) and bool(module.has_uninitialized_params()),
+        family=_family(cls),
+    )
+
+
+def _features(module: nn.Module, own: Mapping[str, torch.Tensor]) -> int | None:
+    features = getattr(module, "num_features", None)
+    if isinstance(features, int) and features > 0:  # an uninitialised lazy layer says 0
+        return features
+    shapes = [shape_of(own[name]) for name in (*STATISTICS, "weight") if name in own]
+    return next((shape[0] for shape in shapes if shape is not None and len(shape) == 1), None)
+
+
+def _cumulative(module: nn.Module, cls: type[Any] | None) -> bool | None:
+    """Whether ``momentum=None`` makes it average over all batches, as torch's own norm layers do."""
+    if getattr(module, "momentum", None) is not None:
+        return False
+    if hasattr(module, "momentum"):
+        return True if _derives(cls, _NormBase) else None
+    # A traced layer has lost its attributes; one that never had a momentum updates nothing by it.
+    return None if _derives(cls, _NormBase) or cls is None else False
+
+
+def _family(cls: type[Any] | None) -> Literal["batch", "instance", "sync", "other"]:
+    # Libraries that bring their own do not derive it from torch's, but call it Sync.
+    if cls is not None and any("Sync" in base.__name__ for base in cls.__mro__):
+        return "sync"
+    if _derives(cls, _BatchNorm):
+        return "batch"
+    return "instance" if _derives(cls, _InstanceNorm) else "other"
+
+
+def _derives(cls: type[Any] | None, base: type[Any]) -> bool:
+    return isinstance(cls, type) and issubclass(cls, base)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

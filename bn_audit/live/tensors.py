@@ -1,0 +1,52 @@
+"""What a profile says of a tensor: shape, dtype, value, and which others are the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from bn_audit.live.errors import require_torch
+from bn_audit.profile import Shape
+
+require_torch()
+
+import torch  # noqa: E402
+from torch.nn.parameter import is_lazy  # noqa: E402
+
+__all__ = ["dtype_name", "identity", "integer_value", "shape_of"]
+
+
+def shape_of(tensor: torch.Tensor) -> Shape | None:
+    """The dimensions; None for what has none yet (an uninitialised lazy parameter) or none at all (nested)."""
+    if is_lazy(tensor) or tensor.is_nested:
+        return None
+    # Symbolic sizes of an exported program are not numbers.
+    return tuple(size if isinstance(size, int) else None for size in tensor.shape)
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """``float32`` for ``torch.float32``."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def integer_value(tensor: torch.Tensor) -> int | None:
+    """The value of a 0-d integer tensor; None for any other, and for one without data (meta, fake, lazy)."""
+    if is_lazy(tensor) or tensor.is_nested or tensor.dim() or tensor.is_meta or tensor.is_quantized:
+        return None
+    if tensor.dtype is torch.bool or tensor.is_floating_point() or tensor.is_complex():
+        return None
+    try:
+        return int(tensor)
+    except RuntimeError:  # a fake tensor has a device, but no data
+        return None
+
+
+def identity(tensor: torch.Tensor) -> Hashable:
+    """Equal for two tensors that are alive at once if they are the same memory, seen the same way."""
+    if not is_lazy(tensor):
+        try:
+            if tensor.numel():
+                storage = tensor.untyped_storage()._cdata
+                return (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        except (RuntimeError, NotImplementedError):  # sparse and nested tensors have no single storage
+            pass
+    return ("object", id(tensor))
