@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import libcst as cst
 
-from bn_audit.source.interpreter import calls, classes, keras_calls, operations, scopes, torch_calls
+from bn_audit.source.interpreter import calls, classes, keras_calls, operations, records, scopes, tensors, torch_calls
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
@@ -13,6 +15,7 @@ from bn_audit.source.interpreter.values import (
     ClassVal,
     Const,
     DictVal,
+    EnumMember,
     External,
     ExternalResult,
     Func,
@@ -33,15 +36,20 @@ from bn_audit.source.interpreter.values import (
     dependencies,
 )
 from bn_audit.source.nodes import children
+from bn_audit.source.state import NormTraits
 
 __all__ = ["delete", "entered", "forget", "get", "set_attribute"]
 
 
 def get(run: Run, value: Value, name: str, frame: Frame, node: cst.CSTNode) -> Value:
     """``value.name``."""
+    if isinstance(value, ModuleRef) and name == "__dict__":
+        return value  # its items are its globals
     if isinstance(value, (ModuleRef, NamespaceRef)):
         return scopes.member(run, value, name, frame.module, node)
     if isinstance(value, External):
+        if name == "__dict__":
+            return value  # its items are its attributes
         return External(f"{value.name}.{name}", Step(frame.module, node))
     if isinstance(value, Module):
         return _module_attribute(run, value, name, frame, node)
@@ -66,7 +74,7 @@ def get(run: Run, value: Value, name: str, frame: Frame, node: cst.CSTNode) -> V
                 [Const(dim) if dim is not None else run.unknown("a dimension") for dim in value.shape], "tuple"
             )
         if name == "data":
-            return value
+            return tensors.fresh(value, value.shape, value.dtype, Step(frame.module, node))
         return BoundMethod(name, value, Step(frame.module, node))
     if isinstance(value, Partial):
         if name == "func":
@@ -75,6 +83,8 @@ def get(run: Run, value: Value, name: str, frame: Frame, node: cst.CSTNode) -> V
             return DictVal(dict(value.kwargs))
         if name == "args":
             return ListVal(list(value.args), "tuple")
+    if isinstance(value, EnumMember) and name in ("name", "value"):
+        return Const(value.name if name == "name" else value.value, value.origin)
     if isinstance(value, Func) and name in ("__name__", "__qualname__"):
         return Const(value.name)
     if isinstance(value, (Const, ListVal, DictVal, KerasTensor, BuiltinVal, Func, BoundMethod)):
@@ -118,6 +128,10 @@ def _bind(run: Run, member: Value, self_value: Value, frame: Frame, node: cst.CS
 def _instance_attribute(run: Run, value: Instance, name: str, frame: Frame, node: cst.CSTNode) -> Value:
     if name in value.attrs:
         return value.attrs[name]
+    if name in records.METHODS and "__items__" in value.attrs:
+        if name == "_fields":
+            return ListVal([Const(field) for field in classes.annotated_fields(value.cls)], "tuple")
+        return BoundMethod(name, value, Step(frame.module, node))
     if name == "__class__":
         return value.cls
     if name == "__dict__":
@@ -146,11 +160,9 @@ def _instance_attribute(run: Run, value: Instance, name: str, frame: Frame, node
 
 
 _SIZES = {
-    # attribute: (parameter, dimension), for layers of torch
+    # attribute: (parameter, dimension), for layers of torch inside models whose constructor calls are not read
     "in_features": ("weight", 1),
     "out_features": ("weight", 0),
-    "out_channels": ("weight", 0),
-    "in_channels": ("weight", 1),
     "num_features": ("weight", 0),
     "num_embeddings": ("weight", 0),
     "embedding_dim": ("weight", 1),
@@ -174,11 +186,19 @@ def _module_attribute(run: Run, value: Module, name: str, frame: Frame, node: cs
         if tracked is not None:
             return tracked
     if name == "_modules":
-        return value  # reading and writing items of a module's registry goes to its children
+        registry = Module("ModuleDict", None, value.origin)
+        registry.children = value.children  # one and the same dict: what is put here is registered there
+        return registry
+    if name in ("momentum", "eps", "affine", "track_running_stats") and value.norm is not None:
+        setting = _norm_setting(value.norm, name)
+        return setting if setting is not None else run.unknown(f"{name} of a norm layer", frame.module, node)
     if name in ("weight", "bias") and value.cls is None and not value.children:
         return Const(None)  # a layer without it, such as one built with bias=False
-    if name in _SIZES and value.cls is None:
-        parameter, dimension = _SIZES[name]
+    if value.cls is None and (name in _SIZES or name in ("in_channels", "out_channels")):
+        transposed = value.type_name.startswith("ConvTranspose")
+        if (name == "in_channels") != transposed and name not in _SIZES:
+            return run.unknown(f"{name} of a layer whose groups are not known", frame.module, node)
+        parameter, dimension = _SIZES.get(name, ("weight", 0))
         tensor = value.params.get(parameter)
         if isinstance(tensor, TensorVal) and tensor.shape is not None and len(tensor.shape) > dimension:
             size = tensor.shape[dimension]
@@ -193,6 +213,25 @@ def _module_attribute(run: Run, value: Module, name: str, frame: Frame, node: cs
     if value.framework == "keras" or torch_calls.is_method(name):
         return BoundMethod(name, value, step)
     return run.unknown(f"{name} of {value.type_name} is not known", frame.module, node, called=True)
+
+
+def _norm_setting(norm: NormTraits, name: str) -> Const | None:
+    """A norm layer's attribute, where it is known."""
+    if name == "momentum" and norm.cumulative:
+        return Const(None)
+    known = {"track_running_stats": norm.tracked}.get(name, getattr(norm, name, None))
+    return Const(known) if known is not None else None
+
+
+def _set_norm_setting(module: Module, norm: NormTraits, name: str, value: Value) -> None:
+    """``bn.momentum = 0.01``, and None where it is not known what is set."""
+    given = value.value if isinstance(value, Const) else None
+    number = float(given) if isinstance(given, (int, float)) else None
+    if name == "momentum":
+        cumulative = given is None if isinstance(value, Const) else None
+        module.norm = replace(norm, momentum=number, cumulative=cumulative)
+    elif name == "eps":
+        module.norm = replace(norm, eps=number)
 
 
 def _super_attribute(run: Run, value: SuperVal, name: str, frame: Frame, node: cst.CSTNode) -> Value:
@@ -260,6 +299,8 @@ def _set_module_attribute(run: Run, module: Module, name: str, value: Value, ste
                 if isinstance(part, Module):
                     module.children[f"{name}.{number}"] = part
         module.attrs[name] = value
+        if module.norm is not None:
+            _set_norm_setting(module, module.norm, name, value)
     if run.uncertain and isinstance(value, Module):
         module.add_gap("set in a loop of unknown length", step)
 
@@ -293,6 +334,8 @@ def _may_register(module: Module, name: str, value: Unknown | ExternalResult) ->
         value.func.package in _NOT_MODULES or value.func.name.startswith(("torch.device", "torch.Size", "torch.optim"))
     ):
         return False
+    if name in module.attrs and not isinstance(module.attrs[name], (Unknown, ExternalResult)):
+        return False  # a setting takes another value
     if module.cls is None:
         return True
     return any(isinstance(cls, ClassVal) and name in _called_attributes(cls) for cls in classes.mro(module.cls))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import attributes, calls, classes, operations
+from bn_audit.source.interpreter import attributes, calls, classes, operations, ordering, tensors, torch_classes
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import base_kind, canonical
 from bn_audit.source.interpreter.run import Run
@@ -37,7 +37,7 @@ from bn_audit.source.interpreter.values import (
 if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
 
-__all__ = ["call", "constants", "method"]
+__all__ = ["call", "constants", "is_a", "method"]
 
 MAX_RANGE = 4096
 
@@ -109,11 +109,20 @@ def _len(this: _Call) -> Value:
         children = operations.iterate(this.run, value)
         if not any(isinstance(child, Hole) for child in children):
             return Const(len(children))
+    if isinstance(value, Instance):
+        items = value.attrs.get("__items__")
+        if isinstance(items, ListVal) and not items.open:
+            return Const(len(items.items))
+        found = classes.find(value.cls, "__len__")
+        if found is not None and isinstance(found[0], Func):
+            return calls.call_function(this.run, found[0], [value], {}, this.frame, this.node)
+    if isinstance(value, TensorVal) and value.shape and value.shape[0] is not None:
+        return Const(value.shape[0])
     return this.unknown("the length of something that is not known")
 
 
 def _list(this: _Call, kind: str = "list") -> Value:
-    items = this.items() if this.args else []
+    items = (_members_of(this) if kind == "set" else this.items()) if this.args else []
     return SetVal(items, this.step) if kind == "set" else ListVal(items, kind, this.step)
 
 
@@ -162,9 +171,6 @@ def _zip(this: _Call) -> Value:
             items.append(HOLE)
             break
         items.append(ListVal(parts, "tuple"))
-    else:
-        if any(isinstance(part, Hole) for row in rows for part in row):
-            items.append(HOLE)
     return ListVal(items, "list", this.step)
 
 
@@ -211,22 +217,35 @@ def _reversed(this: _Call) -> Value:
     return ListVal(list(reversed(this.items())), "list", this.step)
 
 
+def _sort_key(this: _Call) -> Callable[[Value], Value] | None:
+    key = this.kwargs.get("key")
+    if key is None or (isinstance(key, Const) and key.value is None):
+        return None
+    found = key
+    return lambda item: calls.call(this.run, found, [item], {}, False, this.frame, this.node)
+
+
+def _reverse(this: _Call) -> bool | None:
+    reverse = this.kwargs.get("reverse")
+    return False if reverse is None else operations.truth(reverse)
+
+
+def _members_of(this: _Call) -> list[Value | Hole]:
+    """The items of the first argument where their order does not matter."""
+    value = this.arg(0)
+    return list(value.items) if isinstance(value, SetVal) else this.items()
+
+
 def _sorted(this: _Call) -> Value:
-    items = this.items()
-    plain = constants(items)
-    if plain is not None and "key" not in this.kwargs:
-        reverse = this.kwargs.get("reverse")
-        try:
-            ordered = sorted(plain, reverse=bool(reverse.value) if isinstance(reverse, Const) else False)
-            return ListVal([Const(item) for item in ordered], "list", this.step)
-        except TypeError:
-            pass
-    return ListVal([HOLE] if len(items) != 1 else items, "list", this.step)
+    items = _members_of(this)
+    reverse = _reverse(this)
+    found = ordering.ordered(items, _sort_key(this), reverse) if reverse is not None else None
+    return ListVal([HOLE] if found is None and len(items) != 1 else found or items, "list", this.step)
 
 
 def _any_all(this: _Call, wanted: bool) -> Value:
     unsure = False
-    for item in this.items():
+    for item in _members_of(this):
         outcome = None if isinstance(item, Hole) else operations.truth(item)
         if outcome is wanted:
             return Const(wanted)
@@ -236,6 +255,7 @@ def _any_all(this: _Call, wanted: bool) -> Value:
 
 _NUMERIC: dict[str, Callable[..., Any]] = {
     "abs": abs,
+    "pow": lambda base, exponent: base**exponent if abs(exponent) <= 64 else None,
     "int": int,
     "float": float,
     "round": round,
@@ -253,8 +273,12 @@ _NUMERIC: dict[str, Callable[..., Any]] = {
 def _numeric(name: str) -> Callable[[_Call], Value]:
     def compute(this: _Call) -> Value:
         args: Arguments = this.args
-        if name in ("max", "min", "sum") and len(args) >= 1 and isinstance(args[0], ListVal):
-            plain = constants(args[0].items)
+        if name in ("max", "min") and set(this.kwargs) <= {"key"}:
+            rows = _members_of(this) if len(args) == 1 else args
+            found = ordering.picked(rows, _sort_key(this), name == "max")
+            return found if found is not None else this.unknown("a number that is not known")
+        if name == "sum" and args:
+            plain = constants([*_members_of(this), *args[1:]])
             values: list[Any] | None = [plain] if plain is not None else None
         else:
             values = constants(args)
@@ -299,7 +323,7 @@ def _isinstance(this: _Call) -> Value:
     options = operations.iterate(this.run, wanted) if isinstance(wanted, ListVal) else [wanted]
     unsure = False
     for option in options:
-        outcome = None if isinstance(option, Hole) else _is_a(value, option)
+        outcome = None if isinstance(option, Hole) else is_a(value, option)
         if outcome:
             return Const(True)
         unsure = unsure or outcome is None
@@ -313,7 +337,8 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def _is_a(value: Value, wanted: Value) -> bool | None:
+def is_a(value: Value, wanted: Value) -> bool | None:
+    """``isinstance(value, wanted)`` for one class, None if not known."""
     if isinstance(wanted, BuiltinVal):
         if isinstance(value, Const):
             types = _PYTHON_TYPES.get(wanted.name)
@@ -347,24 +372,22 @@ def _is_a(value: Value, wanted: Value) -> bool | None:
 def _module_is_a(value: Module, wanted: Value) -> bool | None:
     if isinstance(wanted, ClassVal):
         return classes.subclass(value.cls, wanted) if value.cls is not None else False
-    if isinstance(wanted, External):
-        name = canonical(wanted.name)
-        leaf = name.rpartition(".")[2]
-        if name == "torch.nn.Module":
-            return value.framework == "torch"
-        if leaf == "_BatchNorm" and name.startswith("torch.nn."):
-            return value.norm.batchnorm if value.norm is not None else (False if value.cls is None else None)
-        if value.cls is not None:
-            bases = [canonical(base.name) for base in classes.external_bases(value.cls)]
-            if name in bases:
-                return True
-            return False if all(base_kind(base) in ("torch", "layer", "keras", "plain") for base in bases) else None
-        if name.startswith(("torch.nn.", "keras.")):
-            if leaf in ("_NormBase", "_ConvNd", "_ConvTransposeNd", "Layer", "Model") or leaf.startswith("_"):
-                return None
-            return value.type_name == leaf
+    if not isinstance(wanted, External):
         return None
-    return None
+    name = canonical(wanted.name)
+    if name == "torch.nn.Module":
+        return value.framework == "torch"
+    if value.cls is not None:
+        return classes.subclass(value.cls, wanted)
+    if value.framework == "keras":
+        leaf = name.rpartition(".")[2]
+        return None if leaf in ("Layer", "Model") or not name.startswith("keras.") else value.type_name == leaf
+    found = torch_classes.subclass(f"torch.nn.{value.type_name}", name)
+    if found is None and "BatchNorm" in name and name.startswith("torch.nn."):
+        # Of another library's class it is known whether it is a _BatchNorm, but not of how many dimensions.
+        batchnorm = value.norm.batchnorm if value.norm is not None else False
+        return batchnorm if name.endswith("._BatchNorm") or batchnorm is False else None
+    return found
 
 
 def _hasattr(this: _Call) -> Value:
@@ -376,7 +399,7 @@ def _hasattr(this: _Call) -> Value:
                     return Const(True)
             if value.cls is None:
                 return this.unknown()
-            if name.value in _members(value.cls):
+            if name.value in _class_members(value.cls):
                 return Const(True)
             bases = {base_kind(base.name) for base in classes.external_bases(value.cls)}
             # A private name that no class of the project defines is not torch's either.
@@ -387,7 +410,7 @@ def _hasattr(this: _Call) -> Value:
     return this.unknown()
 
 
-def _members(cls: ClassVal) -> set[str]:
+def _class_members(cls: ClassVal) -> set[str]:
     found: set[str] = set()
     for entry in classes.mro(cls):
         if isinstance(entry, ClassVal):
@@ -435,8 +458,19 @@ def _delattr(this: _Call) -> Value:
 
 def _type(this: _Call) -> Value:
     value = this.arg(0)
-    if len(this.args) == 1 and isinstance(value, (Instance, Module)) and value.cls is not None:
-        return value.cls
+    if len(this.args) == 1:
+        if isinstance(value, (Instance, Module)) and value.cls is not None:
+            return value.cls
+        if isinstance(value, Module) and value.framework == "torch" and torch_classes.is_torch_layer(value.type_name):
+            return External(f"torch.nn.{value.type_name}", this.step)
+        if isinstance(value, Partial):
+            return External("functools.partial", this.step)
+        if isinstance(value, Func):
+            return External("types.FunctionType", this.step)
+        if isinstance(value, Const) and type(value.value).__name__ in _PYTHON_TYPES:
+            return BuiltinVal(type(value.value).__name__)
+        if isinstance(value, ListVal) and value.kind in ("list", "tuple", "set"):
+            return BuiltinVal(value.kind)
     return this.unknown("a class that is not known")
 
 
@@ -510,9 +544,22 @@ def method(
         return _dict_method(value, name, this)
     if isinstance(value, ListVal):
         return _list_method(value, name, this)
+    if isinstance(value, BuiltinVal) and value.name == "dict" and name == "fromkeys":
+        return _from_keys(this)
     if isinstance(value, TensorVal):
-        return _tensor_method(value, name, this)
+        return tensors.method(value, name, args, kwargs, this.step)
     return this.unknown(f"{name}() is not followed")
+
+
+def _from_keys(this: _Call) -> Value:
+    table = DictVal(origin=this.step)
+    value = this.arg(1) or Const(None)
+    for key in this.items():
+        if isinstance(key, Hole):
+            table.open = True
+        else:
+            operations.set_item(this.run, table, key, value, this.frame, this.node)
+    return table
 
 
 _TEXT_METHODS = frozenset(
@@ -592,22 +639,20 @@ def _dict_method(value: DictVal, name: str, this: _Call) -> Value:
     if name in ("get", "pop", "setdefault"):
         key = this.arg(0)
         default = this.arg(1) if len(this.args) > 1 else this.kwargs.get("default", Const(None))
-        if isinstance(key, Const):
-            try:
-                found = value.items.get(key.value)
-            except TypeError:
-                found = None
+        label = operations.hashed(key) if key is not None else None
+        if key is not None and label is not None:
+            found = value.items.get(label.key)
             if found is not None:
                 if name == "pop":
-                    del value.items[key.value]
+                    del value.items[label.key]
                 return found
             if not value.open:
                 if name == "setdefault" and default is not None:
                     operations.set_item(run, value, key, default, this.frame, this.node)
                 return default if default is not None else this.unknown()
             return run.unknown(
-                f"{key.value!r} of a dict that is not known", this.frame.module, this.node,
-                key=f"{'/'.join(sorted(value.deps))}[{key.value!r}]" if value.deps else None, deps=value.deps,
+                f"{label.key!r} of a dict that is not known", this.frame.module, this.node,
+                key=f"{'/'.join(sorted(value.deps))}[{label.key!r}]" if value.deps else None, deps=value.deps,
             )  # fmt: skip
         if key is not None and not value.open and name == "get":
             given = default if len(this.args) > 1 or "default" in this.kwargs else None
@@ -617,7 +662,9 @@ def _dict_method(value: DictVal, name: str, this: _Call) -> Value:
             "an item that is not known", this.frame.module, this.node, deps=value.deps | dependencies(key)
         )
     if name == "items":
-        items: list[Value | Hole] = [ListVal([Const(key), item], "tuple") for key, item in value.items.items()]
+        items: list[Value | Hole] = [
+            ListVal([operations.unhashed(key), item], "tuple") for key, item in value.items.items()
+        ]
         return ListVal([*items, HOLE] if value.open else items, "list", this.step)
     if name == "values":
         found_values: list[Value | Hole] = list(value.items.values())
@@ -680,52 +727,16 @@ def _list_method(value: ListVal, name: str, this: _Call) -> Value:
         for number, entry in enumerate(value.items):
             if isinstance(entry, Const) and isinstance(first, Const) and entry.value == first.value:
                 return Const(number)
-    if name in ("remove", "sort", "discard"):
-        value.items.append(HOLE)
+    if name == "sort":
+        reverse = _reverse(this)
+        found_items = ordering.ordered(value.items, _sort_key(this), reverse) if reverse is not None else None
+        value.items[:] = [HOLE] if found_items is None and value.items else found_items or []
+        return Const(None)
+    if name in ("remove", "discard"):
+        plain = constants(value.items)
+        if plain is not None and isinstance(first, Const) and first.value in plain:
+            del value.items[plain.index(first.value)]
+        elif plain is None or not isinstance(first, Const):
+            value.items[:] = [HOLE]
         return Const(None)
     return this.unknown(f"{name}() is not followed")
-
-
-_CASTS = {
-    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
-    "bool": "bool", "short": "int16", "byte": "uint8", "char": "int8",
-}  # fmt: skip
-_SAME = frozenset(
-    [
-        "clone",
-        "contiguous",
-        "cuda",
-        "cpu",
-        "detach",
-        "requires_grad_",
-        "fill_",
-        "zero_",
-        "normal_",
-        "uniform_",
-        "copy_",
-        "mul_",
-        "add_",
-        "div_",
-    ]
-)
-
-
-def _tensor_method(value: TensorVal, name: str, this: _Call) -> Value:
-    if name in _SAME:
-        return value
-    if name in _CASTS:
-        return TensorVal(value.shape, _CASTS[name], this.step)
-    if name in ("to", "type"):
-        for arg in [*this.args, *this.kwargs.values()]:
-            if isinstance(arg, External) and arg.name.startswith("torch."):
-                return TensorVal(value.shape, arg.leaf, this.step)
-        return value
-    if name == "unsqueeze" and value.shape is not None:
-        axis = this.arg(0)
-        if isinstance(axis, Const) and isinstance(axis.value, int) and 0 <= axis.value <= len(value.shape):
-            return TensorVal((*value.shape[: axis.value], 1, *value.shape[axis.value :]), value.dtype, this.step)
-    if name in ("reshape", "view"):
-        sizes = constants(calls.items_of(this.run, this.args))
-        if sizes is not None and all(isinstance(size, int) and size >= 0 for size in sizes):
-            return TensorVal(tuple(sizes), value.dtype, this.step)
-    return TensorVal(None, value.dtype, this.step)

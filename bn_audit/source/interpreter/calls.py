@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.interpreter import (
-    attributes,
     builtin_calls,
     classes,
     expressions,
@@ -16,6 +15,7 @@ from bn_audit.source.interpreter import (
     flmodel,
     keras_calls,
     operations,
+    records,
     scopes,
     statements,
     torch_calls,
@@ -145,6 +145,8 @@ def make_class(run: Run, node: cst.ClassDef, frame: Frame) -> Value:
         func = member.func if isinstance(member, Property) else member
         if isinstance(func, Func) and func.owner is None:
             func.owner = cls
+    if records.is_enum(cls):
+        records.make_enum(run, cls, frame, node)
     result: Value = cls
     for decorator in reversed(node.decorators):
         maker = expressions.evaluate(run, decorator.decorator, frame)
@@ -505,15 +507,17 @@ def instantiate(
     kind = classes.kind(cls)
     value: Value
     value = torch_calls.new_module(cls, kind, step) if kind in ("torch", "keras") else Instance(cls, step)
-    if _is_namedtuple(cls):
-        _fill_dataclass(run, cls, value, args, kwargs, frame, node)
+    if records.is_enum(cls):
+        return _enum_member(run, cls, args, frame, node)
+    if records.is_namedtuple(cls):
+        records.fill(run, cls, value, args, kwargs, frame, node, open_kwargs)
         return value
     found = classes.find(cls, "__init__")
     if found is None:
         return value
     member, owner = found
     if isinstance(member, BoundMethod) and member.func == DATACLASS_INIT:
-        call_method(run, member.self_value, DATACLASS_INIT, [value, *args], kwargs, frame, node)
+        call_method(run, member.self_value, DATACLASS_INIT, [value, *args], kwargs, frame, node, open_kwargs, deps)
     elif isinstance(member, Func):
         before = len(run.arrivals)
         call_function(run, member, [value, *args], kwargs, frame, node, open_kwargs, deps)
@@ -524,6 +528,19 @@ def instantiate(
     elif isinstance(value, Module):
         value.add_gap("a base class that is not known", step)
     return value
+
+
+def _enum_member(run: Run, cls: ClassVal, args: Arguments, frame: Frame, node: cst.CSTNode) -> Value:
+    """``Kind("batch")``: the member with this value."""
+    wanted = positional(args, 0)
+    if isinstance(wanted, Const):
+        for member in records.enum_members(cls).values():
+            value = member.attrs["value"] if isinstance(member, Instance) else member
+            if isinstance(value, Const) and value.value == wanted.value:
+                return member
+    elif isinstance(wanted, Instance) and wanted.cls is cls:
+        return wanted
+    return run.unknown("a member of an enumeration that is not known", frame.module, node, deps=dependencies(wanted))
 
 
 def external_init(
@@ -549,44 +566,6 @@ def external_init(
         value.open_reason = f"{base.name} is not followed"
 
 
-def _is_namedtuple(cls: ClassVal) -> bool:
-    return any(isinstance(base, External) and base.name == "typing.NamedTuple" for base in cls.bases)
-
-
-def _fill_dataclass(
-    run: Run, cls: ClassVal, value: Value, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode
-) -> None:
-    fields: dict[str, Value | None] = {}
-    for entry in reversed(classes.mro(cls)):
-        if not isinstance(entry, ClassVal):
-            continue
-        for statement in flat(entry.node.body):
-            if isinstance(statement, cst.AnnAssign) and isinstance(statement.target, cst.Name):
-                fields[statement.target.value] = entry.attrs.get(statement.target.value)
-    rest = list(args)
-    for name, default in fields.items():
-        if rest and isinstance(rest[0], Value):
-            given: Value | None = rest[0]
-            del rest[0]
-        elif name in kwargs:
-            given = kwargs[name]
-        elif isinstance(default, ExternalResult):
-            made = default.kwargs.get("default")
-            factory = default.kwargs.get("default_factory")
-            given = made if made is not None else None
-            if given is None and factory is not None:
-                given = call(run, factory, [], {}, False, frame, node)
-        else:
-            given = default
-        attributes.set_attribute(
-            run, value, name, given if given is not None else run.unknown(f"{name} is not passed", frame.module, node),
-            frame, node,
-        )  # fmt: skip
-    post = classes.find(cls, "__post_init__")
-    if post is not None and isinstance(post[0], Func):
-        call_function(run, post[0], [value], {}, frame, node)
-
-
 def call_method(
     run: Run,
     value: Value,
@@ -602,7 +581,7 @@ def call_method(
     base, _, method = name.rpartition(".")
     if name == DATACLASS_INIT and isinstance(value, ClassVal):
         if args and isinstance(args[0], Value):
-            _fill_dataclass(run, value, args[0], args[1:], kwargs, frame, node)
+            records.fill(run, value, args[0], args[1:], kwargs, frame, node, open_kwargs)
         return Const(None)
     if base and method == "__init__":
         external_init(run, External(base), value, args, kwargs, open_kwargs, frame, node, deps)
@@ -612,6 +591,8 @@ def call_method(
             return keras_calls.method(run, value, method, args, kwargs, frame, node)
         return torch_calls.method(run, value, method, args, kwargs, frame, node)
     if isinstance(value, Instance):
+        if name in records.METHODS:
+            return records.method(run, value, name, kwargs, open_kwargs, frame, node)
         flmodel.event(run, value, method, args, kwargs, open_kwargs, frame, node)
         return run.unknown(f"{name} is not followed", frame.module, node, called=True, deps=deps)
     if isinstance(value, ExternalResult):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from bn_audit.source.interpreter.libraries import base_kind, is_flmodel
-from bn_audit.source.interpreter.values import BuiltinVal, ClassVal, External, Value
+import libcst as cst
 
-__all__ = ["external_bases", "find", "kind", "mro", "subclass"]
+from bn_audit.source.interpreter import torch_classes
+from bn_audit.source.interpreter.libraries import base_kind, canonical, is_flmodel
+from bn_audit.source.interpreter.torch_classes import CONTAINERS
+from bn_audit.source.interpreter.values import BuiltinVal, ClassVal, External, Module, Value
+from bn_audit.source.names import statements as flat
+from bn_audit.source.nodes import dotted_name
+
+__all__ = ["annotated_fields", "container", "external_bases", "find", "kind", "mro", "subclass"]
 
 
 def mro(cls: ClassVal) -> list[Value]:
@@ -108,6 +114,33 @@ def _kind(cls: ClassVal) -> str:
     return "plain"
 
 
+def annotated_fields(cls: ClassVal) -> dict[str, Value | None]:
+    """The fields of a dataclass or named tuple, in order, with their defaults."""
+    fields: dict[str, Value | None] = {}
+    for entry in reversed(mro(cls)):
+        if not isinstance(entry, ClassVal):
+            continue
+        for statement in flat(entry.node.body):
+            if not isinstance(statement, cst.AnnAssign) or not isinstance(statement.target, cst.Name):
+                continue
+            annotation = statement.annotation.annotation
+            probe = annotation.value if isinstance(annotation, cst.Subscript) else annotation
+            if (dotted_name(probe) or "").rpartition(".")[2] != "ClassVar":
+                fields[statement.target.value] = entry.attrs.get(statement.target.value)
+    return fields
+
+
+def container(module: Module) -> str:
+    """Which container of torch a module is (``Sequential``, ``ModuleDict``, ``ParameterList`` ...), "" for none."""
+    if module.cls is None:
+        return module.type_name if module.type_name in CONTAINERS else ""
+    for base in external_bases(module.cls):
+        leaf = base.name.rpartition(".")[2]
+        if leaf in CONTAINERS and canonical(base.name).startswith("torch.nn."):
+            return leaf
+    return ""
+
+
 def subclass(cls: Value, other: Value) -> bool | None:
     """``issubclass(cls, other)``, or None if not known."""
     if isinstance(cls, ClassVal):
@@ -119,8 +152,26 @@ def subclass(cls: Value, other: Value) -> bool | None:
         if isinstance(other, External):
             if other.name == "torch.nn.Module" and kind(cls) == "torch":
                 return True
-            return False if all(isinstance(entry, (ClassVal, BuiltinVal)) for entry in order) else None
+            outcomes = [_outside(entry, other) for entry in order]
+            return True if True in outcomes else (None if None in outcomes else False)
+    if isinstance(cls, External) and isinstance(other, External):
+        return torch_classes.subclass(canonical(cls.name), canonical(other.name))
     return None
+
+
+def _outside(entry: Value, other: External) -> bool | None:
+    """``issubclass(entry, other)`` for one entry of an order of bases, by itself."""
+    if isinstance(entry, (ClassVal, BuiltinVal)):
+        return False
+    if not isinstance(entry, External):
+        return None
+    name, wanted = canonical(entry.name), canonical(other.name)
+    if base_kind(name) in ("torch", "plain") and name != wanted:
+        return False if wanted.startswith(("torch.nn.", "keras.")) or base_kind(wanted) == "plain" else None
+    found = torch_classes.subclass(name, wanted)
+    if found is None and base_kind(name) == "keras" and wanted.startswith("torch."):
+        return False
+    return found
 
 
 def _known(entry: Value) -> bool:

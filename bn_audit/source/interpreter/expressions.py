@@ -10,7 +10,7 @@ from typing import Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import attributes, calls, operations, scopes, statements
+from bn_audit.source.interpreter import attributes, calls, operations, scopes, statements, tensors
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
@@ -23,6 +23,7 @@ from bn_audit.source.interpreter.values import (
     ListVal,
     SetVal,
     Step,
+    TensorVal,
     Unknown,
     Value,
     dependencies,
@@ -101,6 +102,8 @@ def _fstring(run: Run, node: cst.FormattedString, frame: Frame) -> Value:
         certain = False
         deps |= dependencies(value)
         parts.append("{" + code(frame, part.expression) + "}")
+    if sum(map(len, parts)) > operations.MAX_SIZE:
+        return run.unknown("a text too long to follow", frame.module, node, deps=deps)
     text = "".join(parts)
     if certain:
         return Const(text, Step(frame.module, node))
@@ -154,6 +157,8 @@ def _unary(run: Run, node: cst.UnaryOperation, frame: Frame) -> Value:
             return Const(+value.value, Step(frame.module, node))
         if isinstance(value.value, int):
             return Const(~int(value.value), Step(frame.module, node))
+    if isinstance(value, TensorVal):
+        return tensors.fresh(value, value.shape, value.dtype, Step(frame.module, node))
     return _opaque(run, frame, node, value)
 
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import builtin_calls, calls, flmodel, keras_calls, operations, scopes, torch_calls
+from bn_audit.source.interpreter import (
+    builtin_calls,
+    calls,
+    flmodel,
+    keras_calls,
+    operations,
+    records,
+    scopes,
+    torch_calls,
+)
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import canonical, is_flmodel
 from bn_audit.source.interpreter.run import Run
@@ -108,9 +117,12 @@ def _partial(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, 
 
 def _copy(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     value = calls.argument(args, kwargs, 0, "x")
-    return (
-        clone(value) if value is not None else run.unknown("a copy of something that is not known", frame.module, node)
-    )
+    if value is None:
+        return run.unknown("a copy of something that is not known", frame.module, node)
+    memo: dict[int, Value] = {}
+    copied = clone(value, memo)
+    run.step(len(memo))  # a model that holds copies of itself doubles with each
+    return copied
 
 
 def _dict(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
@@ -118,7 +130,28 @@ def _dict(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, nod
 
 
 def _defaultdict(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
-    return builtin_calls.call(run, "dict", args[1:], kwargs, frame, node)
+    made = builtin_calls.call(run, "dict", args[1:], kwargs, frame, node)
+    factory = calls.argument(args, kwargs, 0, "default_factory")
+    if isinstance(made, DictVal) and not (isinstance(factory, Const) and factory.value is None):
+        made.factory = factory
+    return made
+
+
+def _named_tuple(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    return records.named_tuple(run, args, kwargs, frame, node)
+
+
+def _typed_named_tuple(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    return records.named_tuple(run, args, kwargs, frame, node, typed=True)
+
+
+def _replace(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    return records.replaced(run, calls.positional(args, 0), kwargs, False, frame, node)
+
+
+def _asdict(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    value = calls.positional(args, 0)
+    return records.as_dict(value) if value is not None else run.unknown("not followed", frame.module, node)
 
 
 def _namespace(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
@@ -146,6 +179,47 @@ def _product(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, 
     if "repeat" in kwargs or size > 1024 or any(isinstance(item, Hole) for row in rows for item in row):
         return ListVal([HOLE], "list", Step(frame.module, node))
     return ListVal([ListVal(list(row), "tuple") for row in itertools.product(*rows)], "list", Step(frame.module, node))
+
+
+def _accumulate(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    numbers = builtin_calls.constants(operations.iterate(run, args[0])) if args and isinstance(args[0], Value) else None
+    step = Step(frame.module, node)
+    if numbers is None or len(args) > 1 or kwargs or not all(isinstance(number, (int, float)) for number in numbers):
+        return ListVal([HOLE], "list", step)
+    return ListVal([Const(number) for number in itertools.accumulate(numbers)], "list", step)
+
+
+def _pairwise(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    items = operations.iterate(run, args[0]) if args and isinstance(args[0], Value) else [HOLE]
+    step = Step(frame.module, node)
+    if any(isinstance(item, Hole) for item in items):
+        return ListVal([HOLE], "list", step)
+    return ListVal([ListVal([one, two], "tuple") for one, two in itertools.pairwise(items)], "list", step)
+
+
+def _islice(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    edges = builtin_calls.constants(args[1:])
+    items: list[Value | Hole] = operations.iterate(run, args[0]) if args and isinstance(args[0], Value) else [HOLE]
+    step = Step(frame.module, node)
+    stop = slice(*edges).stop if edges and len(edges) <= 3 else None
+    head = items if stop is None else items[:stop]
+    if edges is None or not 1 <= len(edges) <= 3 or any(isinstance(item, Hole) for item in head):
+        return ListVal([HOLE], "list", step)
+    return ListVal(items[slice(*edges)], "list", step)
+
+
+def _count(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    first, by = calls.argument(args, kwargs, 0, "start"), calls.argument(args, kwargs, 1, "step")
+    start = first.value if isinstance(first, Const) else (0 if first is None else None)
+    width = by.value if isinstance(by, Const) else (1 if by is None else None)
+    step = Step(frame.module, node)
+    if not isinstance(start, int) or not isinstance(width, int):
+        return ListVal([HOLE], "list", step)
+    return ListVal([*(Const(start + number * width) for number in range(_COUNTED)), HOLE], "list", step)
+
+
+_COUNTED = 256
+"""How far ``itertools.count`` is followed."""
 
 
 def _repeat(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
@@ -194,6 +268,24 @@ def _decorator(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame
     return External("bn_audit.keep")
 
 
+def _shuffle(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """Of more than one item, none is known any more."""
+    value = calls.argument(args, kwargs, 0, "x")
+    if isinstance(value, ListVal) and len(value.items) > 1:
+        value.items[:] = [HOLE]
+    return Const(None)
+
+
+def _operator(name: str) -> Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTNode], Value]:
+    def compute(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+        left, right = calls.positional(args, 0), calls.positional(args, 1)
+        if left is None or right is None:
+            return run.unknown("not followed", frame.module, node)
+        return operations.binary(run, name, left, right, frame, node)
+
+    return compute
+
+
 _HANDLERS: dict[str, Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTNode], Value]] = {
     "functools.partial": _partial,
     "functools.partialmethod": _partial,
@@ -210,11 +302,27 @@ _HANDLERS: dict[str, Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTN
     "collections.OrderedDict": _dict,
     "typing.OrderedDict": _dict,
     "collections.defaultdict": _defaultdict,
+    "collections.namedtuple": _named_tuple,
+    "typing.NamedTuple": _typed_named_tuple,
+    "dataclasses.asdict": _asdict,
+    "dataclasses.replace": _replace,
     "types.SimpleNamespace": _namespace,
     "argparse.Namespace": _namespace,
+    "random.shuffle": _shuffle,
+    "numpy.random.shuffle": _shuffle,
+    "operator.add": _operator("Add"),
+    "operator.concat": _operator("Add"),
+    "operator.floordiv": _operator("FloorDivide"),
+    "operator.mul": _operator("Multiply"),
+    "operator.sub": _operator("Subtract"),
+    "operator.truediv": _operator("Divide"),
     "itertools.chain": _chain,
     "itertools.chain.from_iterable": _chain_from,
     "itertools.product": _product,
+    "itertools.accumulate": _accumulate,
+    "itertools.count": _count,
+    "itertools.islice": _islice,
+    "itertools.pairwise": _pairwise,
     "itertools.repeat": _repeat,
 }
 

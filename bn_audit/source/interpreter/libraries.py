@@ -55,6 +55,8 @@ def is_object(name: str) -> bool:
     leaf = rest.rpartition(".")[2]
     if leaf.isupper() or leaf.startswith("_"):
         return False
+    if name in ("functools.partial", "collections.defaultdict", "collections.deque"):
+        return True
     if package in EXTERNAL_PACKAGES or is_secretflow(package):
         return not rest.startswith(("backends.", "version."))
     return package in sys.stdlib_module_names and (not rest or leaf[:1].isupper())

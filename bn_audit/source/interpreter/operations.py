@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import keras_calls, scopes
+from bn_audit.source.interpreter import attributes, calls, classes, keras_calls, records, scopes, tensors, torch_calls
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.libraries import is_object
+from bn_audit.source.interpreter.libraries import canonical, is_object
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
     HOLE,
@@ -31,6 +32,7 @@ from bn_audit.source.interpreter.values import (
     ModuleRef,
     Partial,
     RegistryGap,
+    SetVal,
     Step,
     TensorVal,
     Unknown,
@@ -58,6 +60,8 @@ __all__ = [
     "unknown_attribute",
 ]
 
+_MAX_TEXT = 1_000
+"""Longest text that tells how something not known would be written."""
 MAX_SIZE = 100_000
 """Longest constant string or list that an operator may make."""
 
@@ -89,21 +93,42 @@ def truth(value: Value) -> bool | None:
 
 def iterate(run: Run, value: Value) -> list[Value | Hole]:
     """The items of an iterable; a Hole where an unknown number of them stands."""
+    if isinstance(value, SetVal) and len(value.items) > 1:
+        return [HOLE]  # in an order that nobody knows: sorted() and its like look at the items themselves
     if isinstance(value, ListVal):
+        run.step(len(value.items) // 64)
         return list(value.items)
     if isinstance(value, DictVal):
-        keys: list[Value | Hole] = [Const(key) for key in value.items]
+        run.step(len(value.items) // 64)
+        keys: list[Value | Hole] = [unhashed(key) for key in value.items]
         return [*keys, HOLE] if value.open else keys
     if isinstance(value, Const) and isinstance(value.value, (str, bytes)) and len(value.value) <= MAX_SIZE:
         return [Const(part) for part in value.value]
+    if isinstance(value, Module) and classes.container(value) in ("ParameterList", "ParameterDict"):
+        keyed = classes.container(value) == "ParameterDict"
+        return [
+            HOLE if isinstance(part, RegistryGap) else (Const(name) if keyed else part)
+            for name, part in value.params.items()
+            if part is not None
+        ]
+    if isinstance(value, Module) and classes.container(value) == "ModuleDict":
+        return [HOLE if isinstance(child, RegistryGap) else Const(name) for name, child in value.children.items()]
     if isinstance(value, Module):
         return [
             HOLE if isinstance(child, RegistryGap) else child for child in value.children.values() if child is not None
         ]
+    if isinstance(value, TensorVal):
+        return tensors.items(value) or [HOLE]
     if isinstance(value, Instance):
         items = value.attrs.get("__items__")
         if isinstance(items, ListVal):
             return list(items.items)
+        found = classes.find(value.cls, "__iter__")
+        if found is not None and isinstance(found[0], Func):
+            made = calls.call_function(run, found[0], [value], {}, found[0].frame, found[0].node)
+            return iterate(run, made) if made is not value else [HOLE]
+    if isinstance(value, ClassVal) and records.is_enum(value):
+        return list(records.enum_members(value).values())
     return [HOLE]
 
 
@@ -128,6 +153,21 @@ def part_of(run: Run, value: Value, number: int, frame: Frame, node: cst.CSTNode
 
 def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode) -> Value:
     """``container[key]``."""
+    if isinstance(container, DictVal):
+        label = hashed(key)
+        if label is not None and label.key in container.items:
+            return container.items[label.key]
+        if label is not None and container.factory is not None and not container.open:
+            made = calls.call(run, container.factory, [], {}, False, frame, node)
+            container.items[label.key] = made
+            return made
+    if isinstance(container, ClassVal) and records.is_enum(container):
+        member = records.enum_members(container).get(key.value) if isinstance(key, Const) else None
+        return member or run.unknown("a member of an enumeration that is not known", frame.module, node)
+    if isinstance(container, Instance) and "__items__" not in container.attrs:
+        getter = classes.find(container.cls, "__getitem__")
+        if getter is not None and isinstance(getter[0], Func):
+            return calls.call_function(run, getter[0], [container, key], {}, frame, node)
     if isinstance(key, Const):
         name = key.value
         if isinstance(container, ListVal) and isinstance(name, int):
@@ -141,12 +181,6 @@ def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode
                 found = reach[-1] if name >= 0 else reach[0]
                 assert isinstance(found, Value)
                 return found
-        elif isinstance(container, DictVal):
-            try:
-                if name in container.items:
-                    return container.items[name]
-            except TypeError:
-                pass
         elif isinstance(container, Const) and isinstance(container.value, (str, bytes)) and isinstance(name, int):
             try:
                 return Const(container.value[name])
@@ -158,6 +192,8 @@ def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode
             return scopes.member(run, container, name, frame.module, node)
         elif isinstance(container, Instance) and isinstance(container.attrs.get("__items__"), (ListVal, DictVal)):
             return item(run, container.attrs["__items__"], key, frame, node)
+        elif isinstance(container, External) and isinstance(name, str) and not container.leaf[:1].isupper():
+            return attributes.get(run, container, name, frame, node)  # nn.__dict__["Linear"]
         elif _is_generic(container):
             return container  # list[int], nn.ModuleDict[str]
     elif _is_generic(container):
@@ -304,6 +340,7 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
             except Exception:  # whatever Python raises here, the program being read raises too
                 return run.unknown("an operation that fails", frame.module, node)
     if isinstance(left, ListVal) and isinstance(right, ListVal):
+        run.step((len(left.items) + len(right.items)) // 64)
         if name == "Add":
             return ListVal([*left.items, *right.items], left.kind, step)
         if name == "BitOr":
@@ -337,6 +374,8 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
             text = None
             if name == "Add" and isinstance(left, Const) and isinstance(left.value, str):
                 text = left.value + (right.text or "{...}") if isinstance(right, Unknown) else None
+                if text is not None and len(text) > _MAX_TEXT:
+                    text = None
             return run.unknown(
                 side.reason, frame.module, node, deps=dependencies(left) | dependencies(right), text=text
             )
@@ -380,6 +419,7 @@ def _percent(run: Run, template: str, right: Value, frame: Frame, node: cst.CSTN
     plain = [entry.value for entry in values if isinstance(entry, Const)]
     # A width in the template may ask for a text of any length.
     modest = len(template) < 4096 and "*" not in template and not re.search(r"\d{4}", template)
+    modest = modest and sum(len(entry) for entry in plain if isinstance(entry, (str, bytes))) <= MAX_SIZE // 8
     if modest and len(plain) == len(values):
         try:
             return Const(template % tuple(plain), Step(frame.module, node))
@@ -505,6 +545,8 @@ def _identical(left: Value, right: Value) -> bool | None:
         return True
     if any(isinstance(side, External) and not is_object(side.name) for side in (left, right)):
         return None
+    if isinstance(left, Instance) and isinstance(right, Instance) and records.is_enum(left.cls):
+        return False
     for one, other in ((left, right), (right, left)):
         if isinstance(one, Const) and (isinstance(other, _SOLID) and not isinstance(other, TensorVal)):
             return False
@@ -518,11 +560,11 @@ def _identical(left: Value, right: Value) -> bool | None:
 def _contains(value: Value, container: Value) -> bool | None:
     if isinstance(container, Const) and isinstance(container.value, str):
         return value.value in container.value if isinstance(value, Const) and isinstance(value.value, str) else None
-    if isinstance(container, DictVal) and isinstance(value, Const):
-        try:
-            return True if value.value in container.items else (None if container.open else False)
-        except TypeError:
+    if isinstance(container, DictVal):
+        label = hashed(value)
+        if label is None:
             return None
+        return True if label.key in container.items else (None if container.open else False)
     if isinstance(container, Module) and isinstance(value, Const):
         if value.value in container.children:
             return True
@@ -542,6 +584,50 @@ def _contains(value: Value, container: Value) -> bool | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The key under which a dict of ours keeps something."""
+
+    key: Hashable
+
+
+class _Named(str):
+    """Stands for a class or function as a key: equal wherever the same one is meant."""
+
+    value: Value
+
+
+def hashed(key: Value) -> Label | None:
+    """The key for a value, None if it is not known or cannot be one."""
+    if isinstance(key, Const):
+        try:
+            hash(key.value)
+        except TypeError:
+            return None
+        return Label(key.value)
+    if isinstance(key, (ClassVal, External)):
+        named = _Named(f"{key.module.path}:{key.name}" if isinstance(key, ClassVal) else canonical(key.name))
+        named.value = key
+        return Label(named)
+    if isinstance(key, (Instance, Func)):
+        return Label(key)
+    if isinstance(key, ListVal) and key.kind == "tuple" and not key.open:
+        parts = [hashed(entry) for entry in key.items if isinstance(entry, Value)]
+        return None if None in parts else Label(tuple(part.key for part in parts if part is not None))
+    return None
+
+
+def unhashed(key: object) -> Value:
+    """The value that a key of a dict stands for."""
+    if isinstance(key, _Named):
+        return key.value
+    if isinstance(key, Value):
+        return key
+    if isinstance(key, tuple):
+        return ListVal([unhashed(part) for part in key], "tuple")
+    return Const(key)
+
+
 def merge_dict(target: DictVal, value: Value) -> None:
     """``{**target, **value}``."""
     if isinstance(value, DictVal):
@@ -556,14 +642,9 @@ def merge_dict(target: DictVal, value: Value) -> None:
 def set_item(run: Run, container: Value, key: Value, value: Value, frame: Frame, node: cst.CSTNode) -> None:
     """``container[key] = value``."""
     if isinstance(container, DictVal):
-        if isinstance(key, Const):
-            try:
-                container.items[key.value] = value
-                return
-            except TypeError:
-                pass
-        elif isinstance(key, (ClassVal, External)):
-            container.items[key.name] = value
+        label = hashed(key)
+        if label is not None:
+            container.items[label.key] = value
             return
         container.open = True
         container.deps |= dependencies(key)
@@ -573,6 +654,8 @@ def set_item(run: Run, container: Value, key: Value, value: Value, frame: Frame,
             container.items[index] = value
         else:
             container.items.append(HOLE)
+    elif isinstance(container, Module) and classes.container(container) in ("ParameterList", "ParameterDict"):
+        torch_calls.set_parameter(run, container, key, value, Step(frame.module, node))
     elif isinstance(container, Module):
         step = Step(frame.module, node)
         name = key.value if isinstance(key, Const) else None
@@ -595,8 +678,12 @@ def set_item(run: Run, container: Value, key: Value, value: Value, frame: Frame,
 
 def delete_item(run: Run, container: Value, key: Value) -> None:
     """``del container[key]``."""
-    if isinstance(container, DictVal) and isinstance(key, Const):
-        container.items.pop(key.value, None)
+    if isinstance(container, DictVal):
+        label = hashed(key)
+        if label is not None:
+            container.items.pop(label.key, None)
+        else:
+            container.open = True
     elif isinstance(container, ListVal):
         if isinstance(key, Const) and isinstance(key.value, int) and not container.open:
             try:
@@ -624,6 +711,7 @@ def delete_item(run: Run, container: Value, key: Value) -> None:
 def extend(run: Run, target: ListVal, value: Value) -> None:
     """``target.extend(value)``."""
     target.items.extend(iterate(run, value))
+    target.trim()
     if run.uncertain:
         target.items.append(HOLE)
 

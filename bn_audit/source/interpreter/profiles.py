@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
+from bn_audit.source.interpreter.torch_calls import uncertain_name
 from bn_audit.source.interpreter.values import Module, RegistryGap, Step, TensorVal
 from bn_audit.source.state import NormTraits
 
 __all__ = ["RawProfile", "to_profile"]
+
+
+MAX_MODULES = 20_000
+"""Modules of a model that are looked at, each as often as it is registered: shared ones can be so in any number."""
 
 
 @dataclass(slots=True)
@@ -29,6 +34,8 @@ class _Builder:
         self.gap_steps: list[Step | None] = []
         self.first: dict[int, str] = {}
         self.path_ids: set[int] = set()
+        self.left = MAX_MODULES
+        self.cut = False
 
     def gap(self, path: str, gap: RegistryGap, may_hold_norm: bool) -> None:
         self.gaps.append(Gap(len(self.entries), path, gap.reason, None, may_hold_norm))
@@ -52,8 +59,14 @@ class _Builder:
     def module(self, module: Module, path: str) -> None:
         if id(module) in self.path_ids:
             return  # a module inside itself: torch would not return from state_dict() either
+        if self.left == 0:
+            if not self.cut:
+                self.cut = True
+                self.gap("", RegistryGap("it has more layers than are followed"), True)
+            return
+        self.left -= 1
         self.path_ids.add(id(module))
-        traits = module.norm or _own_statistics(module)
+        traits = _as_it_stands(module, module.norm) if module.norm is not None else _own_statistics(module)
         if traits is not None:
             self.norms.append(
                 NormLayer(
@@ -77,9 +90,21 @@ class _Builder:
             if isinstance(child, Module):
                 self.module(child, f"{path}.{name}" if path else name)
             elif isinstance(child, RegistryGap):
-                label = path if name.startswith("?") else (f"{path}.{name}" if path else name)
+                label = path if uncertain_name(name) else (f"{path}.{name}" if path else name)
                 self.gap(label, child, True)
         self.path_ids.discard(id(module))
+
+
+def _as_it_stands(module: Module, norm: NormTraits) -> NormTraits:
+    """The traits of a norm layer whose statistics or affine parameters may have been taken away since it was made."""
+    if module.framework != "torch":
+        return norm
+    statistics = [module.buffers.get(name) for name in ("running_mean", "running_var")]
+    if norm.tracked and not any(statistics):
+        norm = replace(norm, tracked=False)
+    if norm.affine and not module.params.get("weight") and not module.params.get("bias"):
+        norm = replace(norm, affine=False)
+    return norm
 
 
 def _own_statistics(module: Module) -> NormTraits | None:

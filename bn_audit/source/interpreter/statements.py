@@ -7,7 +7,7 @@ from typing import Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import attributes, calls, expressions, operations, scopes
+from bn_audit.source.interpreter import attributes, calls, expressions, matching, operations, scopes
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import Const, DictVal, External, Hole, ListVal, Module, Step, Unknown, Value
@@ -505,7 +505,7 @@ def _may_be_missing(run: Run, value: Value) -> bool:
 def _match(run: Run, node: cst.Match, frame: Frame) -> Signal | None:
     subject = expressions.evaluate(run, node.subject, frame)
     for case in node.cases:
-        outcome = _matches(run, case.pattern, subject, frame)
+        outcome = matching.matches(run, case.pattern, subject, frame)
         if outcome is not False and case.guard is not None:
             guard = operations.truth(expressions.evaluate(run, case.guard, frame))
             outcome = guard if outcome else (False if guard is False else None)
@@ -519,23 +519,6 @@ def _match(run: Run, node: cst.Match, frame: Frame) -> Signal | None:
                 continue
         if outcome:
             return execute_block(run, flat(case.body), frame)
-    return None
-
-
-def _matches(run: Run, pattern: cst.CSTNode, subject: Value, frame: Frame) -> bool | None:
-    if isinstance(pattern, cst.MatchAs):
-        inner = True if pattern.pattern is None else _matches(run, pattern.pattern, subject, frame)
-        if inner is not False and pattern.name is not None:
-            frame.vars[pattern.name.value] = subject
-        return inner
-    if isinstance(pattern, (cst.MatchValue, cst.MatchSingleton)):
-        value = expressions.evaluate(run, pattern.value, frame)
-        if isinstance(subject, Const) and isinstance(value, Const):
-            return bool(subject.value == value.value)
-        return None
-    if isinstance(pattern, cst.MatchOr):
-        outcomes = [_matches(run, element.pattern, subject, frame) for element in pattern.patterns]
-        return True if True in outcomes else (None if None in outcomes else False)
     return None
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import builtin_calls, calls, external_calls, operations
+from bn_audit.source.interpreter import builtin_calls, calls, classes, external_calls, operations
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import base_kind, canonical
 from bn_audit.source.interpreter.run import Run
+from bn_audit.source.interpreter.tensors import DTYPES
+from bn_audit.source.interpreter.torch_classes import CONTAINERS
 from bn_audit.source.interpreter.values import (
     HOLE,
     BoundMethod,
@@ -31,14 +33,25 @@ from bn_audit.source.interpreter.values import (
     Unknown,
     Value,
 )
-from bn_audit.source.layers import REST, REST_KEYWORDS, UNKNOWN, DType, external_layer, torch_layer
+from bn_audit.source.layers import REST, REST_KEYWORDS, UNKNOWN, DType, external_layer, layer_settings, torch_layer
 from bn_audit.source.nodes import walk
 from bn_audit.source.state import ModuleState, Slot
 
 if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
 
-__all__ = ["clone_module", "construct", "init", "method", "new_module", "plain", "plain_arguments", "snapshot"]
+__all__ = [
+    "clone_module",
+    "construct",
+    "init",
+    "method",
+    "new_module",
+    "plain",
+    "plain_arguments",
+    "set_parameter",
+    "snapshot",
+    "uncertain_name",
+]
 
 
 def new_module(cls: ClassVal, kind: str, step: Step) -> Module:
@@ -58,20 +71,11 @@ def plain(value: Value | Hole | None) -> object:
     if isinstance(value, ListVal) and not value.open:
         items = [plain(item) for item in value.items]
         return tuple(items) if value.kind == "tuple" else items
-    if isinstance(value, External) and value.package == "torch" and value.leaf in _DTYPES:
-        return DType(_DTYPES[value.leaf])
+    if isinstance(value, External) and value.package == "torch" and value.leaf in DTYPES:
+        return DType(DTYPES[value.leaf])
     if isinstance(value, Module) and value.framework == "torch":
         return snapshot(value)
     return UNKNOWN
-
-
-_DTYPES = {
-    "float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16",
-    **{name: name for name in (
-        "float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool", "complex64",
-        "complex128",
-    )},
-}  # fmt: skip
 
 
 def plain_arguments(
@@ -147,16 +151,19 @@ def construct(
         if handler is not None:
             return handler(run, args, kwargs, frame, node)
         if name.startswith("torch.nn."):
-            if name.count(".") == 2 and leaf in _CONTAINERS:
+            if name.count(".") == 2 and leaf in CONTAINERS:
                 module = Module(leaf, None, step)
                 _fill_container(run, module, leaf, args, kwargs, step)
                 return module
             if name.startswith(("torch.nn.utils.", "torch.nn.functional.", "torch.nn.init.")):
                 return _utility(run, name, leaf, args, kwargs, frame, node)
-            state = torch_layer(leaf, *plain_arguments(args, kwargs, open_kwargs))
-            if state is not None:
-                return Module.grow(state, step)
-            return None
+            given = plain_arguments(args, kwargs, open_kwargs)
+            state = torch_layer(leaf, *given)
+            if state is None:
+                return None
+            layer = Module.grow(state, step)
+            layer.attrs.update(_settings(leaf, *given, step))
+            return layer
         if name.startswith(("torch.ao.", "torch.quantization.")):
             return run.unknown(
                 f"{name} changes the model in ways that are not followed", frame.module, node, called=True
@@ -183,7 +190,17 @@ def construct(
     return Module.grow(state, step) if state is not None else None
 
 
-_CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"})
+def _settings(leaf: str, args: tuple[object, ...], kwargs: dict[str, object], step: Step) -> dict[str, Value]:
+    """The attributes in which a layer of torch keeps its arguments."""
+    found: dict[str, Value] = {}
+    for name, value in layer_settings(leaf, args, kwargs).items():
+        if isinstance(value, tuple) and UNKNOWN not in value:
+            found[name] = ListVal([Const(part, step) for part in value], "tuple", step)
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            found[name] = Const(value, step)
+        elif value is UNKNOWN:
+            found[name] = Unknown(f"{name} of this layer is not known", step)
+    return found
 
 
 def _fill_container(run: Run, module: Module, kind: str, args: Arguments, kwargs: dict[str, Value], step: Step) -> None:
@@ -191,6 +208,10 @@ def _fill_container(run: Run, module: Module, kind: str, args: Arguments, kwargs
     if kind == "Sequential":
         if len(args) == 1 and isinstance(first, DictVal):
             _fill_from_dict(run, module, first, step)
+        elif len(args) == 1 and isinstance(first, (Unknown, ExternalResult)):
+            # An OrderedDict as well as a layer, for all that is known.
+            reason = first.reason if isinstance(first, Unknown) else f"{first.func.name} is not known"
+            module.add_gap(reason, first.origin or step)
         else:
             _fill_from_items(run, module, args, step)
     elif kind == "ModuleDict" and first is not None:
@@ -203,20 +224,50 @@ def _fill_container(run: Run, module: Module, kind: str, args: Arguments, kwargs
     elif kind == "ModuleList" and first is not None:
         _fill_from_items(run, module, operations.iterate(run, first), step)
     elif kind == "ParameterList" and first is not None:
-        for item in operations.iterate(run, first):
-            if isinstance(item, TensorVal):
-                module.params[str(len(module.params))] = replace_tensor(item, parameter=True)
-            else:
-                module.params[f"?{len(module.params)}"] = RegistryGap("parameters that are not known", step)
+        _add_parameters(run, module, operations.iterate(run, first), step)
     elif kind == "ParameterDict" and first is not None:
-        table = first.items.items() if isinstance(first, DictVal) else ()
-        for key, value in table:
-            if isinstance(value, TensorVal):
-                module.params[str(key)] = replace_tensor(value, parameter=True)
-            else:
-                module.params[f"?{len(module.params)}"] = RegistryGap("parameters that are not known", step)
-        if not isinstance(first, DictVal) or first.open:
+        _name_parameters(run, module, first, step)
+
+
+def _add_parameters(run: Run, module: Module, items: Arguments, step: Step) -> None:
+    """``ParameterList`` from items, ``append`` and ``extend``."""
+    for item in items:
+        if isinstance(item, TensorVal) and not any(isinstance(found, RegistryGap) for found in module.params.values()):
+            module.params[str(len(module.params))] = replace_tensor(item, parameter=True)
+        else:
             module.params[f"?{len(module.params)}"] = RegistryGap("parameters that are not known", step)
+        if run.uncertain:
+            module.params[f"?{len(module.params)}"] = RegistryGap("filled in a loop of unknown length", step)
+
+
+def _name_parameters(run: Run, module: Module, table: Value, step: Step) -> None:
+    """``ParameterDict`` from a dict or pairs, and ``update``."""
+    if not isinstance(table, DictVal):
+        table = builtin_calls.call(run, "dict", [table], {}, _frame_of(step), step.node)
+    for key, value in table.items.items() if isinstance(table, DictVal) else ():
+        _name_parameter(run, module, str(key), value, step)
+    if not isinstance(table, DictVal) or table.open:
+        module.params[f"?{len(module.params)}"] = RegistryGap("parameters that are not known", step)
+
+
+def _name_parameter(run: Run, module: Module, key: str, value: Value, step: Step) -> None:
+    if isinstance(value, TensorVal):
+        module.params[key] = replace_tensor(value, parameter=True)
+    else:
+        module.params[key] = RegistryGap("a parameter that is not known", step)
+    if run.uncertain:
+        module.params[f"?{len(module.params)}"] = RegistryGap("filled in a loop of unknown length", step)
+
+
+def set_parameter(run: Run, module: Module, key: Value, value: Value, step: Step) -> None:
+    """``parameters[key] = value`` for a ParameterList or ParameterDict."""
+    name = key.value if isinstance(key, Const) else None
+    if isinstance(name, int) and not isinstance(name, bool):
+        name = str(name % len(module.params)) if module.params and -len(module.params) <= name else None
+    if isinstance(name, str):
+        _name_parameter(run, module, name, value, step)
+    else:
+        module.params[f"?{len(module.params)}"] = RegistryGap("a parameter under a key that is not known", step)
 
 
 def _frame_of(step: Step) -> Frame:
@@ -236,8 +287,8 @@ def _fill_from_items(run: Run, module: Module, items: Arguments, step: Step) -> 
 
 
 def _append(run: Run, module: Module, item: Value | Hole, step: Step, name: str | None = None) -> None:
-    certain = not any(isinstance(child, RegistryGap) for child in module.children.values())
-    number = sum(1 for child in module.children.values() if not isinstance(child, RegistryGap))
+    certain = not any(uncertain_name(label) for label in module.children)
+    number = sum(1 for label in module.children if not label.startswith("?"))
     label = name if name is not None else (str(number) if certain else f"{number}+")
     if isinstance(item, Module):
         module.children[label] = item
@@ -252,6 +303,12 @@ def _append(run: Run, module: Module, item: Value | Hole, step: Step, name: str 
         if isinstance(item, ExternalResult):
             reason = f"{item.func.name} is not known"
         module.children[label] = RegistryGap(reason, item.origin or step)
+
+
+def uncertain_name(name: str) -> bool:
+    """Whether a child's name stands for one that is not known: ``?3`` a stretch of any length, ``4+`` a place in a
+    container after one."""
+    return name.startswith("?") or name.endswith("+")
 
 
 def _fill_from_dict(run: Run, module: Module, table: DictVal, step: Step) -> None:
@@ -276,9 +333,14 @@ def init(
     name = canonical(base.name)
     leaf = name.rpartition(".")[2]
     kind = base_kind(name)
-    if kind in ("torch", "plain"):
+    if kind == "torch":
+        for table in (module.params, module.buffers, module.children):
+            table.clear()  # so does nn.Module.__init__ when it is called a second time
+        module.persistent.clear()
         return
-    if kind == "layer" and leaf in _CONTAINERS:
+    if kind == "plain":
+        return
+    if kind == "layer" and leaf in CONTAINERS:
         _fill_container(run, module, leaf, args, kwargs, step)
         return
     state: ModuleState | None = None
@@ -287,7 +349,9 @@ def init(
         leaf = {"_BatchNorm": "BatchNorm2d", "_NormBase": "BatchNorm2d", "_InstanceNorm": "InstanceNorm2d"}.get(
             leaf, leaf
         )
-        state = torch_layer(leaf, *plain_arguments(args, kwargs, open_kwargs))
+        given = plain_arguments(args, kwargs, open_kwargs)
+        state = torch_layer(leaf, *given)
+        module.attrs.update(_settings(leaf, *given, step))
     if state is None:
         state = external_layer(name, *plain_arguments(args, kwargs, open_kwargs))
     if state is None:
@@ -548,9 +612,11 @@ def _utility(
         module = calls.positional(args, 0)
         if isinstance(module, Module):
             # The keys of the weight change their names; which ones depends on torch's version.
-            for parameter in ("weight",):
-                if parameter in module.params:
-                    module.params[parameter] = RegistryGap(f"{leaf} renames its weight", Step(frame.module, node))
+            # What takes the weight's place stands after its other parameters, or in a module of its own.
+            if module.params.pop("weight", None) is not None:
+                gap = RegistryGap(f"{leaf} puts others in the place of its weight", Step(frame.module, node))
+                module.params[f"?{len(module.params)}"] = gap
+                module.add_gap(gap.reason, gap.step)
             return module
         return module
     if leaf.startswith("fuse_conv_bn"):
@@ -604,6 +670,8 @@ def method(
     handler = _METHODS.get(name)
     if handler is not None:
         return handler(run, module, args, kwargs, step)
+    if name in ("__setattr__", "__delattr__"):
+        return builtin_calls.call(run, name.strip("_"), [module, *args], kwargs, frame, node)
     if name == "apply":
         _apply(run, module, calls.positional(args, 0), frame, node)
         return module
@@ -628,7 +696,17 @@ def is_method(name: str) -> bool:
 
 
 _OTHERS = frozenset(
-    {"to", "type", "forward", "reset_classifier", "resize_token_embeddings", "set_classifier", "__call__"}
+    [
+        "to",
+        "type",
+        "forward",
+        "reset_classifier",
+        "resize_token_embeddings",
+        "set_classifier",
+        "__call__",
+        "__setattr__",
+        "__delattr__",
+    ]
 )
 
 
@@ -751,6 +829,9 @@ def _has_gap(found: list[tuple[str, Module]]) -> bool:
 
 
 def _append_method(run: Run, module: Module, args: Arguments, kwargs: dict[str, Value], step: Step) -> Value:
+    if classes.container(module) == "ParameterList":
+        _add_parameters(run, module, args[:1] or [HOLE], step)
+        return module
     for item in args[:1] or [HOLE]:
         _append(run, module, item, step)
     return module
@@ -758,7 +839,11 @@ def _append_method(run: Run, module: Module, args: Arguments, kwargs: dict[str, 
 
 def _extend(run: Run, module: Module, args: Arguments, kwargs: dict[str, Value], step: Step) -> Value:
     first = args[0] if args else HOLE
-    for item in [HOLE] if isinstance(first, Hole) else operations.iterate(run, first):
+    items: Arguments = [HOLE] if isinstance(first, Hole) else operations.iterate(run, first)
+    if classes.container(module) == "ParameterList":
+        _add_parameters(run, module, items, step)
+        return module
+    for item in items:
         _append(run, module, item, step)
     return module
 
@@ -776,6 +861,9 @@ def _insert(run: Run, module: Module, args: Arguments, kwargs: dict[str, Value],
 
 def _update(run: Run, module: Module, args: Arguments, kwargs: dict[str, Value], step: Step) -> Value:
     first = calls.positional(args, 0)
+    if first is not None and classes.container(module) == "ParameterDict":
+        _name_parameters(run, module, first, step)
+        return Const(None)
     table = first if isinstance(first, DictVal) else None
     if table is None and first is not None:
         made = builtin_calls.call(run, "dict", [first], {}, _frame_of(step), step.node)

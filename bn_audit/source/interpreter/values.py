@@ -30,6 +30,7 @@ __all__ = [
     "ClassVal",
     "Const",
     "DictVal",
+    "EnumMember",
     "External",
     "ExternalResult",
     "Func",
@@ -114,6 +115,17 @@ class Const(Value):
         self.value = value
 
 
+class EnumMember(Const):
+    """A member of an enumeration that is a string or number too: it compares and formats as its value."""
+
+    __slots__ = ("cls", "name")
+
+    def __init__(self, value: Any, cls: ClassVal, name: str, origin: Step | None = None) -> None:
+        super().__init__(value, origin)
+        self.cls = cls
+        self.name = name
+
+
 class Hole:
     """Stands in a list for an unknown number of unknown items."""
 
@@ -121,6 +133,9 @@ class Hole:
 
 
 HOLE = Hole()
+
+MAX_ITEMS = 10_000
+"""Items of a list that are kept; what follows is not known. Doubled often enough, a list fills any memory."""
 
 
 class ListVal(Value):
@@ -140,6 +155,12 @@ class ListVal(Value):
         self.items = items
         self.kind = kind
         self.deps = deps
+        self.trim()
+
+    def trim(self) -> None:
+        """Forget what goes beyond :data:`MAX_ITEMS`."""
+        if len(self.items) > MAX_ITEMS:
+            self.items[MAX_ITEMS:] = [HOLE]
 
     @property
     def open(self) -> bool:
@@ -148,18 +169,24 @@ class ListVal(Value):
 
 
 class SetVal(ListVal):
-    """A set; order is that of insertion."""
+    """A set: equal constants are one item, and the order means nothing."""
 
     __slots__ = ()
 
     def __init__(self, items: list[Value | Hole], origin: Step | None = None) -> None:
-        super().__init__(items, "set", origin)
+        found: dict[object, Value | Hole] = {}
+        for item in items:
+            found.setdefault((item.value,) if isinstance(item, Const) else item, item)
+        super().__init__(list(found.values()), "set", origin)
 
 
 class DictVal(Value):
-    """A dict with constant keys; ``open`` says that it may hold more, or other values."""
+    """A dict; ``open`` says that it may hold more, or other values. ``factory`` makes what a defaultdict lacks.
 
-    __slots__ = ("deps", "items", "open")
+    A key is a Python constant, a tuple of such, or (see operations.hashed) stands for a class or an object.
+    """
+
+    __slots__ = ("deps", "factory", "items", "open")
 
     def __init__(
         self,
@@ -173,6 +200,7 @@ class DictVal(Value):
         self.items = items if items is not None else {}
         self.open = open
         self.deps = deps
+        self.factory: Value | None = None
 
 
 class External(Value):

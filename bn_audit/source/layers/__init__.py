@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bn_audit.source.layers.external import FUNCTIONAL_NORMS, external_layer
-from bn_audit.source.layers.torch_nn import torch_layer
+from bn_audit.source.layers.torch_nn import layer_settings, torch_layer
 from bn_audit.source.layers.values import REST, REST_KEYWORDS, UNKNOWN, DType, Unknown
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "DType",
     "Unknown",
     "external_layer",
+    "layer_settings",
     "torch_layer",
 ]

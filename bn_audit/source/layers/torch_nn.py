@@ -17,7 +17,7 @@ from bn_audit.source.layers.build import Builder
 from bn_audit.source.layers.values import UNKNOWN, bind, dim, dims, dtype_name, flag, number
 from bn_audit.source.state import ModuleState, NormTraits
 
-__all__ = ["STATELESS", "Family", "norm_layer", "torch_layer"]
+__all__ = ["STATELESS", "Family", "layer_settings", "norm_layer", "torch_layer"]
 
 STATELESS = frozenset(
     """
@@ -60,6 +60,26 @@ def torch_layer(name: str, args: tuple[object, ...], kwargs: Mapping[str, object
     if known == "wrong" or (known == "open" and variadic is not None):
         layer.open()
     return layer.build()
+
+
+def layer_settings(name: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+    """What a layer keeps of its arguments as attributes (``conv.stride``), by name; what is not known is UNKNOWN.
+
+    Sizes of convolutions are tuples there, as torch makes them. Nothing for layers without state, nor for ``bias``, which
+    names a parameter.
+    """
+    make = _LAYERS.get(name.rpartition(".")[2])
+    if make is None:
+        return {}
+    values, _ = bind(make, args, kwargs)
+    rank = int(name[-2]) if "Conv" in name and name[-2:] in ("1d", "2d", "3d") else None
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        if key in ("args", "kwargs", "bias", "device", "dtype") or key.startswith("_"):
+            continue
+        sized = rank is not None and key in ("kernel_size", "stride", "padding", "dilation", "output_padding")
+        found[key] = (value,) * (rank or 1) if sized and dim(value) is not None else value
+    return found
 
 
 # Linear and embedding -------------------------------------------------------------------------------------------------
