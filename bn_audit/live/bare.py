@@ -85,8 +85,9 @@ def wrapping(keys: Sequence[str]) -> str:
     """The prefix that wrappers put before every key: ``module.`` (DataParallel, AveragedModel), ``_orig_mod.``
     (torch.compile), in any nesting; "" if there is none."""
     prefix = ""
+    inner = list(keys)
     while True:
-        inner = [key for key in keys if key != prefix + _AVERAGED]
+        inner = [key for key in inner if key != prefix + _AVERAGED]
         for wrapper in _WRAPPERS:
             if inner and all(key.startswith(prefix + wrapper) for key in inner):
                 prefix += wrapper
@@ -99,8 +100,11 @@ def unwrapped(profile: Profile) -> Profile:
     """A bare profile as that of the model before it was wrapped: keys without the wrappers' part, AveragedModel's own
     counter left out."""
     prefix = wrapping([entry.key for entry in profile.entries])
-    counter = prefix.removesuffix("module.") + _AVERAGED
-    places = [number for number, entry in enumerate(profile.entries) if prefix and entry.key == counter]
+    places = [
+        number
+        for number, entry in enumerate(profile.entries)
+        if entry.name == _AVERAGED and prefix.startswith(entry.key.removesuffix(_AVERAGED) + "module.")
+    ]
     entries = tuple(
         replace(
             entry,
