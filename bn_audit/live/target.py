@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from bn_audit.live.checkpoint import SUFFIXES, Checkpoint, is_index, open_checkpoint
 from bn_audit.live.errors import TargetError, require_torch
@@ -163,7 +164,7 @@ def _settle(text: str, value: object, args: dict[str, object], key: str | None, 
     for _ in range(_MOST_STEPS):
         if isinstance(value, nn.Module):
             break
-        if isinstance(value, torch.export.ExportedProgram):
+        if _exported(value):
             with running(f"unlifting the exported program {text}"):
                 value = value.module()
             break
@@ -192,6 +193,12 @@ def _settle(text: str, value: object, args: dict[str, object], key: str | None, 
     if isinstance(value, Mapping):
         return _loaded_state(text, value, key, notes)
     raise TargetError(f"{text} gives {_a(value)} however often it is called, no torch.nn.Module")
+
+
+def _exported(value: object) -> TypeGuard[torch.export.ExportedProgram]:
+    # Older releases import it with the first export; where it is not imported nothing is an exported program.
+    export = sys.modules.get("torch.export")
+    return export is not None and isinstance(value, export.ExportedProgram)
 
 
 def _loaded_state(text: str, value: Mapping[Any, object], key: str | None, notes: list[str]) -> Loaded:
