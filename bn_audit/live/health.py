@@ -1,0 +1,63 @@
+"""The health of running statistics: values that no training leaves behind, and those that none has touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bn_audit.health import NormHealth
+from bn_audit.live.bare import STATISTICS
+from bn_audit.live.errors import require_torch
+from bn_audit.live.profile import profile, profile_of_state
+from bn_audit.live.tensors import integer_value
+from bn_audit.profile import Profile
+
+require_torch()
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn.parameter import is_lazy  # noqa: E402
+
+__all__ = ["health", "health_of_entries"]
+
+
+def health(source: nn.Module | Mapping[str, torch.Tensor]) -> list[NormHealth]:
+    """The health of every norm layer with running statistics, of a module or a state dict, in the profile's order."""
+    if isinstance(source, nn.Module):
+        return health_of_entries(profile(source), source.state_dict(keep_vars=True))
+    return health_of_entries(profile_of_state(source), source)
+
+
+def health_of_entries(profile: Profile, tensors: Mapping[str, torch.Tensor]) -> list[NormHealth]:
+    """The health of a profile's norm layers. Of ``tensors`` only the running statistics and counters are read."""
+    paths = {norm.path for norm in profile.norms}
+    own: dict[str, dict[str, str]] = {}
+    for entry in profile.entries:
+        if entry.module in paths and entry.name in (*STATISTICS, "num_batches_tracked"):
+            own.setdefault(entry.module, {})[entry.name] = entry.key
+    return [
+        _judge(path, {name: tensors[key] for name, key in keys.items()})
+        for path, keys in own.items()
+        if any(name in keys for name in STATISTICS)
+    ]
+
+
+def _judge(path: str, named: Mapping[str, torch.Tensor]) -> NormHealth:
+    statistics = {name: named[name] for name in STATISTICS if name in named}
+    counter = integer_value(named["num_batches_tracked"]) if "num_batches_tracked" in named else None
+    if any(is_lazy(tensor) or tensor.is_meta for tensor in statistics.values()):
+        return NormHealth(path, counter, known=False)
+    variance = statistics.get("running_var")
+    initial = {"running_mean": 0, "running_var": 1}
+    return NormHealth(
+        path,
+        counter,
+        nan=sum(_count(tensor.isnan()) for tensor in statistics.values()),
+        inf=sum(_count(tensor.isinf()) for tensor in statistics.values()),
+        negative=0 if variance is None else _count(variance < 0),
+        zero=0 if variance is None else _count(variance == 0),
+        untrained=not counter and all(bool((tensor == initial[name]).all()) for name, tensor in statistics.items()),
+    )
+
+
+def _count(mask: torch.Tensor) -> int:
+    return int(mask.sum())
