@@ -1,0 +1,239 @@
+"""The weighted mean as the real numbers have it, rounded once to the entry's dtype.
+
+A correctly rounded result depends on nothing but the values and the ratios of their weights. So it is the same, to the
+bit, in whatever order the parties come and on whatever device; it does not change when all weights are multiplied by
+one number; and the mean of equal values is that value.
+
+It is found in up to three steps, each for the elements that the one before could not decide:
+
+1. accumulate in float64 with an error bound. Where the bound's two ends round to the same number, that is the result
+   (Ziv, Fast evaluation of elementary mathematical functions with correctly rounded last bit, TOMS 1991). This decides
+   nearly all of float32 and narrower;
+2. the same sum without error: products of numbers short enough to be exact, added with the two-term sum of Knuth
+   (TAOCP 2, 4.2.2, theorem B), the quotient by long division. This decides exact ties, zeros, cancellation, float64;
+3. rational numbers, one element at a time.
+
+The sum's second component has 53 bits as well, so step 3 is met only by values that lie some 100 bits apart.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from bn_audit.federated.layout import each_piece
+
+__all__ = ["exact_mean"]
+
+_LIMB_BITS = 26
+_MAX_WEIGHT_BITS = 300
+_ROUNDING = 2.0**-53
+
+
+def exact_mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The correctly rounded weighted mean of one entry over all parties.
+
+    Args:
+        values: floating or complex tensors of one shape and dtype, at least one. On a device with float64.
+        weights: one a value, positive and finite.
+
+    Returns:
+        A new tensor of that shape, dtype and memory format, nearest to the true mean, ties to even. NaN where a value
+        is NaN or infinities of both signs meet; zero is negative only where all values are negative zeros.
+    """
+    ratio = _Weights.of(weights)
+    undecided = _Undecided(ratio)
+    result = each_piece(values, lambda out, parts: _mean_piece(out, parts, ratio, undecided))
+    undecided.decide()
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The weights as coprime integers, the total, and both as sums of floats of 26 bits."""
+
+    integers: tuple[int, ...]
+    total: int
+    limbs: tuple[tuple[float, ...], ...]
+    total_limbs: tuple[float, ...]
+
+    @classmethod
+    def of(cls, weights: Sequence[float]) -> _Weights:
+        ratios = [Fraction(weight) for weight in weights]
+        scale = math.lcm(*(ratio.denominator for ratio in ratios))
+        integers = [int(ratio * scale) for ratio in ratios]
+        divisor = math.gcd(*integers)
+        integers = [integer // divisor for integer in integers]
+        total = sum(integers)
+        if total.bit_length() > _MAX_WEIGHT_BITS:
+            return cls(tuple(integers), total, (), ())
+        return cls(tuple(integers), total, tuple(map(_limbs, integers)), _limbs(total))
+
+
+def _limbs(integer: int) -> tuple[float, ...]:
+    """The integer as a sum of floats, each an integer of at most 26 bits times a power of two."""
+    mask = (1 << _LIMB_BITS) - 1
+    parts = (integer & mask << shift for shift in range(0, integer.bit_length(), _LIMB_BITS))
+    return tuple(float(part) for part in parts if part)
+
+
+class _Undecided:
+    """Elements that wait for steps 2 and 3, which cost the same for one of them as for thousands."""
+
+    _ENOUGH = 1 << 15
+
+    def __init__(self, weights: _Weights) -> None:
+        self._weights = weights
+        self._waiting: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+        self._count = 0
+
+    def add(self, out: Tensor, parts: list[Tensor], index: Tensor) -> None:
+        """Let the elements of ``out`` at ``index`` wait."""
+        self._waiting.append((out, index, [part[index].double() for part in parts]))
+        self._count += index.numel()
+        if self._count > self._ENOUGH:
+            self.decide()
+
+    def decide(self) -> None:
+        """Fill in what waits."""
+        if not self._waiting:
+            return
+        outs, indices, columns = zip(*self._waiting, strict=True)
+        values = [torch.cat(parties) for parties in zip(*columns, strict=True)]
+        means = _exact(values, self._weights, outs[0].dtype)
+        for out, index, mean in zip(outs, indices, means.split([index.numel() for index in indices]), strict=True):
+            out[index] = mean
+        self._waiting, self._count = [], 0
+
+
+def _mean_piece(out: Tensor, parts: list[Tensor], weights: _Weights, waiting: _Undecided) -> None:
+    if out.dtype.itemsize == 1:  # float8 has no arithmetic of its own
+        parts = [part.float() for part in parts]
+    size = parts[0].abs()
+    magnitude = torch.empty_like(size)
+    for part in parts[1:]:
+        torch.maximum(size, torch.abs(part, out=magnitude), out=size)
+    # At least the smallest normal number, so that an infinity still counts.
+    shares = [max(integer / weights.total, sys.float_info.min) for integer in weights.integers]
+    mean = parts[0].double() * shares[0]
+    for part, share in zip(parts[1:], shares[1:], strict=True):
+        mean.add_(part, alpha=share)
+
+    if out.dtype == torch.float64:
+        out.copy_(mean)
+        undecided = (size > 0) & torch.isfinite(size)
+    else:
+        # A rounding of the shares, of the products, of every sum, and of the bound's two ends: each of the largest
+        # value at most.
+        bound = (size.double() * (_ROUNDING * (len(parts) + 8))).nan_to_num_(0.0, 0.0)
+        low, high = _narrow(mean - bound, out.dtype), _narrow(mean + bound, out.dtype)
+        out.copy_(low)
+        undecided = (_bits(low) != _bits(high)) & (size > 0)  # zeros keep their sign in low, but not in high
+    if not torch.isfinite(size.sum()):
+        # A sum's NaN has the sign and payload that the processor and the order give it.
+        out.copy_(torch.where(torch.isnan(mean), math.nan, mean).to(out.dtype).where(~torch.isfinite(size), out))
+        undecided &= torch.isfinite(size)
+    index = undecided.nonzero().squeeze(1)
+    if index.numel():
+        waiting.add(out, parts, index)
+
+
+def _exact(values: list[Tensor], weights: _Weights, dtype: torch.dtype) -> Tensor:
+    """The mean of finite values, each ``(k,)`` float64; steps 2 and 3."""
+    if weights.limbs:
+        near, rest, sure = _divide(values, weights)
+    else:
+        near, rest = torch.zeros_like(values[0]), torch.zeros_like(values[0])
+        sure = torch.zeros_like(near, dtype=torch.bool)
+    for place in (~sure).nonzero().flatten().tolist():
+        terms = zip(weights.integers, values, strict=True)
+        mean = sum(integer * Fraction(value[place].item()) for integer, value in terms) / weights.total
+        near[place] = float(mean)
+        difference = mean - Fraction(float(mean))
+        rest[place] = (difference > 0) - (difference < 0)
+    return near if dtype == torch.float64 else _narrow(_to_odd(near, rest), dtype)
+
+
+def _divide(values: list[Tensor], weights: _Weights) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean to the nearest float64, what is left (its sign is right), and where both are certain."""
+    terms = zip(values, weights.limbs, strict=True)
+    high, low, lost = _sum([part * limb for value, limbs in terms for part in _halves(value) for limb in limbs])
+    divisor = float(weights.total)
+
+    quotient = (high + low) / divisor
+    high, low, more = _remainder(high, low, quotient, weights)
+    lost += more
+    second = (high + low) / divisor
+    high, low, more = _remainder(high, low, second, weights)
+    lost += more
+    third = (high + low) / divisor
+
+    second, tail = _two_sum(second, third)
+    exact = third == 0
+    sure = (lost <= (high + low).abs() * _ROUNDING) & (exact | (tail.abs() > third.abs() * 2.0**-50))
+    # Beyond these, a product above may have been rounded.
+    size = torch.stack(values).abs().amax(0)
+    sure &= (size < 2.0**500) & ((quotient == 0) | (quotient.abs() > 2.0**-600))
+
+    second = _to_odd(second, tail)
+    near = quotient + second
+    return near, second - (near - quotient), sure
+
+
+def _remainder(high: Tensor, low: Tensor, quotient: Tensor, weights: _Weights) -> tuple[Tensor, Tensor, Tensor]:
+    """What a quotient leaves of the dividend ``high + low``, as :func:`_sum` gives it."""
+    return _sum([high, low, *(-part * limb for part in _halves(quotient) for limb in weights.total_limbs)])
+
+
+def _sum(terms: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of float64 tensors as two components, and a bound on what those leave out: 0 where they are all of it."""
+    high, low, lost = terms[0], torch.zeros_like(terms[0]), torch.zeros_like(terms[0])
+    for term in terms[1:]:
+        high, error = _two_sum(high, term)
+        low, error = _two_sum(low, error)
+        lost += error.abs()
+    return high, low, lost * 2
+
+
+def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The rounded sum and its error, which is exact. Three operations each: nothing here may be fused."""
+    total = a + b
+    other = total - a
+    return total, (a - (total - other)) + (b - other)
+
+
+def _halves(value: Tensor) -> tuple[Tensor, Tensor]:
+    """A float64 tensor as a sum of two, of 26 and 27 bits, whose products with 26 bits are exact."""
+    high = (value.view(torch.int64) & -(1 << 27)).view(torch.float64)
+    return high, value - high
+
+
+def _narrow(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """float64 rounded once to a narrower dtype."""
+    narrow = value.float()
+    if dtype == torch.float32:
+        return narrow
+    # torch converts by way of float32. Rounded to odd there, the second rounding is as good as the only one
+    # (Boldo and Melquiond, When double rounding is odd, 2005).
+    return _to_odd(narrow, value - narrow).to(dtype)
+
+
+def _to_odd(value: Tensor, rest: Tensor) -> Tensor:
+    """``value + rest`` rounded to odd. ``rest`` is less than the last digit of ``value``: only its sign counts."""
+    even = (_bits(value) & 1) == 0
+    toward = torch.copysign(torch.full_like(value, math.inf), rest.sign().to(value.dtype))
+    return torch.where(even & (rest != 0), torch.nextafter(value, toward), value)
+
+
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _bits(value: Tensor) -> Tensor:
+    """The bits of floats, as integers: unlike the floats, zeros of different sign differ."""
+    return value.view(_INTEGERS[value.dtype.itemsize])

@@ -1,0 +1,119 @@
+"""FedBN over checkpoint files: one tensor of each party at a time, however many parties there are."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+import zipfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bn_audit.federated.aggregator import FedBNAggregator, FedBNIntegers
+from bn_audit.federated.errors import AggregationError
+
+__all__ = ["aggregate_files"]
+
+
+def aggregate_files(
+    paths: Iterable[str | os.PathLike[str]],
+    weights: Iterable[float],
+    *,
+    local_keys: Collection[str] | None = None,
+    key: str | None = None,
+    integer_state: FedBNIntegers = "require-equal",
+    exact: bool = False,
+    check_finite: bool = False,
+) -> dict[str, Tensor]:
+    """FedBN's mean of the state dicts in checkpoint files, as :meth:`FedBNAggregator.aggregate` takes it.
+
+    The files are mapped into memory and their pages given back entry by entry, so that beside the result it needs one
+    tensor of each party at most, of memory that the system can take back at any time. Files in torch's format from
+    before 1.6, which is no zip archive, are read whole.
+
+    Args:
+        paths: ``torch.save``'s files, read with ``weights_only``, and ``.safetensors`` (needs safetensors).
+        weights: one a file.
+        local_keys: the keys that stay with the party, for example ``local_keys(model)``; if not given, as the first
+            file's keys tell.
+        key: the name of the entry that holds the state dict in a file of ``torch.save``, if it is not the file itself.
+        integer_state, exact, check_finite: as for :class:`FedBNAggregator`.
+
+    Returns:
+        The combined entries, on the CPU.
+
+    Raises:
+        AggregationError: as :meth:`FedBNAggregator.add` does, the parties named by their paths; a file holds no state
+            dict.
+        ImportError: safetensors is not installed.
+        OSError, pickle.UnpicklingError, RuntimeError: a file cannot be read.
+    """
+    names = [os.fspath(path) for path in paths]
+    states = [_mapped_state(name, key) for name in names]
+    if states and local_keys is None:
+        aggregator = FedBNAggregator.from_state(
+            states[0], integer_state=integer_state, exact=exact, check_finite=check_finite
+        )
+    else:
+        aggregator = FedBNAggregator(
+            local_keys or (), integer_state=integer_state, exact=exact, check_finite=check_finite
+        )
+    return aggregator._aggregate(states, list(weights), names, _Pages(names).release)
+
+
+def _mapped_state(path: str, key: str | None) -> Mapping[str, Any]:
+    """A file's state dict; its tensors are the file's own pages, which nothing may write to."""
+    if path.endswith(".safetensors"):
+        return _mapped_safetensors(path)
+    mapped = zipfile.is_zipfile(path)
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    state = content
+    if key is not None:
+        if not isinstance(content, Mapping) or key not in content:
+            raise AggregationError(f"no entry {key!r} that could be the state dict", party=path)
+        state = content[key]
+    if not isinstance(state, Mapping):
+        raise AggregationError(f"no state dict but {type(state).__name__}", party=path)
+    return state
+
+
+def _mapped_safetensors(path: str) -> dict[str, Tensor]:
+    try:
+        from safetensors import safe_open
+    except ImportError as error:
+        raise ImportError("reading .safetensors needs safetensors: pip install 'bn-audit[torch]'") from error
+    with safe_open(path, framework="pt", device="cpu") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+
+
+class _Pages:
+    """The pages of memory that the kernel reads from these files. Linux only; elsewhere it knows of none.
+
+    They count as the process's memory once they are read. Given back, they are read from the file again if needed:
+    the mappings are private and nothing writes to them.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        if sys.platform != "linux":
+            return
+        files = {os.path.realpath(path) for path in paths}
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+            for line in maps:
+                addresses, _, _, _, inode, *path = line.rstrip("\n").split(maxsplit=5)
+                if inode != "0" and path and path[0] in files:
+                    start, _, end = addresses.partition("-")
+                    self._ranges.append((int(start, 16), int(end, 16)))
+        self._madvise = ctypes.CDLL(None).madvise
+
+    def release(self, value: Tensor) -> None:
+        """Give back a tensor's whole pages, if they are a file's. Other memory would lose what it holds."""
+        storage = value.untyped_storage()
+        start = -(-storage.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (storage.data_ptr() + storage.nbytes()) // mmap.PAGESIZE * mmap.PAGESIZE
+        if start < end and any(low <= start and end <= high for low, high in self._ranges):
+            self._madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)

@@ -1,0 +1,42 @@
+"""One entry of all parties, piece by piece: what keeps the averages' memory small and in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["Kernel", "each_piece"]
+
+Kernel = Callable[[Tensor, "list[Tensor]"], None]
+"""Fills its first argument from the parties' values: all flat, of one length, dtype and device."""
+
+# On a CPU the pieces of the result and of one party fit into a core's second-level cache; on an accelerator a launch
+# should be worth its while.
+_CPU_PIECE = 1 << 16
+_DEVICE_PIECE = 1 << 22
+
+
+def each_piece(values: Sequence[Tensor], kernel: Kernel) -> Tensor:
+    """A tensor like the first of ``values`` (shape, dtype, device, memory format), filled by ``kernel``.
+
+    Args:
+        values: one tensor a party, of one shape and dtype; they may lie on different devices and in different memory
+            formats, and are copied where they do. Complex ones reach the kernel as pairs of real numbers.
+        kernel: called once for each piece.
+    """
+    result = torch.empty_like(values[0])
+    if result.is_complex():
+        target, values = torch.view_as_real(result), [torch.view_as_real(value.resolve_conj()) for value in values]
+    else:
+        target = result
+    # In the order of the result's memory, so that neither channels_last nor a transposed matrix costs a copy.
+    order = sorted(range(target.dim()), key=target.stride, reverse=True)
+    flat = target.permute(order).view(-1)
+    parties = [value.to(flat.device).permute(order).reshape(-1) for value in values]
+    step = _CPU_PIECE if flat.device.type == "cpu" else _DEVICE_PIECE
+    for start in range(0, flat.numel(), step):
+        piece = slice(start, start + step)
+        kernel(flat[piece], [party[piece] for party in parties])
+    return result
