@@ -217,11 +217,17 @@ def owners(profile: Profile) -> dict[str, NormLayer]:
 
 
 def frozen(profile: Profile, norm: NormLayer) -> bool:
-    """Whether nothing trains or updates a norm layer: its weight is a buffer, as its statistics are."""
-    if norm.batchnorm is not False:
-        return False
+    """Whether nothing trains or updates a norm layer: its weight is a buffer, as its statistics are.
+
+    A Keras BatchNormalization with ``trainable = False`` runs in inference mode and keeps its statistics as they are;
+    one without gamma and beta has nothing by which that could be told.
+    """
     own = [entry for entry in profile.entries if entry.module == norm.path]
-    return any(entry.name == "weight" for entry in own) and all(entry.kind == "buffer" for entry in own)
+    if any(entry.kind != "buffer" for entry in own):
+        return False
+    if profile.framework == "keras":
+        return any(entry.name in ("gamma", "beta") for entry in own)
+    return norm.batchnorm is False and any(entry.name == "weight" for entry in own)
 
 
 def without_norms(profile: Profile) -> Profile:

@@ -181,6 +181,16 @@ def test_keras_averages_in_silence() -> None:
     assert finding.help.endswith("average BatchNormalization knowingly and ignore this rule here")
 
 
+def test_a_frozen_keras_norm_is_averaged_in_vain() -> None:
+    # trainable=False: inference mode, so every party's statistics stay what they were at the start.
+    trained = keras()
+    assert trained.model is not None
+    entries = (replace(entry, kind="buffer") if entry.module == "bn" else entry for entry in trained.model.entries)
+    model = replace(trained.model, entries=tuple(entries))
+    assert {entry.kind for entry in model.entries} == {"parameter", "buffer"}
+    assert judge(replace(trained, model=model)) == ()
+
+
 def test_keras_breaks_with_skip_bn() -> None:
     finding = only(judge(keras(skip_bn=True)))
     assert finding.code == "BNA105"
