@@ -107,8 +107,10 @@ class _Undecided:
         outs, indices, columns = zip(*self._waiting, strict=True)
         values = [torch.cat(parties) for parties in zip(*columns, strict=True)]
         means = _exact(values, self._weights, outs[0].dtype)
-        for out, index, mean in zip(outs, indices, means.split([index.numel() for index in indices]), strict=True):
-            out[index] = mean
+        start = 0
+        for out, index in zip(outs, indices, strict=True):
+            out[index] = means[start : start + index.numel()]
+            start += index.numel()
         self._waiting, self._count = [], 0
 
 

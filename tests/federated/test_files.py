@@ -1,0 +1,103 @@
+"""The same round from files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bn_audit.federated import AggregationError, FedBNAggregator, aggregate_files, local_keys  # noqa: E402
+from tests.federated.test_aggregator import Net, assert_same_bits, states  # noqa: E402
+
+WEIGHTS = [1.0, 2.0, 5.0]
+
+
+def saved(folder: Path, form: str, parties: list[dict[str, Any]]) -> list[Path]:
+    paths = []
+    for number, state in enumerate(parties):
+        path = folder / f"{number}.{'safetensors' if form == 'safetensors' else 'pt'}"
+        if form == "safetensors":
+            library = pytest.importorskip("safetensors.torch")
+            library.save_file({key: value.clone() for key, value in state.items()}, path)
+        else:
+            content = {"model": state, "epoch": 3} if form == "nested" else state
+            torch.save(content, path, _use_new_zipfile_serialization=form != "legacy")
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("form", ["zip", "nested", "legacy", "safetensors"])
+def test_files_give_what_states_give(tmp_path: Path, form: str, exact: bool) -> None:
+    parties = states()
+    local = local_keys(Net())
+    expected = FedBNAggregator(local, exact=exact).aggregate(parties, WEIGHTS)
+    paths = saved(tmp_path, form, parties)
+    key = "model" if form == "nested" else None
+    result = aggregate_files(paths, WEIGHTS, local_keys=local, key=key, exact=exact)
+    assert_same_bits({key: result[key] for key in expected}, expected)
+    assert result.keys() == expected.keys()
+    if form != "safetensors":  # which keeps no ties
+        assert result["head.weight"] is result["subnet.weight"]
+
+
+def test_the_first_file_tells_what_is_local(tmp_path: Path) -> None:
+    parties = states()
+    result = aggregate_files(saved(tmp_path, "zip", parties), WEIGHTS)
+    assert result.keys() == parties[0].keys() - local_keys(parties[0])
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    parties = states(2)
+    parties[1]["head.bias"] = torch.zeros(5)
+    paths = saved(tmp_path, "zip", parties)
+    with pytest.raises(AggregationError, match=r"head\.bias: shape") as error:
+        aggregate_files(paths, [1, 1])
+    assert error.value.party == str(paths[1])
+    with pytest.raises(AggregationError, match="no entry 'model'"):
+        aggregate_files(paths, [1, 1], key="model")
+    torch.save(torch.zeros(3), paths[0])
+    with pytest.raises(AggregationError, match="no state dict but Tensor"):
+        aggregate_files(paths, [1, 1])
+    with pytest.raises(AggregationError, match="no party"):
+        aggregate_files([], [])
+
+
+def test_overlapping_and_expanded_tensors_survive_the_release_of_pages(tmp_path: Path) -> None:
+    base = torch.arange(100_000.0)
+    state = {"all": base, "half": base[:50_000], "wide": torch.ones(1).expand(50_000), "last": torch.ones(10)}
+    for name in ("a.pt", "b.pt"):
+        torch.save(state, tmp_path / name)
+    result = aggregate_files([tmp_path / "a.pt", tmp_path / "b.pt"], [1, 3])
+    assert_same_bits(result, state)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("form", ["zip", "safetensors"])
+def test_a_files_pages_are_given_back(tmp_path: Path, form: str, exact: bool) -> None:
+    """20 parties of 8 MB each; at no time more than a few megabytes of them are resident."""
+    parties = [{f"weight{number}": torch.randn(1 << 18) for number in range(8)} for _ in range(20)]
+    paths = saved(tmp_path, form, parties)
+    del parties
+    most = 0
+
+    class Watch(FedBNAggregator):
+        def _combined(self, *arguments: Any) -> Any:
+            nonlocal most
+            result = super()._combined(*arguments)
+            status = Path("/proc/self/status").read_text(encoding="ascii")
+            most = max(most, int(status.partition("RssFile:")[2].split()[0]) - before)
+            return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bn_audit.federated.files.FedBNAggregator", Watch)
+        before = 0
+        aggregate_files(paths[:1], [1.0], exact=exact)  # torch's own pages
+        before, most = most, 0
+        aggregate_files(paths, [1.0] * 20, exact=exact)
+    assert most < 60_000  # 20 tensors of 1 MiB, and what the kernel reads ahead; whole files would be 160,000
