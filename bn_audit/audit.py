@@ -1,18 +1,20 @@
-"""Lets the rules judge what the source reader found. The only place where readers and rules meet."""
+"""Lets the rules judge what the readers found. The only place where readers and rules meet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.finding import Finding, Location
     from bn_audit.rules.case import FLModelCase
+    from bn_audit.rules.live_model import LiveModel
     from bn_audit.rules.rule import Rule
-    from bn_audit.site import FLModelSite, Unreadable
+    from bn_audit.site import Aggregator, FLModelSite, Unreadable
 
-__all__ = ["Selection", "SelectionError", "Versions", "audit"]
+__all__ = ["Selection", "SelectionError", "Versions", "audit", "audit_model"]
 
 
 class SelectionError(ValueError):
@@ -79,8 +81,50 @@ def audit(
     for site in sites:
         releases = versions(site.location.path)
         subjects.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
-    rules = [rule for rule in catalogue().values() if rule.code in selection]
-    return tidy(finding for subject in subjects for rule in rules for finding in _judge(rule, subject))
+    return _judgements(catalogue().values(), subjects, selection)
+
+
+def audit_model(
+    model: LiveModel,
+    settings: SecretFlowSettings | None = None,
+    *,
+    passed: bool = True,
+    selection: Selection | None = None,
+) -> tuple[Finding, ...]:
+    """The findings about a live model or a checkpoint, sorted by code.
+
+    The model is judged as that of an FLModel call with these settings; without settings only its state is judged.
+
+    Args:
+        model: the model.
+        settings: of the FLModel that shall train it. An aggregator that is None is judged as Plain and as Secure.
+        passed: whether ``skip_bn`` is passed to it, or has its value by default.
+        selection: which rules speak; None is every rule.
+    """
+    from bn_audit.rules import catalogue
+    from bn_audit.rules.case import FLModelCase
+    from bn_audit.site import FLModelCall, FLModelSite
+
+    call = FLModelCall(model=model.profile, model_name=model.name, backend=None, strategy=None, skip_bn=None)
+    if settings is not None:
+        call = replace(
+            call,
+            backend=settings.backend,
+            strategy=settings.strategy,
+            aggregator=cast("Aggregator | None", settings.aggregator),
+            skip_bn=settings.skip_bn,
+            skip_bn_passed=passed,
+            base_module=settings.base_module,
+        )
+    releases = (None, None) if settings is None else (settings.secretflow_version, settings.torch_version)
+    case = FLModelCase(FLModelSite(model.location, model.location, (call,)), *releases)
+    found = _judgements(catalogue().values(), (case, model), selection or Selection())
+    return tuple(sorted(found, key=lambda finding: finding.code))
+
+
+def _judgements(rules: Iterable[Rule[Any]], subjects: Iterable[object], selection: Selection) -> tuple[Finding, ...]:
+    chosen = [rule for rule in rules if rule.code in selection]
+    return tidy(finding for subject in subjects for rule in chosen for finding in _judge(rule, subject))
 
 
 def _judge(rule: Rule[Any], subject: object) -> Iterable[Finding]:

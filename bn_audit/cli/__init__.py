@@ -14,7 +14,11 @@ from bn_audit.cli.output import hush
 
 __all__ = ["cli", "main", "run"]
 
-COMMANDS = {"rule": "bn_audit.cli.rule", "scan": "bn_audit.cli.scan"}
+COMMANDS = {
+    "inspect": "bn_audit.cli.inspect",
+    "rule": "bn_audit.cli.rule",
+    "scan": "bn_audit.cli.scan",
+}
 """Each command, and the module that has it under the name ``command``."""
 
 INTERRUPTED = 130

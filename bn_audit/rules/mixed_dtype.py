@@ -42,9 +42,12 @@ def _error(outcome: Outcome) -> PlanError | None:
 
 
 def _remaining(outcome: Outcome) -> Profile:
-    """The model without BatchNorm; where ``skip_bn=True`` is asked for, without any norm layer (BNA103 speaks then)."""
+    """The model without what is BatchNorm or may be; where ``skip_bn=True`` is asked for, without any norm layer
+    (BNA103 speaks then)."""
     norms = outcome.profile.norms
-    return without(outcome.profile, norms if outcome.settings.skip_bn else [norm for norm in norms if norm.batchnorm])
+    if not outcome.settings.skip_bn:
+        norms = tuple(norm for norm in norms if norm.batchnorm is not False)
+    return without(outcome.profile, norms)
 
 
 def _odd(profile: Profile) -> list[StateEntry]:

@@ -15,9 +15,14 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A small program, as people write them: ``(file name, source)`` pairs. The first file is the one to look at."""
+    """A small program, as people write them: ``(file name, source)`` pairs. The first file is the one to look at.
+
+    ``target`` is what to inspect of it (``model.py:model``) where a rule judges live models; None where the source is
+    what matters.
+    """
 
     files: tuple[tuple[str, str], ...]
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Rule(Generic[S]):
     """One thing that can be wrong.
 
     The text fields are Markdown, and are the rule's documentation in every place. The tests run the examples through
-    the source reader: the rule speaks in every bad one, and in no good one.
+    the source reader, or inspect their targets: the rule speaks in every bad one, and in no good one.
 
     Attributes:
         code: ``BNA`` and three digits.

@@ -44,6 +44,8 @@ def plan(profile: Profile, settings: SecretFlowSettings) -> Plan:
         return _open(profile, settings)
     if known.backend == "tensorflow":
         return plan_tensorflow(profile, settings, known)
+    if not profile.ordered:
+        return _whatever_the_order(profile, settings)
     torch = release(settings.torch_version)
     if torch is None or (2, 7) < torch < (2, 13):
         alternatives = [
@@ -51,6 +53,22 @@ def plan(profile: Profile, settings: SecretFlowSettings) -> Plan:
         ]
         return replace(merge(alternatives), settings=settings.named())
     return plan_torch(profile, settings, known)
+
+
+_BY_POSITION = frozenset({"fed_avg_w", "fed_avg_u", "fed_stc", "fed_scr", "moon", "fed_gen"})
+"""Strategies of the torch backend that pair whole state dicts with each other. Without ``skip_bn`` each entry then
+meets itself, whatever the order; the others pair state with parameters."""
+
+
+def _whatever_the_order(profile: Profile, settings: SecretFlowSettings) -> Plan:
+    """What holds for a model of which only the entries are known, not their order."""
+    skips = settings.skip_bn and any(norm.batchnorm is not False and not norm.nested for norm in profile.norms)
+    if skips or settings.strategy not in _BY_POSITION:
+        return _open(profile, settings)
+    made = plan(replace(profile, ordered=True), settings)
+    # Which of two errors comes first, and what the text calls the first of two dtypes, depend on the order.
+    error = None if made.error is None else replace(made.error, text_certain=False)
+    return replace(made, error=error)
 
 
 def _open(profile: Profile, settings: SecretFlowSettings) -> Plan:

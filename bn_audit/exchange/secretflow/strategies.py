@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Strategy", "strategy"]
+__all__ = ["Strategy", "strategies", "strategy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +91,8 @@ def strategy(backend: str | None, name: str | None) -> Strategy | None:
     if backend is None or name is None:
         return None
     return _BY_NAME.get((backend, name))
+
+
+def strategies(backend: str) -> tuple[Strategy, ...]:
+    """SecretFlow's own strategies on a backend."""
+    return tuple(one for one in _ALL if one.backend == backend)

@@ -15,6 +15,7 @@ the state half loaded and the rounds that follow working on that.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -57,6 +58,7 @@ class _Round:
         sent: what is gathered when ``fit`` begins, and later unless the strategy says otherwise.
         parameters: what ``parameters()`` yields: a shared parameter once.
         exact: whether every entry is known, and whether it is sent.
+        loads: loads that were worked out before, for any settings under which the same is sent.
     """
 
     profile: Profile
@@ -67,6 +69,7 @@ class _Round:
     parameters: Sequence[StateEntry]
     loader: Loader
     exact: bool
+    loads: dict[tuple[bool, int, bool], tuple[Phase, list[Effect]]]
 
     @property
     def gradients(self) -> list[Upload]:
@@ -81,8 +84,11 @@ class _Round:
 
     def load(self, integers: bool, round_: int, whole: bool = False) -> tuple[Phase, list[Effect]]:
         """A load's outcome and its effect on every entry, shared tensors considered."""
-        load = replace(self.loader, whole=whole).load(integers, round_)
-        return load.phase, effects_by_tensor(load.effects, self.groups)
+        key = integers, round_, whole
+        if key not in self.loads:
+            load = replace(self.loader, whole=whole).load(integers, round_)
+            self.loads[key] = load.phase, effects_by_tensor(load.effects, self.groups)
+        return self.loads[key]
 
 
 @dataclass(slots=True)
@@ -126,23 +132,33 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
 
 def _round(profile: Profile, settings: SecretFlowSettings, skips: bool) -> _Round:
     version, torch = release(settings.secretflow_version), release(settings.torch_version)
-    items = at_top_level(profile, skips)
-    groups = tensor_groups(profile)
     own_name = bool(settings.base_module and profile.type)
-    loader = Loader(
-        items,
-        groups,
+    layout = _layout(
+        profile,
+        skips,
         first_of_many=torch is not None and torch <= (2, 7),
         model=(profile.type if own_name else "GeneratedTorchModule", own_name or settings.base_module is False),
         scalars_load=version is None or version >= (1, 5),
     )
+    return replace(layout, settings=settings)
+
+
+@functools.lru_cache(maxsize=8)
+def _layout(
+    profile: Profile, skips: bool, first_of_many: bool, model: tuple[str, bool], scalars_load: bool
+) -> _Round:
+    """What does not depend on strategy and aggregator. Every combination of them may be asked for, one by one."""
+    items = at_top_level(profile, skips)
+    groups = tensor_groups(profile)
+    loader = Loader(items, groups, first_of_many, model, scalars_load)
     parameters = [
         entry
         for index, (entry, group) in enumerate(zip(profile.entries, groups, strict=True))
         if entry.kind == "parameter" and group == index
     ]
     exact = profile.complete and all(item.skipped is not None for item in items)
-    return _Round(profile, settings, items, groups, list(uploads(items)), parameters, loader, exact)
+    sent = list(uploads(items))
+    return _Round(profile, SecretFlowSettings(), items, groups, sent, parameters, loader, exact, {})
 
 
 def _go_on(here: _Round, course: _Course, strategy: Strategy) -> None:
