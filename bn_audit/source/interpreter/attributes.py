@@ -293,11 +293,7 @@ def _set_module_attribute(run: Run, module: Module, name: str, value: Value, ste
         if module.framework == "keras" and name == "trainable" and isinstance(value, Const):
             keras_calls.set_trainable(module, bool(value.value))
         if module.framework == "keras" and isinstance(value, (ListVal, DictVal)):
-            # Keras tracks the layers in lists and dicts that are attributes.
-            parts: list[object] = list(value.items if isinstance(value, ListVal) else value.items.values())
-            for number, part in enumerate(parts):
-                if isinstance(part, Module):
-                    module.children[f"{name}.{number}"] = part
+            keras_calls.track(module, name, value, step)
         module.attrs[name] = value
         if module.norm is not None:
             _set_norm_setting(module, module.norm, name, value)

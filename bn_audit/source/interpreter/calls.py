@@ -14,6 +14,7 @@ from bn_audit.source.interpreter import (
     external_calls,
     flmodel,
     keras_calls,
+    keras_graph,
     operations,
     records,
     scopes,
@@ -303,7 +304,8 @@ def call(
     if any(isinstance(value, KerasTensor) for value in args):
         # A layer that is not known, applied to a Keras tensor.
         gap = RegistryGap(func.reason if isinstance(func, Unknown) else "a layer that is not known", func.origin)
-        return KerasTensor((*keras_calls.joined(args, Step(frame.module, node)).layers, gap), Step(frame.module, node))
+        step = Step(frame.module, node)
+        return KerasTensor(gap, keras_graph.gather(args, step), step)
     if isinstance(func, Const):
         return run.unknown("a call of something that is no function", frame.module, node)
     reason = func.reason if isinstance(func, Unknown) else "a call that is not followed"

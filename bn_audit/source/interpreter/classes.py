@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from bn_audit.source.interpreter import torch_classes
-from bn_audit.source.interpreter.libraries import base_kind, canonical, is_flmodel
+from bn_audit.source.interpreter.libraries import KERAS_MODELS, base_kind, canonical, is_flmodel
 from bn_audit.source.interpreter.torch_classes import CONTAINERS
 from bn_audit.source.interpreter.values import BuiltinVal, ClassVal, External, Module, Value
 from bn_audit.source.names import statements as flat
@@ -16,20 +16,29 @@ __all__ = ["annotated_fields", "container", "external_bases", "find", "kind", "m
 
 def mro(cls: ClassVal) -> list[Value]:
     """The linearization of a class over its bases; depth first where Python would refuse the class."""
+    return _linearize(cls, frozenset())
+
+
+_MAX_BASES = 1000
+"""Bases above bases that are followed; and how many of several lines of them are put in order."""
+
+
+def _linearize(cls: Value, below: frozenset[int]) -> list[Value]:
+    if not isinstance(cls, ClassVal) or id(cls.node) in below or len(below) > _MAX_BASES:
+        return [cls]
     if cls.order is None:
-        cls.order = _linearize(cls, ())
+        rows = [list(_linearize(base, below | {id(cls.node)})) for base in cls.bases]
+        cls.order = [cls, *_merge([[entry for entry in row if not _same(entry, cls)] for row in rows], cls.bases)]
     return cls.order
 
 
-def _linearize(cls: Value, path: tuple[int, ...]) -> list[Value]:
-    if not isinstance(cls, ClassVal) or id(cls.node) in path:
-        return [cls]
-    path = (*path, id(cls.node))
-    if len(path) > 40:
-        return [cls]
-    rows = [_linearize(base, path) for base in cls.bases]
-    rows.append(list(cls.bases))
-    result: list[Value] = [cls]
+def _merge(rows: list[list[Value]], bases: list[Value]) -> list[Value]:
+    if len(rows) == 1:
+        return rows[0]
+    result: list[Value] = []
+    if sum(map(len, rows)) > _MAX_BASES:
+        return bases
+    rows = [*rows, list(bases)]
     while any(rows):
         for row in rows:
             if row and not any(_in_tail(row[0], other) for other in rows):
@@ -139,6 +148,11 @@ def container(module: Module) -> str:
         if leaf in CONTAINERS and canonical(base.name).startswith("torch.nn."):
             return leaf
     return ""
+
+
+def is_keras_model(cls: ClassVal) -> bool:
+    """Whether a class is a Keras model, not merely a layer."""
+    return any(canonical(base.name) in KERAS_MODELS for base in external_bases(cls))
 
 
 def subclass(cls: Value, other: Value) -> bool | None:

@@ -72,7 +72,9 @@ def call(
     if func.package == "math":
         return _math(run, func.leaf, args, frame, node)
     found: Value | None = None
-    if name.startswith("keras."):
+    if func.package in ("tensorflow", "keras", "tf_keras") and not name.startswith("keras."):
+        found = keras_calls.operation(args, kwargs, step)
+    elif name.startswith("keras."):
         found = keras_calls.construct(run, name, args, kwargs, open_kwargs, frame, node)
     else:
         found = torch_calls.construct(run, name, args, kwargs, open_kwargs, frame, node)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from bn_audit.source.interpreter import calls, external_calls, operations
+from bn_audit.source.interpreter import calls, external_calls, keras_graph, operations, torch_calls
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.libraries import canonical
+from bn_audit.source.interpreter.libraries import KERAS_MODELS, canonical
 from bn_audit.source.interpreter.run import Run
-from bn_audit.source.interpreter.torch_calls import plain_arguments
 from bn_audit.source.interpreter.values import (
     Const,
     DictVal,
@@ -23,7 +22,6 @@ from bn_audit.source.interpreter.values import (
     Module,
     RegistryGap,
     Step,
-    TensorVal,
     Unknown,
     Value,
 )
@@ -33,11 +31,17 @@ from bn_audit.source.state import ModuleState
 if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
 
-__all__ = ["apply", "attribute", "construct", "init", "joined", "method", "set_trainable"]
-
-_MODELS = frozenset(
-    {"keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential", "keras.Functional"}
-)
+__all__ = [
+    "apply",
+    "attribute",
+    "construct",
+    "init",
+    "method",
+    "operation",
+    "parts",
+    "set_trainable",
+    "track",
+]
 
 
 def construct(
@@ -47,8 +51,8 @@ def construct(
     step = Step(frame.module, node)
     leaf = name.rpartition(".")[2]
     if leaf == "Input" and name in ("keras.Input", "keras.layers.Input"):
-        return KerasTensor((), step)
-    if name in _MODELS:
+        return KerasTensor(None, (), step)
+    if name in KERAS_MODELS:
         model = Module(leaf, None, step)
         model.framework = "keras"
         _fill_model(run, model, args, kwargs, step)
@@ -68,16 +72,14 @@ def construct(
                 if isinstance(twin, Module):
                     layer.children["backward"] = twin
             return _named(layer, kwargs)
-        state = keras_layer(leaf, *plain_arguments(args, kwargs, open_kwargs))
+        state = keras_layer(leaf, *torch_calls.plain_arguments(args, kwargs, open_kwargs))
     elif name.startswith("keras.applications."):
         from bn_audit.source import zoo
 
-        state = zoo.model(name, *plain_arguments(args, kwargs, open_kwargs))
+        state = zoo.model(name, *torch_calls.plain_arguments(args, kwargs, open_kwargs))
     if state is not None:
         return _named(_as_keras(Module.grow(state, step)), kwargs)
-    if any(isinstance(arg, KerasTensor) for arg in args):
-        return joined(args, step)
-    return None
+    return operation(args, kwargs, step)
 
 
 def _as_keras(module: Module) -> Module:
@@ -93,31 +95,32 @@ def _named(layer: Module, kwargs: dict[str, Value]) -> Module:
     return layer
 
 
-def joined(values: Iterable[object], step: Step) -> KerasTensor:
-    """A tensor made of others: it has all their layers behind it."""
-    found: dict[int, Module | RegistryGap] = {}
-    stack = list(values)
-    while stack:
-        value = stack.pop(0)
-        if isinstance(value, KerasTensor):
-            found.update((id(layer), layer) for layer in value.layers)
-        elif isinstance(value, ListVal):
-            stack[:0] = value.items
-        elif isinstance(value, DictVal):
-            stack[:0] = list(value.items.values())
-        elif not isinstance(value, (Const, TensorVal)):
-            # Layers may lie behind whatever this is: what a model that is not known puts out, say.
-            reason = value.reason if isinstance(value, Unknown) else "a tensor that is not known"
-            gap = RegistryGap(reason, step)
-            found[id(gap)] = gap
-    return KerasTensor(tuple(found.values()), step)
+def operation(args: Arguments, kwargs: dict[str, Value], step: Step) -> KerasTensor | None:
+    """What a function without weights makes of Keras tensors; None if it is given none."""
+    values = [*args, *kwargs.values()]
+    if not any(_holds_tensor(value) for value in values):
+        return None
+    known = [value for value in values if isinstance(value, (KerasTensor, ListVal, DictVal))]
+    return KerasTensor(None, keras_graph.gather(known, step), step)
+
+
+def _holds_tensor(value: object) -> bool:
+    if isinstance(value, (ListVal, DictVal)):
+        return any(
+            _holds_tensor(item) for item in (value.items if isinstance(value, ListVal) else value.items.values())
+        )
+    return isinstance(value, KerasTensor)
 
 
 def apply(run: Run, layer: Module, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     """``layer(tensor)``."""
     step = Step(frame.module, node)
-    source = joined([*args[:1], *(kwargs[key] for key in ("inputs", "input") if key in kwargs)], step)
-    return KerasTensor((*(part for part in source.layers if part is not layer), layer), step)
+    given = [*args[:1], *(kwargs[key] for key in ("inputs", "input") if key in kwargs)]
+    tensor = KerasTensor(layer, keras_graph.gather(given, step), step)
+    layer.extra["tensor"] = tensor
+    if run.uncertain:
+        return KerasTensor(RegistryGap("applied in a loop of unknown length", step), (tensor,), step)
+    return tensor
 
 
 def init(
@@ -127,10 +130,10 @@ def init(
     step = Step(frame.module, node)
     name = canonical(base.name)
     leaf = name.rpartition(".")[2]
-    if name in _MODELS:
+    if name in KERAS_MODELS:
         _fill_model(run, module, args, kwargs, step)
     elif leaf not in ("Layer", "Wrapper", "Module"):
-        state = keras_layer(leaf, *plain_arguments(args, kwargs))
+        state = keras_layer(leaf, *torch_calls.plain_arguments(args, kwargs))
         if state is None:
             module.add_gap(f"its base class {base.name} is not followed", step)
         else:
@@ -143,15 +146,34 @@ def _fill_model(run: Run, model: Module, args: Arguments, kwargs: dict[str, Valu
     _named(model, kwargs)
     first, second = calls.argument(args, kwargs, 0, "inputs"), calls.argument(args, kwargs, 1, "outputs")
     if second is not None:
-        for layer in joined([second], step).layers:
+        outputs = keras_graph.gather([second], step)
+        inputs = keras_graph.gather([first], step)
+        model.extra.update(inputs=inputs, outputs=outputs)
+        for layer in keras_graph.layers(outputs, inputs):
             _add(model, layer)
-        if isinstance(second, Unknown):
-            model.add_gap(second.reason, step)
         return
     layers = kwargs.get("layers", first)
     if layers is not None and not (isinstance(layers, Const) and layers.value is None):
         for item in operations.iterate(run, layers):
             _add(model, item, run.uncertain > 0, step)
+        _chain_new(model)
+
+
+def _chain_new(model: Module) -> None:
+    """Chain what a model holds and what is not in its chain yet."""
+    done = len(keras_graph.layers(model.extra["outputs"], ())) if "outputs" in model.extra else 0
+    for layer in [child for child in model.children.values() if child is not None][done:]:
+        _chain(model, layer)
+
+
+def _chain(model: Module, layer: Module | RegistryGap) -> None:
+    """Put a layer at the end of a model whose layers follow one another."""
+    if "outputs" not in model.extra:
+        model.extra["inputs"] = model.extra["outputs"] = (KerasTensor(None, (), model.origin),)
+    tensor = KerasTensor(layer, model.extra["outputs"], model.origin)
+    model.extra["outputs"] = (tensor,)
+    if isinstance(layer, Module):
+        layer.extra["tensor"] = tensor
 
 
 def _add(model: Module, layer: object, uncertain: bool = False, step: Step | None = None) -> None:
@@ -191,11 +213,14 @@ def method(
     if name == "add":
         item = args[0] if args else Hole()
         _add(module, item, run.uncertain > 0, step)
+        _chain_new(module)
         return Const(None)
     if name == "pop":
         real = [key for key, child in module.children.items() if isinstance(child, Module)]
         if real:
             del module.children[real[-1]]
+            module.extra.pop("outputs", None)
+            _chain_new(module)
         return Const(None)
     if name == "get_layer":
         wanted = calls.argument(args, kwargs, 0, "name")
@@ -212,6 +237,24 @@ def method(
     )
 
 
+def track(module: Module, name: str, value: ListVal | DictVal, step: Step) -> None:
+    """``self.name = [...]``: Keras finds the layers in it, those too that are put there later."""
+    holder = Module("ListWrapper", None, step)
+    holder.framework = "keras"
+    holder.extra["tracked"] = value
+    module.children[f"{name}.*"] = holder
+
+
+def parts(module: Module) -> Iterator[tuple[str, Module | RegistryGap | None]]:
+    """The children of a module, and the layers in the lists and dicts that are its attributes."""
+    for name, child in module.children.items():
+        held = child.extra.get("tracked") if isinstance(child, Module) else None
+        if held is None:
+            yield name, child
+        else:
+            yield from keras_graph.tracked(name.removesuffix(".*"), held)
+
+
 def set_trainable(module: Module, trainable: bool) -> None:
     """``layer.trainable = False``: its weights count as non-trainable, where they stand among the others stays."""
     for _, part in module.modules():
@@ -221,12 +264,15 @@ def set_trainable(module: Module, trainable: bool) -> None:
 def attribute(run: Run, module: Module, name: str, step: Step) -> Value | None:
     """``model.layers``, ``model.output``, ``layer.output``, ``model.input``; None for anything else."""
     if name == "layers":
-        return ListVal(
-            [child if isinstance(child, Module) else Hole() for child in module.children.values()], "list", step
-        )
-    if name in ("output", "outputs"):
-        layers = tuple(child for child in module.children.values() if child is not None) or (module,)
-        return KerasTensor(layers, step)
-    if name in ("input", "inputs"):
-        return KerasTensor((), step)
+        return ListVal([child if isinstance(child, Module) else Hole() for _, child in parts(module)], "list", step)
+    if name in ("output", "outputs", "input", "inputs"):
+        if "outputs" not in module.extra and module.children and module.cls is None:
+            _chain_new(module)  # a known model, whose layers are taken to follow one another
+        found = module.extra.get("inputs" if name.startswith("input") else "outputs")
+        tensor = module.extra.get("tensor")
+        if found is None and isinstance(tensor, KerasTensor):
+            found = tensor.parents if name.startswith("input") else (tensor,)
+        if found is None:
+            return Unknown(f"the {name} of a layer that is not known to be in a model", step, called=True)
+        return found[0] if len(found) == 1 and not name.endswith("s") else ListVal([*found], "list", step)
     return None

@@ -9,7 +9,15 @@ from functools import lru_cache
 
 from bn_audit.source.project import EXTERNAL_PACKAGES, is_secretflow
 
-__all__ = ["SECRETFLOW_CONSTANTS", "base_kind", "canonical", "is_flmodel", "is_object", "secretflow_leaf"]
+__all__ = [
+    "KERAS_MODELS",
+    "SECRETFLOW_CONSTANTS",
+    "base_kind",
+    "canonical",
+    "is_flmodel",
+    "is_object",
+    "secretflow_leaf",
+]
 
 _KERAS = re.compile(
     r"^(?:tensorflow\.(?:compat\.v[12]\.|python\.)?keras|tf_keras|keras\.(?:src|api)(?:\._v[12]\.keras)?|keras)(?=\.|$)"
@@ -17,6 +25,10 @@ _KERAS = re.compile(
 SECRETFLOW_CONSTANTS: dict[str, tuple[str, ...]] = {"COMPRESS_STRATEGY": ("fed_stc", "fed_scr")}
 """Constants of SecretFlow by which user code picks an aggregator (secretflow_fl.ml.nn.fl.compress, 1.13)."""
 
+KERAS_MODELS = frozenset(
+    {"keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential", "keras.Functional"}
+)
+"""Classes of Keras that are models."""
 _LIGHTNING = frozenset({"lightning", "pytorch_lightning", "lightning_fabric"})
 _MODULE_LIBRARIES = frozenset(
     ["torchvision", "timm", "segmentation_models_pytorch", "transformers", "torchaudio", "monai", "torch_geometric"]

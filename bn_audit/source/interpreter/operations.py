@@ -10,7 +10,7 @@ from typing import Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import attributes, calls, classes, keras_calls, records, scopes, tensors, torch_calls
+from bn_audit.source.interpreter import attributes, calls, classes, records, scopes, tensors, torch_calls
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import canonical, is_object
 from bn_audit.source.interpreter.run import Run
@@ -104,6 +104,8 @@ def iterate(run: Run, value: Value) -> list[Value | Hole]:
         return [*keys, HOLE] if value.open else keys
     if isinstance(value, Const) and isinstance(value.value, (str, bytes)) and len(value.value) <= MAX_SIZE:
         return [Const(part) for part in value.value]
+    if isinstance(value, Module):
+        run.step(len(value.children) // 8)
     if isinstance(value, Module) and classes.container(value) in ("ParameterList", "ParameterDict"):
         keyed = classes.container(value) == "ParameterDict"
         return [
@@ -368,7 +370,7 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
     if isinstance(left, TensorVal) or isinstance(right, TensorVal):
         return _tensor_arithmetic(name, left, right, step)
     if isinstance(left, KerasTensor) or isinstance(right, KerasTensor):
-        return keras_calls.joined([side for side in (left, right) if isinstance(side, KerasTensor)], step)
+        return KerasTensor(None, tuple(side for side in (left, right) if isinstance(side, KerasTensor)), step)
     for side in (left, right):
         if isinstance(side, Unknown):
             text = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
-from bn_audit.source.interpreter.torch_calls import uncertain_name
-from bn_audit.source.interpreter.values import Module, RegistryGap, Step, TensorVal
+from bn_audit.source.interpreter import classes, keras_graph
+from bn_audit.source.interpreter.values import Module, RegistryGap, Step, TensorVal, uncertain_name
 from bn_audit.source.state import NormTraits
 
 __all__ = ["RawProfile", "to_profile"]
@@ -56,6 +56,26 @@ class _Builder:
             )
         )
 
+    def child(self, name: str, child: Module | RegistryGap | None, path: str) -> None:
+        if isinstance(child, Module):
+            self.module(child, f"{path}.{name}" if path else name)
+        elif isinstance(child, RegistryGap):
+            label = path if uncertain_name(name) else (f"{path}.{name}" if path else name)
+            self.gap(label, child, True)
+
+    def trained_first(self, start: int) -> None:
+        """Reorder the entries from ``start`` on as a Keras layer or list has them, other than a model: what is trained,
+        then what is not."""
+        part = self.entries[start:]
+        self.entries[start:] = sorted(part, key=lambda entry: entry.kind != "parameter")
+        for number, gap in enumerate(self.gaps):
+            if start < gap.index < start + len(part):
+                # What is not known may belong to either half.
+                before = sum(entry.kind == "parameter" for entry in part[: gap.index - start])
+                self.gaps[number] = replace(gap, index=start + before)
+                self.gaps.append(replace(gap, index=start + len(part)))
+                self.gap_steps.append(self.gap_steps[number])
+
     def module(self, module: Module, path: str) -> None:
         if id(module) in self.path_ids:
             return  # a module inside itself: torch would not return from state_dict() either
@@ -66,6 +86,7 @@ class _Builder:
             return
         self.left -= 1
         self.path_ids.add(id(module))
+        start = len(self.entries)
         traits = _as_it_stands(module, module.norm) if module.norm is not None else _own_statistics(module)
         if traits is not None:
             self.norms.append(
@@ -87,11 +108,16 @@ class _Builder:
             elif buffer is not None and name in module.persistent:
                 self.entry(path, name, buffer, "buffer")
         for name, child in module.children.items():
-            if isinstance(child, Module):
-                self.module(child, f"{path}.{name}" if path else name)
-            elif isinstance(child, RegistryGap):
-                label = path if uncertain_name(name) else (f"{path}.{name}" if path else name)
-                self.gap(label, child, True)
+            tracked = child.extra.get("tracked") if isinstance(child, Module) else None
+            if tracked is None:
+                self.child(name, child, path)
+                continue
+            inside = len(self.entries)
+            for label, part in keras_graph.tracked(name.removesuffix(".*"), tracked):
+                self.child(label, part, path)
+            self.trained_first(inside)
+        if module.framework == "keras" and module.cls is not None and not classes.is_keras_model(module.cls):
+            self.trained_first(start)
         self.path_ids.discard(id(module))
 
 

@@ -32,6 +32,7 @@ from bn_audit.source.interpreter.values import (
     TensorVal,
     Unknown,
     Value,
+    uncertain_name,
 )
 from bn_audit.source.layers import REST, REST_KEYWORDS, UNKNOWN, DType, external_layer, layer_settings, torch_layer
 from bn_audit.source.nodes import walk
@@ -50,7 +51,6 @@ __all__ = [
     "plain_arguments",
     "set_parameter",
     "snapshot",
-    "uncertain_name",
 ]
 
 
@@ -287,6 +287,7 @@ def _fill_from_items(run: Run, module: Module, items: Arguments, step: Step) -> 
 
 
 def _append(run: Run, module: Module, item: Value | Hole, step: Step, name: str | None = None) -> None:
+    run.step(len(module.children) // 64)
     certain = not any(uncertain_name(label) for label in module.children)
     number = sum(1 for label in module.children if not label.startswith("?"))
     label = name if name is not None else (str(number) if certain else f"{number}+")
@@ -303,12 +304,6 @@ def _append(run: Run, module: Module, item: Value | Hole, step: Step, name: str 
         if isinstance(item, ExternalResult):
             reason = f"{item.func.name} is not known"
         module.children[label] = RegistryGap(reason, item.origin or step)
-
-
-def uncertain_name(name: str) -> bool:
-    """Whether a child's name stands for one that is not known: ``?3`` a stretch of any length, ``4+`` a place in a
-    container after one."""
-    return name.startswith("?") or name.endswith("+")
 
 
 def _fill_from_dict(run: Run, module: Module, table: DictVal, step: Step) -> None:

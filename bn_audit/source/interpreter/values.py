@@ -51,6 +51,7 @@ __all__ = [
     "Unknown",
     "Value",
     "dependencies",
+    "uncertain_name",
 ]
 
 
@@ -488,13 +489,25 @@ class Module(Value):
 
 
 class KerasTensor(Value):
-    """A symbolic Keras tensor: the layers on the way to it, in the order in which they were called."""
+    """A symbolic Keras tensor: the layer it comes out of, and the tensors that went in.
 
-    __slots__ = ("layers",)
+    ``layer`` is None for an input and for an operation without weights (``a + b``, ``tf.concat``).
+    """
 
-    def __init__(self, layers: tuple[Module | RegistryGap, ...], origin: Step | None = None) -> None:
+    __slots__ = ("layer", "parents")
+
+    def __init__(
+        self, layer: Module | RegistryGap | None, parents: tuple[KerasTensor, ...], origin: Step | None = None
+    ) -> None:
         super().__init__(origin)
-        self.layers = layers
+        self.layer = layer
+        self.parents = parents
+
+
+def uncertain_name(name: str) -> bool:
+    """Whether a child's name stands for one that is not known: ``?3`` a stretch of any length, ``4+`` a place in a
+    container after one."""
+    return name.startswith("?") or name.endswith("+")
 
 
 def dependencies(value: Value | Hole | None) -> frozenset[str]:
