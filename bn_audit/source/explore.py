@@ -20,7 +20,7 @@ from bn_audit.site import FLModelCall, FLModelSite
 from bn_audit.source.interpreter.flmodel import Arrival, relevant
 from bn_audit.source.interpreter.needs import FLMODEL, Needs
 from bn_audit.source.interpreter.roots import execute_root
-from bn_audit.source.interpreter.run import Budget, Run, World, worlds
+from bn_audit.source.interpreter.run import MAX_STEPS, Budget, Run, World, worlds
 from bn_audit.source.interpreter.values import Func, Step
 from bn_audit.source.locate import Locator
 from bn_audit.source.names import statements as flat
@@ -34,6 +34,14 @@ _MAX_LEVELS = 5
 """Callers of callers that are gone through."""
 _MAX_CALLERS = 64
 """Calls of one function that are looked into."""
+
+_MAX_BRANCHES = 32
+"""Branches of one scope whose calls are looked at apart."""
+_MAX_FILE_STEPS = 500_000
+"""Steps for the calls of one file, above which no more callers are followed and each scope gets little."""
+_RUN_STEPS = 1_000
+"""What running a scope costs beside the steps in it."""
+_LEAST_STEPS = 10_000
 
 Finder = Callable[[str, PyModule], Sequence[str]]
 """The files in which a function of a module may be called, by its name."""
@@ -69,6 +77,8 @@ class Explorer:
         self.notes: list[str] = []
         self._trees: dict[str, Tree] = {}
         self._callers: dict[int, list[Target]] = {}
+        self._steps = _MAX_FILE_STEPS
+        """What is left of them for the file in hand."""
 
     def tree(self, module: PyModule) -> Tree:
         found = self._trees.get(module.path)
@@ -83,6 +93,7 @@ class Explorer:
     def sites(self, module: PyModule, triggers: Sequence[str] = ("FLModel",)) -> list[FLModelSite]:
         """The sites of a file's FLModel calls; those that its callers settle stand in the callers' files."""
         tree = self.tree(module)
+        self._steps = _MAX_FILE_STEPS
         names = self.names(module, triggers)
         targets = [
             tree.target(call, FLMODEL if called_name(call) == "FLModel" else None) for call in tree.calls_of(names)
@@ -106,7 +117,8 @@ class Explorer:
 
     def _run(self, targets: list[Target], trails: list[Trail], level: int) -> tuple[list[_Group], Run | None]:
         further = {id(target.node): target for trail in trails for target in (*trail.tail, trail.origin)}
-        budget = Budget()
+        steps = max(_LEAST_STEPS, min(MAX_STEPS, self._steps))
+        budget = Budget(steps)
         groups: dict[tuple[int, int], _Group] = {}
         last: Run | None = None
         symbolic: dict[str, Func] = {}
@@ -122,13 +134,14 @@ class Explorer:
                 group.worlds.append(arrivals)
             for group in groups.values():
                 group.complete = group.complete and world.complete
+        self._steps -= _RUN_STEPS + steps - budget.left
         if last is not None:
             last.symbolic = symbolic
         return list(groups.values()), last
 
     def _above(self, group: _Group, run: Run, level: int, seen: frozenset[int]) -> list[tuple[_Group, Run]]:
         """The same trail from the callers, if it depends on parameters that a caller gives."""
-        if level >= _MAX_LEVELS:
+        if level >= _MAX_LEVELS or self._steps <= 0:
             return []
         settling: frozenset[str] = frozenset()
         other: frozenset[str] = frozenset()
@@ -153,7 +166,10 @@ class Explorer:
             tail = (*group.trail.tail, group.target) if level else group.trail.tail
             trail = Trail(group.trail.origin, place, moves, tail)
             for same in _by_scope(self.callers(func, self._needs(func, run))):
-                result.extend(self._explore(same, [trail], level + 1, seen | {number}))
+                if self._steps > 0:
+                    result.extend(self._explore(same, [trail], level + 1, seen | {number}))
+                else:
+                    self.notes.append(f"{self.project.display(func.module.path)}: more callers than are followed")
         known = _settled(group)
         for above, _ in result:
             if above.trail.moves and above.trail.place is place and _settled(above) == known:
@@ -211,7 +227,7 @@ class Explorer:
             for arrival in arrivals:
                 for step in _steps(arrival):
                     self.locator.want(step)
-        result: dict[FLModelSite, None] = {}
+        result: dict[tuple[object, ...], FLModelSite] = {}
         for place, arrivals, complete in rows:
             readings = _distinct([self._reading(arrival) for arrival in arrivals])
             if not complete:
@@ -230,8 +246,10 @@ class Explorer:
                     self.notes.append(
                         f"{where.path}:{where.line}: the trail to a model ends: {arrival.unresolved.message}"
                     )
-            result[FLModelSite(location, self.locator.at(call), tuple(readings), through)] = None
-        return list(result)
+            site = FLModelSite(location, self.locator.at(call), tuple(readings), through)
+            # Of several ways to one call that come to the same, the first is told.
+            result.setdefault((site.location, site.call, site.readings), site)
+        return list(result.values())
 
     def _reading(self, arrival: Arrival) -> FLModelCall:
         at = self.locator.at
@@ -295,11 +313,12 @@ def _same(one: Func | None, other: Func) -> bool:
 def _by_scope(targets: Sequence[Target]) -> list[list[Target]]:
     """Targets that share all their scopes and branches, so that one run serves them: one that a condition leads to
     another may not see."""
-    found: dict[tuple[str, tuple[int, ...]], list[Target]] = {}
+    found: dict[tuple[str, tuple[int, ...]], dict[tuple[int, ...], list[Target]]] = {}
     for target in targets:
-        key = (target.module.path, tuple(id(node) for node in (*target.scopes, *target.branches)))
-        found.setdefault(key, []).append(target)
-    return list(found.values())
+        scopes = found.setdefault((target.module.path, tuple(id(scope) for scope in target.scopes)), {})
+        branch = tuple(id(node) for node in target.branches) if len(scopes) < _MAX_BRANCHES else ()
+        scopes.setdefault(branch, []).append(target)
+    return [group for scopes in found.values() for group in scopes.values()]
 
 
 def _settled(group: _Group) -> set[tuple[object, ...]]:
@@ -316,6 +335,9 @@ def _assign(
 ) -> dict[tuple[int, int], tuple[Target, Trail, list[Arrival]]]:
     """Which arrivals belong to which target and trail."""
     by_node = {id(target.node): target for target in targets}
+    by_origin: dict[int, list[Trail]] = {}
+    for trail in trails:
+        by_origin.setdefault(id(trail.origin.node), []).append(trail)
     found: dict[tuple[int, int], tuple[Target, Trail, list[Arrival]]] = {}
     for arrival in world.arrivals:
         nodes = [id(step.node) for step in arrival.chain]
@@ -328,9 +350,9 @@ def _assign(
             target = next((candidate for key, candidate in by_node.items() if key in arrival.makers), None)
         if target is None:
             continue
-        for trail in trails:
-            if id(trail.origin.node) in nodes:
-                key = (id(target.node), id(trail.origin.node))
+        for node in dict.fromkeys(nodes):
+            for trail in by_origin.get(node, ()):
+                key = (id(target.node), node)
                 found.setdefault(key, (target, trail, []))[2].append(arrival)
     return found
 

@@ -174,6 +174,7 @@ class Project:
         self._search: dict[str, list[str]] = {}
         self.parsed: set[str] = set()
         self.cwd = os.getcwd()
+        self._shown: dict[str, str] = {}
 
     def open(self, path: str, data: bytes | None = None) -> PyModule:
         """The module in a file; SourceError if it cannot be read or parsed, and the same again on every later call."""
@@ -231,8 +232,11 @@ class Project:
 
     def display(self, path: str) -> str:
         """A path as a message shows it: relative to the working directory where it lies below it."""
-        relative = os.path.relpath(path, self.cwd)
-        return path if relative.startswith("..") else relative
+        found = self._shown.get(path)
+        if found is None:
+            relative = os.path.relpath(path, self.cwd)
+            found = self._shown[path] = path if relative.startswith("..") else relative
+        return found
 
     def folder_child(self, folder: str, name: str) -> PyModule | None:
         """A module in a folder that may be a namespace package."""

@@ -329,5 +329,5 @@ def test_result_does_not_depend_on_jobs_or_order(jobs: int, tmp_path: Path) -> N
     one = read_project(files, tmp_path)
     assert len(one.sites) == 12
     assert read_project({}, tmp_path, jobs=jobs) == one
-    names = tuple(reversed(sorted(files)))
+    names = tuple(sorted(files, reverse=True))
     assert read_project({}, tmp_path, names) == one

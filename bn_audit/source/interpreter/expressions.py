@@ -15,6 +15,7 @@ from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
     HOLE,
+    MAX_ITEMS,
     BuiltinVal,
     Const,
     DictVal,
@@ -227,13 +228,15 @@ def _ifexp(run: Run, node: cst.IfExp, frame: Frame) -> Value:
 def evaluate_items(run: Run, elements: Any, frame: Frame) -> list[Value | Hole]:
     """The items of a list, tuple or set display, or of a call's positional arguments, stars unfolded."""
     items: list[Value | Hole] = []
-    for element in elements:
+    for element in elements[:MAX_ITEMS]:
         starred = isinstance(element, cst.StarredElement) or (isinstance(element, cst.Arg) and element.star == "*")
         value = evaluate(run, element.value, frame)
         if starred:
             items.extend(operations.iterate(run, value))
         else:
             items.append(value)
+    if len(elements) > MAX_ITEMS:
+        items.append(HOLE)
     return items
 
 

@@ -440,6 +440,14 @@ def _validates(node: cst.CSTNode, args: Arguments, kwargs: dict[str, Value], ope
 
 def relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozenset[str]:
     """The names that matter for the targets below a body: what they are made from, and what is made from them."""
+    key = (module.path, id(body[0]) if body else 0)
+    found = run.budget.relevant.get(key)
+    if found is None:
+        found = run.budget.relevant[key] = _relevant(run, module, body)
+    return found
+
+
+def _relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozenset[str]:
     wanted: set[str] = set()
     stack = list(body)
     while stack:

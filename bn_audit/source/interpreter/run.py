@@ -62,6 +62,8 @@ class Budget:
     """Steps left, shared by all the worlds of a target."""
 
     left: int = MAX_STEPS
+    relevant: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
+    """The names that matter in each body of statements, which are the same in all worlds."""
 
 
 class Run:
@@ -99,8 +101,9 @@ class Run:
         """A call that is being followed ends when no more steps than this are left."""
         self.serial = 0
 
-    def step(self) -> None:
-        self.budget.left -= 1
+    def step(self, count: int = 1) -> None:
+        """Count work done: one for an expression or statement, more for what takes longer."""
+        self.budget.left -= count
         if self.budget.left < self.floor:
             raise BudgetExceeded if self.budget.left < 0 else CallTooLong
 
@@ -181,7 +184,7 @@ def worlds(project: Project, execute: Callable[[Run], None], budget: Budget | No
             execute(run)
         except BudgetExceeded:
             world.complete = False
-        except (CallTooLong, RecursionError):
+        except (CallTooLong, RecursionError, MemoryError):
             world.complete = False
         world.arrivals = run.arrivals
         yield world

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from bn_audit.source.layers.build import Builder
 from bn_audit.source.layers.torch_nn import Family, norm_layer
-from bn_audit.source.layers.values import bind, dim, dtype_name, flag, number
+from bn_audit.source.layers.values import bind, dim, dtype_name, flag, layer_count, number
 from bn_audit.source.state import ModuleState, NormTraits
 
 __all__ = ["FUNCTIONAL_NORMS", "external_layer"]
@@ -209,7 +209,7 @@ def _split_batch_norm(
             dtype=dtype,
         )
 
-    layer, others, splits = part("SplitBatchNorm2d", None), Builder("ModuleList"), dim(num_splits)
+    layer, others, splits = part("SplitBatchNorm2d", None), Builder("ModuleList"), layer_count(num_splits)
     for index in range(0 if splits is None else splits - 1):
         others.child(str(index), part("BatchNorm2d", dtype).build())
     return layer.child("aux_bn", (others.open() if splits is None else others).build())

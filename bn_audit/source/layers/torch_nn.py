@@ -14,7 +14,7 @@ from typing import Literal
 
 from bn_audit.profile import Shape
 from bn_audit.source.layers.build import Builder
-from bn_audit.source.layers.values import UNKNOWN, bind, dim, dims, dtype_name, flag, number
+from bn_audit.source.layers.values import UNKNOWN, bind, dim, dims, dtype_name, flag, layer_count, number
 from bn_audit.source.state import ModuleState, NormTraits
 
 __all__ = ["STATELESS", "Family", "layer_settings", "norm_layer", "torch_layer"]
@@ -467,7 +467,7 @@ def _rnn_base(
     rows = _times(gates, hidden)
     projects = None if projection is None else projection > 0
     output = None if projects is None else projection if projects else hidden
-    depth = dim(num_layers)
+    depth = layer_count(num_layers)
     for level in range(1 if depth is None else depth):
         for suffix in ("", "_reverse"):
             exists = True if not suffix else two
@@ -660,11 +660,11 @@ def _decoder_layer(
 
 def _stack(type_name: str, module: object, num_layers: object, norm: object) -> Builder:
     """Copies of a layer in a ModuleList, then a norm if there is one."""
-    layer, copies, count = Builder(type_name), Builder("ModuleList"), dim(num_layers)
-    if count is None or not isinstance(module, ModuleState):
+    layer, copies, total = Builder(type_name), Builder("ModuleList"), layer_count(num_layers)
+    if total is None or not isinstance(module, ModuleState):
         copies.open()
     else:
-        for index in range(count):
+        for index in range(total):
             copies.child(str(index), module)
     layer.child("layers", copies.build())
     if isinstance(norm, ModuleState):

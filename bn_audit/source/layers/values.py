@@ -25,6 +25,7 @@ __all__ = [
     "dims",
     "dtype_name",
     "flag",
+    "layer_count",
     "number",
 ]
 
@@ -53,9 +54,18 @@ class DType:
     name: str
 
 
+_MAX_LAYERS = 1000
+
+
 def dim(value: object) -> int | None:
     """A dimension, None if it is not known to be a number."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def layer_count(value: object) -> int | None:
+    """How many layers to make, None if that is not known, or more than anybody makes."""
+    number = dim(value)
+    return number if number is not None and number <= _MAX_LAYERS else None
 
 
 def dims(value: object, rank: int) -> tuple[int | None, ...] | None:
