@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bn_audit.api import audit as audit
     from bn_audit.api import profile as profile
+    from bn_audit.api import verify as verify
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,12 @@ class _Package(ModuleType):
 
     @profile.setter
     def profile(self, module: ModuleType) -> None: ...
+
+    @property
+    def verify(self) -> Any:
+        from bn_audit import api
+
+        return api.verify
 
 
 sys.modules[__name__].__class__ = _Package

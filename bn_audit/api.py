@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.finding import Finding
     from bn_audit.profile import Profile
+    from bn_audit.verification import Verification
 
-__all__ = ["audit", "profile"]
+__all__ = ["audit", "profile", "verify"]
 
 _AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method")
 
@@ -71,6 +73,50 @@ def audit(
     whole = profile(model)
     live = LiveModel(whole, whole.type, defined_at(type(model)), tuple(health(model)))
     return list(audit_model(live, settings, passed=skip_bn is not None))
+
+
+def verify(
+    model: nn.Module,
+    framework: Literal["secretflow"] = "secretflow",
+    *,
+    strategy: str = "fed_avg_w",
+    aggregator: str = "plain",
+    skip_bn: bool = False,
+    secretflow_version: str | None = None,
+    parties: int = 3,
+    rounds: int = 2,
+    wheel: str | os.PathLike[str] | None = None,
+) -> Verification:
+    """Run rounds on tensors and hold the state after them against FedBN's; ``.ok`` says whether they are equal.
+
+    Args:
+        model: a built module, whose values are not used and not changed; on the meta device it will do as well.
+        framework: whose exchange to run.
+        strategy, aggregator, skip_bn, secretflow_version: as FLModel takes them.
+        parties: how many train; at least 2.
+        rounds: how many trainings and exchanges follow the first exchange; at least 1.
+        wheel: a SecretFlow wheel, whose own classes are run instead of our plan of them. This executes its code.
+
+    Raises:
+        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``), or what the wheel needs.
+        ValueError: a framework, strategy, aggregator or number that is not known or too small.
+        bn_audit.live.errors.TargetError: a model that no round can be run on, or a wheel that cannot be used.
+    """
+    from bn_audit.live.verify import verify
+
+    if framework != "secretflow":
+        raise ValueError(f"the framework {framework!r} is not known; known is 'secretflow'")
+    _settings(strategy, aggregator, skip_bn, secretflow_version, False)
+    return verify(
+        model,
+        strategy=strategy,
+        aggregator=aggregator,
+        skip_bn=skip_bn,
+        secretflow_version=secretflow_version,
+        parties=parties,
+        rounds=rounds,
+        wheel=None if wheel is None else os.fspath(wheel),
+    )
 
 
 def _settings(

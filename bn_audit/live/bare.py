@@ -14,7 +14,16 @@ from typing import Literal
 from bn_audit.live.safetensors import Header, read_integer
 from bn_audit.profile import Gap, NormLayer, Profile, Shape, StateEntry
 
-__all__ = ["BATCHNORM_LIKE", "STATISTICS", "BareEntry", "profile_of_bare", "profile_of_header", "unwrapped", "wrapping"]
+__all__ = [
+    "BATCHNORM_LIKE",
+    "STATISTICS",
+    "BareEntry",
+    "profile_of_bare",
+    "profile_of_header",
+    "unwrapped",
+    "unwrapped_keys",
+    "wrapping",
+]
 
 STATISTICS = ("running_mean", "running_var")
 """The names of running statistics; what owns one of them is a norm layer."""
@@ -100,11 +109,7 @@ def unwrapped(profile: Profile) -> Profile:
     """A bare profile as that of the model before it was wrapped: keys without the wrappers' part, AveragedModel's own
     counter left out."""
     prefix = wrapping([entry.key for entry in profile.entries])
-    places = [
-        number
-        for number, entry in enumerate(profile.entries)
-        if entry.name == _AVERAGED and prefix.startswith(entry.key.removesuffix(_AVERAGED) + "module.")
-    ]
+    places = [number for number, entry in enumerate(profile.entries) if _counts_averages(entry.key, prefix)]
     entries = tuple(
         replace(
             entry,
@@ -116,6 +121,16 @@ def unwrapped(profile: Profile) -> Profile:
     )
     gaps = tuple(replace(gap, index=gap.index - sum(place < gap.index for place in places)) for gap in profile.gaps)
     return replace(profile, entries=entries, gaps=gaps)
+
+
+def unwrapped_keys(keys: Sequence[str]) -> dict[str, str]:
+    """What :func:`unwrapped` calls the entries of a file, and what they are called there."""
+    prefix = wrapping(keys)
+    return {_below(key, prefix): key for key in keys if not _counts_averages(key, prefix)}
+
+
+def _counts_averages(key: str, prefix: str) -> bool:
+    return key.rpartition(".")[2] == _AVERAGED and prefix.startswith(key.removesuffix(_AVERAGED) + "module.")
 
 
 def _below(key: str, prefix: str) -> str:

@@ -20,8 +20,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bn_audit.exchange.plan import Fate
+from bn_audit.live.secretflow_runtime import PYU, Call, FedNdarray, PYUObject, Runtime, observing
 from tests.secretflow.models import Model, party_builder
-from tests.secretflow.runtime import PYU, Call, FedNdarray, PYUObject, Runtime, observing
 
 __all__ = ["Measured", "measure"]
 

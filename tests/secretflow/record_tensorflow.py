@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tests.secretflow.runtime import PYU, Call, FedNdarray, PYUObject, Runtime, loaded, observing
+from bn_audit.live.secretflow_runtime import PYU, Call, FedNdarray, PYUObject, Runtime, loaded, observing
 
 keras: Any = tf.keras
 layers: Any = tf.keras.layers

@@ -19,7 +19,7 @@ for _module in ("numpy", "pandas", "scipy", "sparse", "torchmetrics", "tqdm"):
     pytest.importorskip(_module)
 
 from bn_audit.exchange.secretflow import SecretFlowSettings, plan  # noqa: E402
-from tests.secretflow import runtime  # noqa: E402
+from bn_audit.live import secretflow_runtime as runtime  # noqa: E402
 from tests.secretflow.judge import disagreements_of, settings_of  # noqa: E402
 from tests.secretflow.measure import measure  # noqa: E402
 from tests.secretflow.models import MODELS, Model  # noqa: E402

@@ -30,7 +30,7 @@ import numpy as np
 __all__ = ["PYU", "Call", "FedNdarray", "Runtime", "loaded", "observing"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """A method call that reaches a party's worker: seen once before it runs and once after it returned."""
 
@@ -38,6 +38,7 @@ class Call:
     method: str
     arguments: tuple[Any, ...]
     done: bool
+    result: Any = None
 
 
 _observers: list[Callable[[Call], None]] = []
@@ -165,7 +166,7 @@ def _remote(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             observer(Call(self.data, name, arguments, done=False))
         result = function(self.data, *arguments, **_plain(kwargs))
         for observer in _observers:
-            observer(Call(self.data, name, arguments, done=True))
+            observer(Call(self.data, name, arguments, done=True, result=result))
         return _placed(self.device, result, _returns(function))
 
     return call
@@ -197,6 +198,9 @@ _TORCH_NAMES = {
 }
 
 
+_ROOTS = ("secretflow", "secretflow_fl")
+
+
 class Runtime(types.SimpleNamespace):
     """The wheel's own classes by their names: FLModel, the aggregators, for torch TorchModel and what fed_gen needs.
 
@@ -212,6 +216,8 @@ def loaded(wheel: Path, folder: Path, backend: str = "torch") -> Iterator[Runtim
     """
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder, [name for name in archive.namelist() if name.endswith(".py")])
+    # Where SecretFlow is installed, what was imported of it comes back afterwards.
+    real = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in _ROOTS}
     before = set(sys.modules)
     try:
         root = "secretflow_fl" if (folder / "secretflow_fl").is_dir() else "secretflow"
@@ -225,12 +231,13 @@ def loaded(wheel: Path, folder: Path, backend: str = "torch") -> Iterator[Runtim
         yield Runtime(**found)
     finally:
         for name in set(sys.modules) - before:
-            if name.partition(".")[0] in ("secretflow", "secretflow_fl", "jax"):
+            if name.partition(".")[0] in (*_ROOTS, "jax"):
                 del sys.modules[name]
+        sys.modules.update(real)
 
 
 def _stand_in(folder: Path, root: str) -> None:
-    if importlib.util.find_spec("jax") is None:
+    if "jax" not in sys.modules and importlib.util.find_spec("jax") is None:
         # The compressors name jax.numpy.ndarray in an isinstance.
         numpy = {name: getattr(np, name) for name in ("ndarray", "array", "asarray")}
         _module("jax", None, numpy=_module("jax.numpy", **numpy))

@@ -1,0 +1,291 @@
+"""``bn-audit verify``: the proof, on tensors, that a framework's exchange does what FedBN wants."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bn_audit.cli.framework import FrameworkFlags, framework_options, settings_of
+from bn_audit.cli.output import Failure, emit, wants_color
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from bn_audit.live.target import Loaded
+    from bn_audit.parties import PartiesReport
+    from bn_audit.report.verifications import Look, Subject
+    from bn_audit.verification import Contrast, Verification
+
+__all__ = ["command"]
+
+NARROWEST, WIDEST = 60, 120
+"""Columns that the text takes at least, and at most."""
+
+
+class Flags(FrameworkFlags):
+    """What the command line says, in the words of its flags."""
+
+    parties: tuple[str, ...]
+    previous: tuple[str, ...]
+    frozen: tuple[str, ...]
+    tolerance: float
+    parties_count: int
+    rounds: int
+    engine: str
+    before: str | None
+    after: str | None
+    key: str | None
+    arguments: tuple[str, ...]
+    meta: bool
+    every: bool
+    output_format: str
+    output_file: str | None
+    color: str
+
+
+class _ManyValues(click.Command):
+    """A command some of whose options take all values up to the next option: ``--parties A.pt B.pt``."""
+
+    MANY = ("--parties", "--previous", "--frozen")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._spread(args))
+
+    def _spread(self, args: Sequence[str]) -> list[str]:
+        spread: list[str] = []
+        option: str | None = None
+        fresh = False
+        for number, arg in enumerate(args):
+            if arg == "--":
+                return [*spread, *args[number:]]
+            if arg in self.MANY:
+                option, fresh = arg, True
+                spread.append(arg)
+            elif arg.startswith("-") and arg != "-":
+                option = None
+                spread.append(arg)
+            elif option is not None and not fresh:
+                spread += [option, arg]
+            else:
+                fresh = False
+                spread.append(arg)
+        return spread
+
+
+@click.command("verify", cls=_ManyValues, short_help="Run rounds on tensors, and prove or refute a setting.")
+@click.argument("target", required=False)
+@framework_options
+@click.option("--parties-count", type=click.IntRange(min=2), default=3, show_default=True, help="How many train.")
+@click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="How many rounds follow.")
+@click.option(
+    "--engine",
+    metavar="contract|WHEEL",
+    default="contract",
+    show_default=True,
+    help="What runs the rounds: our plan of the framework, or the framework's own classes out of a wheel, WHICH RUNS "
+    "ITS CODE.",
+)
+@click.option("--before", metavar="SETTINGS", help='Settings to compare with, as flags: "--no-skip-bn".')
+@click.option(
+    "--after", metavar="SETTINGS", help='The fix, as flags, with a TARGET of its own if need be: "--skip-bn".'
+)
+@click.option(
+    "--parties",
+    multiple=True,
+    metavar="FILE...",
+    help="Judge a round that ran, from the parties' checkpoints after it.",
+)
+@click.option(
+    "--previous", multiple=True, metavar="FILE...", help="The checkpoints before that round: one, or one for each."
+)
+@click.option(
+    "--frozen", multiple=True, metavar="PATTERN...", help="Keys that are not trained and may stay as they were."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="Difference between parties at which an entry still counts as equal.  [default: 0, bit for bit]",
+)
+@click.option("--key", metavar="KEY", help="Where in a checkpoint the state dict lies.")
+@click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="A keyword argument for TARGET.")
+@click.option("--meta", is_flag=True, help="Build the model on the meta device: shapes without memory.")
+@click.option("--all", "every", is_flag=True, help="A line for every entry.")
+@click.option(
+    "--output-format", type=click.Choice(["text", "json", "markdown"]), default="text", help="How to write it."
+)
+@click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to use colour.")
+@click.pass_context
+def command(ctx: click.Context, /, target: str | None, **flags: Unpack[Flags]) -> None:
+    """Run rounds on tensors: a framework's exchange beside the reference FedBN.
+
+    Every party begins with a state of its own. TARGET is package.module:attribute or file.py:attribute (a class, a
+    function without arguments, or an instance), or a checkpoint. Naming an attribute imports that code, AND SO RUNS IT.
+    What the model computes is not asked for: a stand-in trains, so that no data is needed.
+
+    With --parties instead, a round that really ran is judged, in any framework: FedBN leaves every entry equal in all
+    parties but those of norm layers. TARGET is optional then, and shows norm layers without running statistics.
+
+    Exit status: 0 the state after the rounds equals FedBN's; 1 it does not, a round stops, or it is not proven; 2
+    TARGET cannot be read.
+    """
+    ctx.exit(verify(target, flags))
+
+
+def verify(target: str | None, flags: Flags) -> int:
+    """Verify and report; the exit status.
+
+    Raises:
+        click.ClickException: see the help of the command.
+    """
+    from bn_audit.live.errors import TargetError
+
+    try:
+        subject = _subject(target, flags)
+    except TargetError as error:
+        if error.traceback:
+            click.echo(error.traceback.rstrip("\n"), err=True)
+        raise Failure(str(error)) from error
+    from bn_audit.report.verifications import renderer
+
+    emit(renderer(flags["output_format"])(subject, _look(flags)), flags["output_file"])
+    return 0 if subject.ok else 1
+
+
+def _subject(target: str | None, flags: Flags) -> Subject:
+    if flags["parties"]:
+        return _parties(target, flags)
+    for name in ("previous", "frozen"):
+        if flags[name]:
+            raise click.UsageError(f"--{name} needs --parties")
+    if target is None:
+        raise click.UsageError("name a TARGET, or the parties' checkpoints with --parties")
+    if (flags["before"] is None) != (flags["after"] is None):
+        raise click.UsageError("--before and --after go together")
+    if flags["before"] is not None and flags["after"] is not None:
+        return _contrast(target, flags, flags["before"], flags["after"])
+    return _verification(target, _load(target, flags), flags)
+
+
+def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
+    from bn_audit.live.bare import unwrapped
+    from bn_audit.live.verify import verify as verify_model
+
+    settings = settings_of(flags)
+    if settings is None:
+        raise click.UsageError("name whose exchange to verify: --framework secretflow")
+    wheel = None if flags["engine"] == "contract" else flags["engine"]
+    # A checkpoint of a wrapped model is judged as the model, which is what a federation is given.
+    model = loaded.module if loaded.module is not None else unwrapped(loaded.profile)
+    return verify_model(
+        model,
+        strategy=settings.strategy or "fed_avg_w",
+        aggregator=settings.aggregator or "plain",
+        skip_bn=bool(settings.skip_bn),
+        secretflow_version=settings.secretflow_version,
+        parties=flags["parties_count"],
+        rounds=flags["rounds"],
+        wheel=wheel,
+        target=target,
+        notes=loaded.notes,
+    )
+
+
+def _contrast(target: str, flags: Flags, before: str, after: str) -> Contrast:
+    from bn_audit.verification import Contrast
+
+    loaded: dict[str, Loaded] = {}
+    found = []
+    for name, text in (("--before", before), ("--after", after)):
+        own, changed = _variant(name, text, flags)
+        which = own or target
+        if which not in loaded:
+            loaded[which] = _load(which, flags)
+        found.append(_verification(which, loaded[which], changed))
+    return Contrast(*found)
+
+
+@click.command("settings", add_help_option=False)
+@click.argument("target", required=False)
+@framework_options
+def _settings(**_: Any) -> None:
+    """What --before and --after take."""
+
+
+def _variant(name: str, text: str, flags: Flags) -> tuple[str | None, Flags]:
+    """The TARGET of a variant, if it has one, and the flags with what the variant says."""
+    try:
+        with _settings.make_context(name, shlex.split(text)) as context:
+            said = dict(context.params)
+    except ValueError as error:
+        raise click.UsageError(f"{name} {text!r}: {error}") from error
+    except click.ClickException as error:
+        raise click.UsageError(f"{name} {text!r}: {error.format_message()}") from error
+    own = said.pop("target")
+    changed: Any = {**flags, **{key: value for key, value in said.items() if value is not None}}
+    return own, changed
+
+
+def _parties(target: str | None, flags: Flags) -> PartiesReport:
+    from bn_audit.live.checkpoint import open_checkpoint
+    from bn_audit.live.parties import judge_parties, unwrapped_state
+
+    given = [name for name in ("framework", "before", "after") if flags[name] is not None]
+    if given:
+        raise click.UsageError(f"--{given[0]} says what to run, and --parties judges what ran")
+    names = _names(flags["parties"])
+    opened = [open_checkpoint(Path(path), flags["key"]) for path in flags["parties"]]
+    previous = [open_checkpoint(Path(path), flags["key"]) for path in flags["previous"]]
+    if target is not None:
+        profile = _load(target, flags).profile
+    else:
+        from bn_audit.live.bare import unwrapped
+
+        profile = unwrapped(opened[0].profile)
+    return judge_parties(
+        {name: unwrapped_state(checkpoint) for name, checkpoint in zip(names, opened, strict=True)},
+        profile,
+        previous=[unwrapped_state(checkpoint) for checkpoint in previous],
+        tolerance=flags["tolerance"],
+        frozen=flags["frozen"],
+    )
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """What to call the parties: the files' names, or the whole paths where those are not distinct.
+
+    Raises:
+        click.UsageError: a path given twice.
+    """
+    if len(set(paths)) < len(paths):
+        raise click.UsageError("--parties names a checkpoint twice")
+    short = [os.path.basename(path) for path in paths]
+    return short if len(set(short)) == len(short) else list(paths)
+
+
+def _load(target: str, flags: Flags) -> Loaded:
+    from bn_audit.live.arguments import parse_arguments
+    from bn_audit.live.target import load_target
+
+    return load_target(target, parse_arguments(flags["arguments"]), flags["key"], flags["meta"])
+
+
+def _look(flags: Flags) -> Look:
+    from bn_audit.report.verifications import Look
+
+    to_file = flags["output_file"] is not None
+    terminal = not to_file and sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns if terminal or "COLUMNS" in os.environ else 100
+    return Look(
+        color=wants_color(flags["color"], to_file=to_file),
+        width=min(max(width, NARROWEST), WIDEST),
+        every=flags["every"],
+    )

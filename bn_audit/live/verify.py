@@ -1,0 +1,464 @@
+"""Rounds that are run, and what they did to every entry beside what FedBN wants of it.
+
+An engine runs the rounds and hands back what it saw: the exchanges with the states before and after them, and the error
+that ended them. The contract engine, here, executes the plan; the wheel engine (:mod:`bn_audit.live.wheel`) runs the
+framework's own classes. What is seen is judged the same way for both, off the tensors:
+
+- the fate of an entry is read off the values before and after each exchange;
+- its deviation is the distance from what the reference FedBN makes of the same exchange. If there is none in any
+  exchange, the state after the last round equals FedBN's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bn_audit.exchange.fedbn import expected_fates
+from bn_audit.exchange.plan import EntryPlan, Fate, Plan
+from bn_audit.exchange.secretflow import SecretFlowSettings, plan
+from bn_audit.exchange.secretflow.settings import release
+from bn_audit.federated import AggregationError, FedBNAggregator
+from bn_audit.live.classes import is_base_module
+from bn_audit.live.errors import TargetError, require_torch
+from bn_audit.live.execute import (
+    Exchange,
+    Outcome,
+    State,
+    close,
+    execute,
+    outcomes,
+    party_states,
+    training_steps,
+)
+from bn_audit.live.profile import profile as profile_of
+from bn_audit.live.releases import torch_release
+from bn_audit.profile import Profile, StateEntry
+from bn_audit.verification import Stop, Verdict, Verification, VerifiedEntry
+
+require_torch()
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+__all__ = ["Run", "Seen", "run_contract", "see", "settings_here", "verify"]
+
+_UPDATES, _GRADIENTS = "fed_avg_u", "fed_avg_g"
+_COMPRESSED = ("fed_stc", "fed_scr")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one exchange did.
+
+    Attributes:
+        outcomes: by key, whose value an entry holds afterwards.
+        deviations: by key, the largest absolute difference from FedBN's value in any party, and whether it is no more
+            than rounding.
+    """
+
+    outcomes: Mapping[str, frozenset[Outcome]]
+    deviations: Mapping[str, tuple[float, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an engine saw.
+
+    Attributes:
+        seen: the exchanges that every party went through, the one before any training first.
+        stop: the error that ended the rounds.
+        drifted: whether parties end up with different values of an entry that was averaged in every round.
+    """
+
+    seen: tuple[Seen, ...]
+    stop: Stop | None
+    drifted: bool
+
+
+def verify(
+    model: nn.Module | Profile,
+    *,
+    strategy: str = "fed_avg_w",
+    aggregator: str = "plain",
+    skip_bn: bool = False,
+    secretflow_version: str | None = None,
+    parties: int = 3,
+    rounds: int = 2,
+    wheel: str | Path | None = None,
+    target: str = "",
+    notes: Sequence[str] = (),
+) -> Verification:
+    """Run SecretFlow's rounds on tensors and hold the state after them against FedBN's.
+
+    Args:
+        model: a built module, or a profile (for which only the contract engine runs). Its own values are not used:
+            every party gets a state of its own, always the same. The module is not changed.
+        strategy, aggregator, skip_bn, secretflow_version: as given to FLModel; the aggregator is one of ``plain``,
+            ``secure``, ``spu``, ``sparse``, ``fedgen`` and ``server_agg_method``.
+        parties: at least 2.
+        rounds: how many trainings and exchanges follow the exchange with which ``fit`` begins; at least 1.
+        wheel: a SecretFlow wheel, whose own classes are then run. They must do what the plan says.
+        target: what to call the model in a report; its class by default.
+        notes: what else a report shall say.
+
+    Raises:
+        TargetError: if the model has state that no round can be run on (uninitialised lazy modules, quantised tensors),
+            or the wheel cannot be used.
+        ValueError: for fewer than two parties or no round.
+    """
+    if parties < 2 or rounds < 1:
+        raise ValueError("a verification needs at least two parties and one round")
+    profile = model if isinstance(model, Profile) else profile_of(model)
+    own = isinstance(model, nn.Module) and is_base_module(type(model))
+    engine = "contract"
+    if wheel is not None:
+        from bn_audit.live.wheel import run_wheel, version_of
+
+        engine, secretflow_version = "wheel", _one_version(version_of(Path(wheel)), secretflow_version)
+    settings = settings_here(strategy, aggregator, skip_bn, secretflow_version, own)
+    planned = plan(profile, settings)
+    if wheel is None:
+        run = run_contract(profile, settings, planned, parties, rounds)
+    elif isinstance(model, nn.Module):
+        run = run_wheel(model, profile, settings, Path(wheel), parties, rounds)
+    else:
+        raise TargetError("the framework's own classes need a module; a checkpoint or a profile can only be planned")
+    verification = judge(profile, settings, planned, run, engine, parties, rounds, target or profile.type)
+    return replace(verification, notes=(*notes, *verification.notes))
+
+
+def _one_version(of_wheel: str | None, asked: str | None) -> str | None:
+    if of_wheel is not None and asked is not None and release(of_wheel) != release(asked):
+        raise TargetError(f"the wheel is SecretFlow {of_wheel}, and --secretflow-version {asked} was asked for")
+    return of_wheel if of_wheel is not None else asked
+
+
+def settings_here(
+    strategy: str,
+    aggregator: str,
+    skip_bn: bool,
+    secretflow_version: str | None = None,
+    base_module: bool = False,
+) -> SecretFlowSettings:
+    """The settings of a run on this machine, with the torch that is installed here."""
+    return SecretFlowSettings(
+        backend="torch",
+        strategy=strategy,
+        aggregator=aggregator,
+        skip_bn=skip_bn,
+        secretflow_version=secretflow_version,
+        torch_version=torch_release(),
+        numpy_version=_numpy_version(),
+        base_module=base_module,
+    )
+
+
+def run_contract(profile: Profile, settings: SecretFlowSettings, planned: Plan, parties: int, rounds: int) -> Run:
+    """Execute a plan: the exchange that begins ``fit``, then rounds of a stand-in for training and an exchange.
+
+    Raises:
+        TargetError: for state that cannot be computed with.
+    """
+    stop = _stop(planned)
+    if stop is not None and stop.round == 0:
+        return Run((), stop, drifted=False)
+    first = plan(profile, _first_exchange(settings))
+    # An error in the n-th training may come from the load before it: n - 1 trainings and exchanges certainly ran.
+    last = rounds if stop is None else min(rounds, max(0, stop.round - 2))
+    states = party_states(profile, parties)
+    exchange = Exchange(states, states, [1.0] * parties, states)
+    seen: list[Seen] = []
+    averaged = [entry.key for entry in planned.entries if entry.fate is Fate.AVERAGED]
+    for number in range(last + 1):
+        plans = _later_plans(profile, settings, planned)
+        if number == 0:
+            plans = first.entries
+        else:
+            exchange = _trained(profile, settings, plans, states, training_steps(profile, parties, number))
+        states = execute(profile, plans, exchange)
+        seen.append(see(profile, exchange, states))
+    drifted = last > 0 and any(not _equal(states, key) for key in averaged)
+    return Run(tuple(seen), stop, drifted)
+
+
+def see(profile: Profile, exchange: Exchange, after: Sequence[State]) -> Seen:
+    """Read off the tensors what an exchange did, and how far that lies from FedBN."""
+    wanted = _fedbn(profile, exchange)
+    deviations = {}
+    for entry in profile.entries:
+        pairs = [(have[entry.key], want[entry.key]) for have, want in zip(after, wanted, strict=True)]
+        distance = max((_distance(have, want) for have, want in pairs), key=lambda d: (d != d, d))
+        deviations[entry.key] = distance, all(close(have, want, have.dtype) for have, want in pairs)
+    return Seen(outcomes(profile, exchange, after), deviations)
+
+
+def judge(
+    profile: Profile,
+    settings: SecretFlowSettings,
+    planned: Plan,
+    run: Run,
+    engine: str,
+    parties: int,
+    rounds: int,
+    target: str,
+) -> Verification:
+    """Lay what was seen beside what was planned and what FedBN wants."""
+    norms = {norm.path: norm.type for norm in profile.norms}
+    expected = expected_fates(profile)
+    entries = tuple(
+        _verified(entry, norms.get(entry.module), wanted, part, run, settings, engine)
+        for entry, wanted, part in zip(profile.entries, expected, planned.entries, strict=True)
+    )
+    measured = engine == "wheel"
+    disagreements = tuple(_disagreements(profile, settings, planned, run)) if measured else ()
+    notes = list(planned.notes)
+    open_order = not profile.ordered and settings.skip_bn is not False
+    if open_order:
+        notes.append("the file does not keep the order of the state dict, on which skip_bn depends")
+    if disagreements:
+        verdict = Verdict.DISAGREES
+    elif run.stop is not None:
+        verdict = Verdict.STOPS
+    elif run.drifted or any(entry.right is False for entry in entries):
+        verdict = Verdict.WRONG
+    elif (
+        not (measured or planned.stops is False)
+        or not profile.complete
+        or open_order
+        or any(entry.right is None for entry in entries)
+    ):
+        verdict = Verdict.OPEN
+    else:
+        verdict = Verdict.RIGHT
+    return Verification(
+        target,
+        engine,
+        parties,
+        rounds,
+        settings.named(),
+        entries,
+        run.stop,
+        run.drifted,
+        disagreements,
+        tuple(notes),
+        verdict,
+    )
+
+
+def _verified(
+    entry: StateEntry,
+    norm: str | None,
+    expected: frozenset[Fate],
+    part: EntryPlan,
+    run: Run,
+    settings: SecretFlowSettings,
+    engine: str,
+) -> VerifiedEntry:
+    found = _measured(part, run.seen, settings)
+    kept = Fate.LOCAL if Fate.LOCAL in expected else Fate.STALE
+    fates = dict.fromkeys(kept if fate is None else fate for fate, _ in sorted(found, key=_by_name))
+    measured = tuple(sorted(fates, key=lambda fate: fate not in part.possible))
+    ended = run.stop is None and bool(run.seen)
+    deviation = max((seen.deviations[entry.key][0] for seen in run.seen), key=lambda d: (d != d, d)) if ended else None
+    right: bool | None = None
+    if len(expected) == 1 and ended:
+        equal = all(seen.deviations[entry.key][1] for seen in run.seen)
+        if not expected & part.possible:
+            right = False
+        elif part.fate is not None or engine == "wheel":
+            right = equal and bool(expected & set(measured))
+    elif not expected & part.possible:
+        right = False
+    return VerifiedEntry(entry, norm, expected, part.possible, part.source_key, measured, deviation, right)
+
+
+def _measured(part: EntryPlan, seen: Sequence[Seen], settings: SecretFlowSettings) -> frozenset[Outcome]:
+    """What all exchanges of a kind agree on for an entry."""
+    relevant = _relevant(part, seen, settings)
+    if not relevant:
+        return frozenset()
+    common = frozenset.intersection(*(one.outcomes[part.key] for one in relevant))
+    return common or frozenset().union(*(one.outcomes[part.key] for one in relevant))
+
+
+def _relevant(part: EntryPlan, seen: Sequence[Seen], settings: SecretFlowSettings) -> Sequence[Seen]:
+    if Fate.CORRUPT in part.possible:
+        return seen[:1]
+    if not _two_kinds(settings) or len(seen) < 2:
+        return seen
+    # The first exchange is of its own kind; it lasts where it puts a tensor in the wrong place.
+    return seen[:1] if part.fate is Fate.MISPLACED else seen[1:]
+
+
+def _two_kinds(settings: SecretFlowSettings) -> bool:
+    """Whether the exchange that begins ``fit`` is of another kind than the later ones."""
+    return settings.strategy == _GRADIENTS or _sends_everything(settings)
+
+
+def _sends_everything(settings: SecretFlowSettings) -> bool:
+    """SecretFlow 1.5 and 1.6 leave BatchNorm out of the first exchange alone."""
+    version = release(settings.secretflow_version)
+    old = version is not None and (1, 5) <= version < (1, 7)
+    return bool(old and settings.skip_bn and settings.strategy in ("fed_avg_w", "fed_prox"))
+
+
+def _first_exchange(settings: SecretFlowSettings) -> SecretFlowSettings:
+    """Every strategy begins with the same exchange of weights, which is that of fed_avg_w since 1.7."""
+    version = None if _sends_everything(settings) else settings.secretflow_version
+    return replace(settings, strategy="fed_avg_w", secretflow_version=version)
+
+
+def _later_plans(profile: Profile, settings: SecretFlowSettings, planned: Plan) -> tuple[EntryPlan, ...]:
+    """What an exchange after a training does. Where the first is of another kind, its lasting harm is done already."""
+    if not _two_kinds(settings):
+        return planned.entries
+    plans = []
+    for entry, part in zip(profile.entries, planned.entries, strict=True):
+        if not part.possible & {Fate.MISPLACED, Fate.CORRUPT}:
+            plans.append(part)
+            continue
+        moved = entry.kind == "parameter" or settings.strategy != _GRADIENTS
+        plans.append(EntryPlan(entry.key, frozenset({Fate.AVERAGED if moved else Fate.STALE})))
+    return tuple(plans)
+
+
+def _trained(
+    profile: Profile,
+    settings: SecretFlowSettings,
+    plans: Sequence[EntryPlan],
+    states: Sequence[State],
+    steps: Sequence[State],
+) -> Exchange:
+    """An exchange after a training, by what the strategy sends: weights, updates or gradients."""
+    # As sample counts do, the weights differ between parties.
+    weights = [2.0 + party for party in range(len(states))]
+    trained = [_moved(state, step) for state, step in zip(states, steps, strict=True)]
+    match settings.strategy:
+        case "fed_avg_u":
+            return Exchange(trained, steps, weights, trained, offset=trained)
+        case "fed_stc" | "fed_scr":
+            # What is sent is put back to where the training began.
+            sent = {part.key for part in plans if part.possible & {Fate.AVERAGED, Fate.MISPLACED}}
+            before = [
+                {key: (state if key in sent else done)[key] for key in state}
+                for state, done in zip(states, trained, strict=True)
+            ]
+            return Exchange(before, steps, weights, trained, offset=states)
+        case "fed_avg_g":
+            parameters = {entry.key for entry in profile.entries if entry.kind == "parameter"}
+            before = [
+                {key: (state if key in parameters else done)[key] for key in state}
+                for state, done in zip(states, trained, strict=True)
+            ]
+            sent_steps = [{key: step[key] for key in step if key in parameters} for step in steps]
+            return Exchange(before, sent_steps, weights, trained, offset=before)
+        case _:
+            return Exchange(trained, trained, weights, trained)
+
+
+def _moved(state: State, step: State) -> State:
+    cache: dict[int, torch.Tensor] = {}
+    return {
+        key: cache.setdefault(id(tensor), tensor if tensor.dtype is torch.bool else tensor + step[key])
+        for key, tensor in state.items()
+    }
+
+
+def _fedbn(profile: Profile, exchange: Exchange) -> list[State]:
+    """What the reference FedBN makes of an exchange: the weighted mean of what is shared, the party's own of the rest.
+
+    Entries that may be either are taken for shared; what is judged of them stays open.
+    """
+    fates = zip(profile.entries, expected_fates(profile), strict=True)
+    local = [entry.key for entry, wanted in fates if wanted == {Fate.LOCAL}]
+    # Integers are constants of the architecture here, the same in every party; a mean of them is not asked for.
+    reference = FedBNAggregator(local, integer_state="keep-local")
+    try:
+        shared = reference.aggregate(exchange.trained, exchange.weights)
+    except AggregationError as error:
+        raise TargetError(f"the reference FedBN cannot average this model: {error}") from error
+    return [{**state, **shared} for state in exchange.before]
+
+
+def _disagreements(profile: Profile, settings: SecretFlowSettings, planned: Plan, run: Run) -> Iterator[str]:
+    """What the plan says and the real classes deny, in words; nothing if they agree."""
+    # What uninitialised memory does after it was loaded, an error among it, is chance.
+    chance = any(Fate.CORRUPT in part.possible for part in planned.entries)
+    if chance and (run.stop is None or run.stop.type == "RuntimeError"):
+        if run.stop is not None or planned.error is not None:
+            return
+    elif planned.error is not None:
+        foreseen = _stop(planned)
+        assert foreseen is not None
+        says = f"the plan stops in round {foreseen.round} with {foreseen}"
+        if run.stop is None:
+            yield f"{says}; the real classes do not stop"
+        elif (run.stop.type, run.stop.round) != (foreseen.type, foreseen.round) or (
+            foreseen.exact and run.stop.text != foreseen.text
+        ):
+            yield f"{says}; the real classes in round {run.stop.round} with {run.stop}"
+        return
+    elif run.stop is not None:
+        if planned.stops is False:
+            yield f"the plan does not stop; the real classes stop in round {run.stop.round} with {run.stop}"
+        return
+    if not chance and planned.drifts not in (None, run.drifted):
+        yield f"drifting apart: the plan says {planned.drifts}, the real classes {run.drifted}"
+    for entry, wanted, part in zip(profile.entries, expected_fates(profile), planned.entries, strict=True):
+        if part.fate is None or part.fate is Fate.CORRUPT:
+            continue
+        kept = Fate.LOCAL if Fate.LOCAL in wanted else Fate.STALE
+        outcome: Outcome = (None if part.fate is kept else part.fate, part.source_key)
+        relevant = run.seen[:1] if chance else _relevant(part, run.seen, settings)
+        for number, seen in enumerate(relevant):
+            found = seen.outcomes[entry.key]
+            if outcome not in found:
+                yield f"{entry.key}: the plan says {_words(outcome)}; in exchange {number} it was {_any_words(found)}"
+                break
+
+
+def _words(outcome: Outcome) -> str:
+    fate, source = outcome
+    if fate is None:
+        return "kept by each party"
+    return fate.value if source is None else f"{fate.value} from {source}"
+
+
+def _any_words(found: frozenset[Outcome]) -> str:
+    return " or ".join(_words(outcome) for outcome in sorted(found, key=_by_name))
+
+
+def _by_name(outcome: Outcome) -> tuple[str, str]:
+    fate, source = outcome
+    return ("" if fate is None else fate.value, source or "")
+
+
+def _stop(planned: Plan) -> Stop | None:
+    error = planned.error
+    if error is None:
+        return None
+    return Stop(error.type, error.text, error.round, error.text_certain, error.key)
+
+
+def _equal(states: Sequence[State], key: str) -> bool:
+    return all(torch.equal(state[key], states[0][key]) for state in states)
+
+
+def _distance(have: torch.Tensor, want: torch.Tensor) -> float:
+    """The largest absolute difference; 0 where both are NaN or the same infinity, NaN where only one is a number."""
+    wide = torch.complex128 if have.is_complex() else torch.float64
+    a, b = have.to(wide), want.to(wide)
+    same = (a == b) | (a.isnan() & b.isnan())
+    difference = torch.where(same, torch.zeros((), dtype=torch.float64), (a - b).abs())
+    return float(difference.max()) if difference.numel() else 0.0
+
+
+def _numpy_version() -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version("numpy")
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,80 @@
+"""pytest: ``assert_federated_safe``, a fixture that proves a model's settings in a test of one's own.
+
+    def test_the_model_can_be_federated(assert_federated_safe):
+        assert_federated_safe(Net(), skip_bn=True, aggregator="secure")
+
+pytest loads this module wherever bn-audit is installed, so it imports nothing of weight before the fixture is called.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bn_audit.verification import Verification
+
+__all__ = ["AssertFederatedSafe", "assert_federated_safe"]
+
+
+class AssertFederatedSafe(Protocol):
+    """What the fixture gives."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        *,
+        skip_bn: bool = False,
+        strategy: str = "fed_avg_w",
+        aggregator: str = "plain",
+        secretflow_version: str | None = None,
+        parties: int = 3,
+        rounds: int = 2,
+        wheel: str | os.PathLike[str] | None = None,
+    ) -> Verification:
+        """See :func:`bn_audit.live.verify.verify`, whose arguments these are.
+
+        Raises:
+            AssertionError: unless the state after the rounds equals FedBN's; it shows the fates.
+        """
+
+
+@pytest.fixture
+def assert_federated_safe() -> AssertFederatedSafe:
+    """A function that fails the test unless SecretFlow's exchange does with a model what FedBN wants."""
+
+    def check(
+        model: nn.Module,
+        *,
+        skip_bn: bool = False,
+        strategy: str = "fed_avg_w",
+        aggregator: str = "plain",
+        secretflow_version: str | None = None,
+        parties: int = 3,
+        rounds: int = 2,
+        wheel: str | os.PathLike[str] | None = None,
+    ) -> Verification:
+        __tracebackhide__ = True
+        from bn_audit.live.verify import verify
+        from bn_audit.report.verifications import Look
+        from bn_audit.report.verifications.text import render
+
+        verification = verify(
+            model,
+            strategy=strategy,
+            aggregator=aggregator,
+            skip_bn=skip_bn,
+            secretflow_version=secretflow_version,
+            parties=parties,
+            rounds=rounds,
+            wheel=None if wheel is None else os.fspath(wheel),
+        )
+        if not verification.ok:
+            raise AssertionError("\n".join(render(verification, Look(width=100))))
+        return verification
+
+    return check
