@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
 
 from bn_audit import config as configuration
+from bn_audit.cli.output import Failure
 
 if TYPE_CHECKING:
     from bn_audit.exchange.secretflow import SecretFlowSettings
 
-__all__ = ["FRAMEWORKS", "FrameworkFlags", "framework_options", "settings_of"]
+__all__ = ["FRAMEWORKS", "FrameworkFlags", "framework_options", "secretflow_release", "settings_of"]
 
 FRAMEWORKS = ("secretflow",)
+SECRETFLOW = ("secretflow", "secretflow-lite")
+"""Distributions that hold FLModel, or bring it."""
 AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method")
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -55,7 +59,10 @@ def framework_options(command: Command) -> Command:
         ),
         click.option("--skip-bn/--no-skip-bn", default=None, help="FLModel's skip_bn.  [default: not passed, False]"),
         click.option(
-            "--secretflow-version", callback=_version, metavar="VERSION", help="SecretFlow's release.  [default: 1.13]"
+            "--secretflow-version",
+            callback=_version,
+            metavar="VERSION",
+            help="The release of SecretFlow; else the configuration's, else the pin of the project here, else 1.13.",
         ),
     )
     for option in reversed(options):
@@ -95,6 +102,22 @@ def settings_of(flags: FrameworkFlags) -> SecretFlowSettings | None:
         strategy=strategy,
         aggregator=flags["aggregator"] or usual[0],
         skip_bn=bool(flags["skip_bn"]),
-        secretflow_version=flags["secretflow_version"],
+        secretflow_version=secretflow_release(flags),
         torch_version=torch_release(),
     )
+
+
+def secretflow_release(flags: FrameworkFlags) -> str | None:
+    """SecretFlow's release, from the flag, the configuration or the pins of the project in the working directory.
+
+    Raises:
+        Failure: the configuration cannot be used.
+    """
+    from bn_audit.pins import pinned
+
+    folder = os.getcwd()
+    try:
+        chosen = flags["secretflow_version"] or configuration.find(folder).get("secretflow_version")
+    except configuration.ConfigError as error:
+        raise Failure(str(error)) from error
+    return chosen or pinned(os.path.join(folder, configuration.SHARED), SECRETFLOW)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bn_audit.cli.framework import FrameworkFlags, framework_options, settings_of
+from bn_audit.cli.framework import FrameworkFlags, framework_options, secretflow_release, settings_of
 from bn_audit.cli.output import Failure, emit, wants_color
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-NARROWEST, WIDEST = 60, 120
+NARROWEST, WIDEST = 80, 120
 """Columns that the text takes at least, and at most."""
 
 
@@ -126,7 +126,7 @@ def _inspection(loaded: Loaded, settings: SecretFlowSettings | None, flags: Flag
         notes=loaded.notes,
         modules=_classes(loaded),
         torch_version=torch_release(),
-        secretflow_version=flags["secretflow_version"],
+        secretflow_version=secretflow_release(flags),
     )
 
 

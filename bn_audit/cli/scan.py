@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from bn_audit import config as configuration
+from bn_audit.cli.framework import SECRETFLOW
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.config import Config, ConfigError
 from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from bn_audit.source.discovery import Discovery
 
 __all__ = ["command"]
-
-SECRETFLOW = ("secretflow", "secretflow-lite")
-"""Distributions that hold FLModel, or bring it."""
-
 
 def _selectors(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Codes or prefixes of codes, separated by commas; ``ALL`` is every rule."""

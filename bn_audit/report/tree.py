@@ -35,10 +35,12 @@ def tree(
     classes = dict(inspection.modules)
     norms = {norm.layer.path: norm for norm in inspection.norms}
     root = _Node()
-    for path in (*classes, *norms):
+    for path in classes:
         _node(root, path)
     for entry in inspection.profile.entries:
         _node(root, entry.module).entries += 1
+    for path in norms:  # One without state stands nowhere else if only the state is known.
+        _node(root, path)
 
     def entries(number: int) -> str:
         return f"({number} {'entry' if number == 1 else 'entries'})"

@@ -248,7 +248,7 @@ def subset(profile: Profile, keep: Callable[[StateEntry], bool]) -> Profile:
     kept = [keep(entry) for entry in profile.entries]
     keys = {entry.key for entry, stays in zip(profile.entries, kept, strict=True) if stays}
     entries = tuple(
-        dataclasses.replace(entry, alias_of=entry.alias_of if entry.alias_of in keys else None)
+        entry if entry.alias_of is None or entry.alias_of in keys else dataclasses.replace(entry, alias_of=None)
         for entry, stays in zip(profile.entries, kept, strict=True)
         if stays
     )

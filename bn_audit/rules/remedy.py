@@ -141,7 +141,8 @@ def _one_dtype(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile,
     odd = {entry.key for entry in oddities(profile)}
     kept = subset(profile, lambda entry: entry.key not in odd or _floating(entry))
     entries = tuple(
-        dataclasses.replace(entry, dtype="float32") if _floating(entry) else entry for entry in kept.entries
+        dataclasses.replace(entry, dtype="float32") if _floating(entry) and entry.dtype != "float32" else entry
+        for entry in kept.entries
     )
     return dataclasses.replace(kept, entries=entries), settings
 

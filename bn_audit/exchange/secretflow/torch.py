@@ -144,9 +144,7 @@ def _round(profile: Profile, settings: SecretFlowSettings, skips: bool) -> _Roun
 
 
 @functools.lru_cache(maxsize=8)
-def _layout(
-    profile: Profile, skips: bool, first_of_many: bool, model: tuple[str, bool], scalars_load: bool
-) -> _Round:
+def _layout(profile: Profile, skips: bool, first_of_many: bool, model: tuple[str, bool], scalars_load: bool) -> _Round:
     """What does not depend on strategy and aggregator. Every combination of them may be asked for, one by one."""
     items = at_top_level(profile, skips)
     groups = tensor_groups(profile)

@@ -110,8 +110,9 @@ def _norms(inspection: Inspection, look: Look) -> Iterator[str]:
     if not inspection.norms:
         return
     groups = norm_groups(inspection.norms, separate=look.every or len(inspection.norms) <= MANY)
-    head = ("name", "type", "features", "momentum", "eps", "affine", "statistics", "depth")
-    rows = [head, *(_norm_row(group) for group in groups)]
+    rows = [_NORM_HEAD, *(_norm_row(group) for group in groups)]
+    rows, same = _narrowed(rows, look.width - len(INDENT))
+    head = rows[0]
     dim, loud = _painter(look, dim=True), _painter(look, fg="red", bold=True)
 
     def paint(row: int, column: int, text: str) -> str:
@@ -120,9 +121,29 @@ def _norms(inspection: Inspection, look: Look) -> Iterator[str]:
         broken = head[column] == "statistics" and any(word in text for word in _UNHEALTHY)
         return loud(text) if broken else text
 
-    yield from columns(rows, right=frozenset({2, 3, 4, 7}), paint=paint)
-    if any("zero" in row[6] for row in rows):
+    numbers = ("features", "momentum", "eps", "depth")
+    yield from columns(rows, right=frozenset(n for n, title in enumerate(head) if title in numbers), paint=paint)
+    if same:
+        yield dim(f"all: {', '.join(same)}")
+    if any("zero" in text for row in rows for text in row):
         yield dim("zero: channels with a variance of 0, constant so far")
+
+
+_NORM_HEAD = ("name", "type", "features", "momentum", "eps", "affine", "statistics", "depth")
+
+
+def _narrowed(rows: list[tuple[str, ...]], width: int) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The rows of a table that is too wide without the columns that say the same everywhere, and what those say."""
+    same: list[str] = []
+    for title in ("eps", "momentum", "affine", "depth", "type"):
+        if sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) - 2 <= width:
+            break
+        place = rows[0].index(title)
+        values = {row[place] for row in rows[1:]}
+        if len(values) == 1:
+            same.append(f"{title} {values.pop()}")
+            rows = [row[:place] + row[place + 1 :] for row in rows]
+    return rows, same
 
 
 def _norm_row(group: NormGroup) -> tuple[str, ...]:
@@ -280,7 +301,8 @@ def _footer(inspection: Inspection) -> str:
         for severity in _SEVERITIES
     ]
     found = [count(number, noun) for number, noun in counts if number]
-    return f"Found {enumerate_words(found)}." if found else "No findings."
+    verdict = "" if inspection.judgement is None else f"Verdict: {inspection.judgement.verdict.value}. "
+    return f"{verdict}Found {enumerate_words(found)}." if found else f"{verdict}No findings."
 
 
 def entries(number: int) -> str:
