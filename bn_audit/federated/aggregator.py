@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bn_audit.federated.dtypes import AVERAGED, INTEGERS, dtype_name
 from bn_audit.federated.errors import AggregationError
 from bn_audit.federated.exact import exact_mean
+from bn_audit.federated.layout import Read, as_it_is
 from bn_audit.federated.mean import RunningMean, is_finite, weighted_mean
 from bn_audit.federated.state import local_keys, tensor_identity, tied_groups
 
@@ -81,7 +82,7 @@ class _Aggregator(ABC):
         values = self._checked_form(state, party, self._form, self._parties)
         for key, value in values.items():
             first = self._entries[key].result() if self._form and value.dtype in INTEGERS else value
-            self._check_value(key, party, value, first)
+            self._check_value(key, party, value, first, as_it_is)
 
         self._interrupted = True
         share = weights[-1] / total
@@ -129,16 +130,16 @@ class _Aggregator(ABC):
         Raises:
             AggregationError: as :meth:`add` does, or the lists differ in length.
         """
-        return self._aggregate(list(states), list(weights), parties, lambda value: None)
+        return self._aggregate(list(states), list(weights), parties, as_it_is)
 
     def _aggregate(
         self,
         states: Sequence[Mapping[str, Any]],
         weights: Sequence[float],
         parties: Iterable[str] | None,
-        release: Callable[[Tensor], None],
+        read: Read,
     ) -> dict[str, Tensor]:
-        """As :meth:`aggregate`; ``release`` is told of each value that has been used."""
+        """As :meth:`aggregate`; ``read`` brings values into memory."""
         names = [f"party {number}" for number in range(1, len(states) + 1)] if parties is None else list(parties)
         if not len(states) == len(weights) == len(names):
             raise AggregationError(f"{len(states)} states, {len(weights)} weights, {len(names)} names of parties")
@@ -154,21 +155,18 @@ class _Aggregator(ABC):
             for group in _tied_in_all(columns):
                 for key in group:
                     for party, column in zip(names, columns, strict=True):
-                        self._check_value(key, party, column[key], columns[0][key])
-                mean = self._combined([column[group[0]] for column in columns], weights)
+                        self._check_value(key, party, column[key], columns[0][key], read)
+                mean = self._combined([column[group[0]] for column in columns], weights, read)
                 result.update(dict.fromkeys(group, mean))
-                for column in columns:
-                    for key in group:
-                        release(column[key])
         return result
 
-    def _combined(self, values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    def _combined(self, values: Sequence[Tensor], weights: Sequence[float], read: Read) -> Tensor:
         dtype = values[0].dtype
         if dtype in AVERAGED:
-            return exact_mean(values, weights) if self._exact else weighted_mean(values, weights)
+            return (exact_mean if self._exact else weighted_mean)(values, weights, read)
         entry = self._integer_entry(dtype)
         for number, value in enumerate(values):
-            entry.add(value, weights[number] / math.fsum(weights[: number + 1]), weights[number])
+            entry.add(read(value), weights[number] / math.fsum(weights[: number + 1]), weights[number])
         return entry.result()
 
     def _checked_form(
@@ -203,10 +201,10 @@ class _Aggregator(ABC):
                 raise AggregationError(message, party=party, key=key)
         return values
 
-    def _check_value(self, key: str, party: str, value: Tensor, first: Tensor) -> None:
+    def _check_value(self, key: str, party: str, value: Tensor, first: Tensor, read: Read) -> None:
         if value.dtype in INTEGERS:
-            self._check_integers(key, party, value, first)
-        elif self._check_finite and not is_finite(value):
+            self._check_integers(key, party, read(value), read(first))
+        elif self._check_finite and not is_finite(read(value)):
             raise AggregationError("holds NaN or an infinite value", party=party, key=key)
 
     def _matched(self, values: Mapping[str, Tensor]) -> dict[str, _Entry]:

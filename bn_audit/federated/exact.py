@@ -27,7 +27,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from bn_audit.federated.layout import each_piece
+from bn_audit.federated.layout import Read, as_it_is, each_piece
 
 __all__ = ["exact_mean"]
 
@@ -36,12 +36,13 @@ _MAX_WEIGHT_BITS = 300
 _ROUNDING = 2.0**-53
 
 
-def exact_mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def exact_mean(values: Sequence[Tensor], weights: Sequence[float], read: Read = as_it_is) -> Tensor:
     """The correctly rounded weighted mean of one entry over all parties.
 
     Args:
         values: floating or complex tensors of one shape and dtype, at least one. On a device with float64.
         weights: one a value, positive and finite.
+        read: how a piece of a value comes into memory.
 
     Returns:
         A new tensor of that shape, dtype and memory format, nearest to the true mean, ties to even. NaN where a value
@@ -49,7 +50,7 @@ def exact_mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """
     ratio = _Weights.of(weights)
     undecided = _Undecided(ratio)
-    result = each_piece(values, lambda out, parts: _mean_piece(out, parts, ratio, undecided))
+    result = each_piece(values, lambda out, parts: _mean_piece(out, parts, ratio, undecided), read)
     undecided.decide()
     return result
 

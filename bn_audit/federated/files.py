@@ -1,7 +1,8 @@
-"""FedBN over checkpoint files: one tensor of each party at a time, however many parties there are."""
+"""FedBN over checkpoint files: one piece of a tensor of each party at a time."""
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import mmap
 import os
@@ -31,9 +32,9 @@ def aggregate_files(
 ) -> dict[str, Tensor]:
     """FedBN's mean of the state dicts in checkpoint files, as :meth:`FedBNAggregator.aggregate` takes it.
 
-    The files are mapped into memory and their pages given back entry by entry, so that beside the result it needs one
-    tensor of each party at most, of memory that the system can take back at any time. Files in torch's format from
-    before 1.6, which is no zip archive, are read whole.
+    The files are mapped into memory and, on Linux, their pages given back piece by piece, so that it needs little
+    memory beside the result, however many files there are. Elsewhere the system takes the pages back when it has need
+    of them. Files in torch's format from before 1.6, which is no zip archive, or of another byte order are read whole.
 
     Args:
         paths: ``torch.save``'s files, read with ``weights_only``, and ``.safetensors`` (needs safetensors).
@@ -62,15 +63,14 @@ def aggregate_files(
         aggregator = FedBNAggregator(
             local_keys or (), integer_state=integer_state, exact=exact, check_finite=check_finite
         )
-    return aggregator._aggregate(states, list(weights), names, _Pages(names).release)
+    return aggregator._aggregate(states, list(weights), names, _Mappings(names).read)
 
 
 def _mapped_state(path: str, key: str | None) -> Mapping[str, Any]:
     """A file's state dict; its tensors are the file's own pages, which nothing may write to."""
     if path.endswith(".safetensors"):
         return _mapped_safetensors(path)
-    mapped = zipfile.is_zipfile(path)
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
     state = content
     if key is not None:
         if not isinstance(content, Mapping) or key not in content:
@@ -79,6 +79,15 @@ def _mapped_state(path: str, key: str | None) -> Mapping[str, Any]:
     if not isinstance(state, Mapping):
         raise AggregationError(f"no state dict but {type(state).__name__}", party=path)
     return state
+
+
+def _is_mappable(path: str) -> bool:
+    """Whether it is a zip archive, of this machine's byte order: torch would write the other's into the mapping."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        orders = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
+    return all(order.decode("ascii", "replace") == sys.byteorder for order in orders)
 
 
 def _mapped_safetensors(path: str) -> dict[str, Tensor]:
@@ -90,11 +99,11 @@ def _mapped_safetensors(path: str) -> dict[str, Tensor]:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
 
 
-class _Pages:
-    """The pages of memory that the kernel reads from these files. Linux only; elsewhere it knows of none.
+class _Mappings:
+    """The parts of memory that the kernel fills from these files. Linux only; elsewhere it knows of none.
 
-    They count as the process's memory once they are read. Given back, they are read from the file again if needed:
-    the mappings are private and nothing writes to them.
+    Their pages count as the process's memory once they are read. Given back, they are read from the file again when
+    they are needed: the mappings are private, and nothing writes to them.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -104,16 +113,24 @@ class _Pages:
         files = {os.path.realpath(path) for path in paths}
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
             for line in maps:
-                addresses, _, _, _, inode, *path = line.rstrip("\n").split(maxsplit=5)
-                if inode != "0" and path and path[0] in files:
+                addresses, _, _, _, _, *path = line.rstrip("\n").split(maxsplit=5)
+                if path and path[0] in files:
                     start, _, end = addresses.partition("-")
                     self._ranges.append((int(start, 16), int(end, 16)))
+        self._ranges.sort()
         self._madvise = ctypes.CDLL(None).madvise
 
-    def release(self, value: Tensor) -> None:
-        """Give back a tensor's whole pages, if they are a file's. Other memory would lose what it holds."""
-        storage = value.untyped_storage()
-        start = -(-storage.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = (storage.data_ptr() + storage.nbytes()) // mmap.PAGESIZE * mmap.PAGESIZE
-        if start < end and any(low <= start and end <= high for low, high in self._ranges):
-            self._madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+    def read(self, value: Tensor) -> Tensor:
+        """A copy of a mapped tensor; then its file's pages are given back, for the kernel maps more than was asked for.
+
+        A tensor in other memory, which would lose what it holds, is returned as it is.
+        """
+        place = bisect.bisect_right(self._ranges, (value.data_ptr(), sys.maxsize)) - 1
+        if place < 0 or not value.numel():
+            return value
+        start, end = self._ranges[place]
+        if value.data_ptr() >= end:
+            return value
+        copy = value.clone()
+        self._madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+        return copy

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Kernel", "each_piece"]
+__all__ = ["Kernel", "Read", "as_it_is", "each_piece"]
 
 Kernel = Callable[[Tensor, "list[Tensor]"], None]
 """Fills its first argument from the parties' values: all flat, of one length, dtype and device."""
+
+Read = Callable[[Tensor], Tensor]
+"""How a party's values come into memory: given a tensor, or a piece of one, it returns what holds its values."""
 
 # On a CPU the pieces of the result and of one party fit into a core's second-level cache; on an accelerator a launch
 # should be worth its while.
@@ -18,13 +21,19 @@ _CPU_PIECE = 1 << 16
 _DEVICE_PIECE = 1 << 22
 
 
-def each_piece(values: Sequence[Tensor], kernel: Kernel) -> Tensor:
+def as_it_is(value: Tensor) -> Tensor:
+    """It is in memory."""
+    return value
+
+
+def each_piece(values: Sequence[Tensor], kernel: Kernel, read: Read = as_it_is) -> Tensor:
     """A tensor like the first of ``values`` (shape, dtype, device, memory format), filled by ``kernel``.
 
     Args:
         values: one tensor a party, of one shape and dtype; they may lie on different devices and in different memory
             formats, and are copied where they do. Complex ones reach the kernel as pairs of real numbers.
         kernel: called once for each piece.
+        read: is called for each party's piece.
     """
     result = torch.empty_like(values[0])
     if result.is_complex():
@@ -38,5 +47,5 @@ def each_piece(values: Sequence[Tensor], kernel: Kernel) -> Tensor:
     step = _CPU_PIECE if flat.device.type == "cpu" else _DEVICE_PIECE
     for start in range(0, flat.numel(), step):
         piece = slice(start, start + step)
-        kernel(flat[piece], [party[piece] for party in parties])
+        kernel(flat[piece], [read(party[piece]) for party in parties])
     return result

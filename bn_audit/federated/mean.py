@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bn_audit.federated.layout import each_piece
+from bn_audit.federated.layout import Read, as_it_is, each_piece
 
 __all__ = ["RunningMean", "accumulation_dtype", "is_finite", "weighted_mean"]
 
@@ -76,12 +76,13 @@ class RunningMean:
         return self._mean.to(self._dtype)
 
 
-def weighted_mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def weighted_mean(values: Sequence[Tensor], weights: Sequence[float], read: Read = as_it_is) -> Tensor:
     """The mean of one entry over all parties at once, in pieces: the parties' memory is read once.
 
     Args:
         values: floating or complex tensors of one shape and dtype, at least one.
         weights: one a value, positive and finite, and so is their sum.
+        read: how a piece of a value comes into memory.
 
     Returns:
         A new tensor of that shape and dtype.
@@ -99,7 +100,7 @@ def weighted_mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         if mean is not out:
             out.copy_(mean)
 
-    return each_piece(values, kernel)
+    return each_piece(values, kernel, read)
 
 
 def _average_pairs(mean: Tensor, parts: Sequence[Tensor], weights: Sequence[float]) -> None:
