@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -79,7 +80,10 @@ def inspect(target: str, flags: Flags) -> int:
         click.ClickException: see the help of the command.
     """
     settings = settings_of(flags)
-    inspection = _inspection(_load(target, flags), settings, flags)
+    loaded = _load(target, flags)
+    # What torch and the model brought stays until the end; to walk over it again takes longer than all that follows.
+    gc.freeze()
+    inspection = _inspection(loaded, settings, flags)
     from bn_audit.report.inspections import renderer
 
     emit(renderer(flags["output_format"])(inspection, _look(flags)), flags["output_file"])
@@ -104,7 +108,7 @@ def _inspection(loaded: Loaded, settings: SecretFlowSettings | None, flags: Flag
     from bn_audit.finding import Location
     from bn_audit.inspection import inspect as inspect_profile
     from bn_audit.live.bare import unwrapped
-    from bn_audit.live.classes import defined_at, is_base_module
+    from bn_audit.live.classes import is_base_module
     from bn_audit.live.releases import torch_release
     from bn_audit.rules.live_model import LiveModel
 
@@ -112,11 +116,10 @@ def _inspection(loaded: Loaded, settings: SecretFlowSettings | None, flags: Flag
     # A checkpoint of a wrapped model is judged as the model, which is what a federation is given.
     profile = unwrapped(loaded.profile) if saved else loaded.profile
     health = _health(loaded)
-    module = type(loaded.module) if loaded.module is not None else None
-    location = defined_at(module) if module is not None else Location(loaded.target, 1, 1, 1, 1)
-    model = LiveModel(profile, profile.type, location, tuple(health), saved)
-    if settings is not None and module is not None:
-        settings = replace(settings, base_module=is_base_module(module))
+    # No format shows places: what was loaded has none, and looking for the class's costs a parse of its file.
+    model = LiveModel(profile, profile.type, Location(loaded.target, 1, 1, 1, 1), tuple(health), saved)
+    if settings is not None and loaded.module is not None:
+        settings = replace(settings, base_module=is_base_module(type(loaded.module)))
     return inspect_profile(
         profile,
         target=loaded.target,
