@@ -65,8 +65,8 @@ def torch_layer(name: str, args: tuple[object, ...], kwargs: Mapping[str, object
 def layer_settings(name: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
     """What a layer keeps of its arguments as attributes (``conv.stride``), by name; what is not known is UNKNOWN.
 
-    Sizes of convolutions are tuples there, as torch makes them. Nothing for layers without state, nor for ``bias``, which
-    names a parameter.
+    Sizes of convolutions are tuples there, as torch makes them. Nothing for layers without state, nor for ``bias``,
+    which names a parameter.
     """
     make = _LAYERS.get(name.rpartition(".")[2])
     if make is None:
