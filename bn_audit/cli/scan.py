@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+
 def _selectors(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Codes or prefixes of codes, separated by commas; ``ALL`` is every rule."""
     words = [word.strip() for value in values for word in value.split(",")]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
 
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """What to read; the first four mean what they do in :class:`bn_audit.source.discovery.DiscoveryOptions`.
