@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bn_audit.exchange.plan import EntryPlan, Fate
+from bn_audit.exchange.secretflow.settings import release
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.profile import Profile, StateEntry
 
@@ -39,8 +40,9 @@ _TOLERANCE = 2e-4
 """Absolute and relative. Above the error of SecureAggregator's fixed point (18 bits), far below what tells two entries
 apart."""
 
-_GLANCE = 16
-"""So many elements are compared before all are."""
+
+_TAKES_THE_FIRST = (release(torch.__version__) or (0, 0)) < (2, 13)
+"""Older releases of torch load the first element of any vector into a scalar; it is not known which were the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,18 @@ class Exchange:
     offset: Sequence[State] | None = None
     scale: float = 1.0
 
-    def mean(self, key: str) -> torch.Tensor:
-        """The scaled weighted mean of one entry's payload, in float64 (complex128 for complex entries)."""
-        mean = _wide(self.payload[0][key]) * self.weights[0]
-        for state, weight in zip(self.payload[1:], self.weights[1:], strict=True):
-            mean = mean + _wide(state[key]) * weight
+    def mean(self, key: str, size: int | None = None) -> torch.Tensor:
+        """The scaled weighted mean of one entry's payload, in float64 (complex128 for complex entries).
+
+        Args:
+            size: give no more than so many leading elements, as a vector.
+        """
+        parts = [_wide(state[key] if size is None else _leading(state[key], size)) for state in self.payload]
+        mean = parts[0] * self.weights[0]
+        for part, weight in zip(parts[1:], self.weights[1:], strict=True):
+            mean.add_(part, alpha=weight)
         # Divided at the end: the mean of equal integers is that integer, which rounded weights do not give.
-        return mean / sum(self.weights) * self.scale
+        return mean.div_(sum(self.weights)).mul_(self.scale)
 
     def arrival(self, party: int, source: str, mean: torch.Tensor) -> torch.Tensor:
         """What arrives at a party for a source, before it is cast to the dtype of the entry it lands in."""
@@ -138,48 +145,95 @@ def outcomes(profile: Profile, exchange: Exchange, after: Sequence[State]) -> di
     value is nobody's. Keys that share a tensor count as one source.
     """
     groups = {entry.key: entry.alias_of or entry.key for entry in profile.entries}
-    means = {key: exchange.mean(key) for key in exchange.payload[0]}
+    sources = exchange.payload[0]
+    firsts = {key: _firsts(exchange, key) for key in sources}
     found = {}
     for entry in profile.entries:
         holds: set[Outcome] = set()
         values = [state[entry.key] for state in after]
         if all(_same(state[entry.key], value) for state, value in zip(exchange.before, values, strict=True)):
             holds.add((None, None))
-        for source, mean in means.items():
-            if _lands(mean, values[0]) and all(
-                _holds(value, exchange, party, source, mean) for party, value in enumerate(values)
-            ):
-                own = groups[source] == groups[entry.key]
-                holds.add((Fate.AVERAGED, None) if own else (Fate.MISPLACED, source))
+        own = [_leading(value, 1).tolist() for value in values]
+        for source, tensor in sources.items():
+            if not _lands(tensor, values[0]) or not _alike(own, firsts[source], values[0].dtype):
+                continue
+            # What has one element has been compared; the rest of others is only now.
+            if values[0].numel() == 1 or _arrived(exchange, source, values):
+                same = groups[source] == groups[entry.key]
+                holds.add((Fate.AVERAGED, None) if same else (Fate.MISPLACED, source))
         found[entry.key] = frozenset(holds) or frozenset({(Fate.CORRUPT, None)})
     return found
 
 
 def close(value: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether two tensors of one shape are equal up to what an exchange of this dtype may round."""
+    if value is other:
+        return True
+    if dtype is torch.bool:
+        return _same(value, other)
+    a, b = _comparable(value), _comparable(other)
+    tolerance = _tolerance(dtype)
+    if dtype.is_floating_point or dtype.is_complex:
+        near = (a - b).abs() <= b.abs().mul_(tolerance).add_(tolerance)
+        # Of NaN and infinities no difference is a number.
+        return bool(near.all()) or bool((near | (a == b) | (a.isnan() & b.isnan())).all())
+    return bool(((a - b).abs_() <= tolerance).all())
+
+
+def _tolerance(dtype: torch.dtype) -> float:
     if not (dtype.is_floating_point or dtype.is_complex):
         # An aggregator in floating point may come out just below an integer, and the load cuts off.
-        return (
-            bool(((_wide(value) - _wide(other)).abs() <= 1).all()) if dtype is not torch.bool else _same(value, other)
-        )
-    tolerance = _TOLERANCES.get(dtype, 0.2 if dtype.itemsize == 1 else _TOLERANCE)
-    return torch.allclose(_wide(value), _wide(other), rtol=tolerance, atol=tolerance, equal_nan=True)
+        return 1
+    return _TOLERANCES.get(dtype, 0.2 if dtype.itemsize == 1 else _TOLERANCE)
 
 
-def _holds(value: torch.Tensor, exchange: Exchange, party: int, source: str, mean: torch.Tensor) -> bool:
-    offset = None if exchange.offset is None else exchange.offset[party][source]
-    size = min(_GLANCE, value.numel())
-    glance = mean.reshape(-1)[:size]
-    if offset is not None:
-        glance = glance + _wide(offset).reshape(-1)[:size]
-    if not close(value.reshape(-1)[:size], _cast(glance, value.dtype), value.dtype):
-        return False
-    return close(value, _landed(exchange.arrival(party, source, mean), value), value.dtype)
+def _arrived(exchange: Exchange, source: str, values: Sequence[torch.Tensor]) -> bool:
+    """Whether every party holds what arrived for a source."""
+    mean = exchange.mean(source)
+    return all(
+        close(value, _landed(exchange.arrival(party, source, mean), value), value.dtype)
+        for party, value in enumerate(values)
+    )
+
+
+def _firsts(exchange: Exchange, source: str) -> list[list[complex]]:
+    """The first element of what arrives for a source, party by party; nothing of what is empty."""
+    mean = exchange.mean(source, 1)
+    if exchange.offset is None:
+        return [mean.tolist()] * len(exchange.before)
+    return [(mean + _wide(_leading(state[source], 1))).tolist() for state in exchange.offset]
+
+
+def _alike(values: Sequence[Sequence[complex]], arrivals: Sequence[Sequence[complex]], dtype: torch.dtype) -> bool:
+    """Whether the first elements are close, in every party. Most tensors are told apart here, unread."""
+    tolerance = _tolerance(dtype)
+    relative = tolerance if dtype.is_floating_point or dtype.is_complex else 0
+    for value, arrival in zip(values, arrivals, strict=True):
+        for a, b in zip(value, arrival, strict=False):
+            both_nan = a != a and b != b
+            if not (both_nan or a == b or abs(a - b) <= tolerance + relative * abs(b)):
+                return False
+    return True
+
+
+def _leading(tensor: torch.Tensor, size: int) -> torch.Tensor:
+    return tensor.reshape(-1)[:size]
+
+
+def _comparable(tensor: torch.Tensor) -> torch.Tensor:
+    """In a dtype that arithmetic and comparisons are fast in, and that holds every value."""
+    if tensor.dtype in (torch.float32, torch.complex64):
+        return tensor
+    if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
+        return tensor.float()
+    return _wide(tensor)
 
 
 def _lands(arrival: torch.Tensor, entry: torch.Tensor) -> bool:
     """Whether ``load_state_dict`` may take an array for an entry: of its shape, or a vector for a scalar."""
-    return arrival.shape == entry.shape or (entry.dim() == 0 and arrival.dim() == 1 and arrival.numel() > 0)
+    if entry.dim() == 0 and arrival.dim() == 1:
+        return arrival.numel() == 1 or (_TAKES_THE_FIRST and arrival.numel() > 0)
+    return arrival.shape == entry.shape
 
 
 def _landed(arrival: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -196,7 +250,8 @@ def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+    """A copy in double precision."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64, copy=True)
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -204,7 +259,8 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one is other:
         return True
     if one.is_floating_point() or one.is_complex():
-        return bool(torch.allclose(_wide(one), _wide(other), rtol=0, atol=0, equal_nan=True))
+        a, b = _comparable(one), _comparable(other)
+        return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
     return torch.equal(one, other)
 
 
