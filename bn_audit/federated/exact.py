@@ -6,9 +6,9 @@ one number; and the mean of equal values is that value.
 
 It is found in up to three steps, each for the elements that the one before could not decide:
 
-1. accumulate in float64 with an error bound. Where the bound's two ends round to the same number, that is the result
-   (Ziv, Fast evaluation of elementary mathematical functions with correctly rounded last bit, TOMS 1991). This decides
-   nearly all of float32 and narrower;
+1. accumulate in float64 with an error bound: first a bound for a whole piece of the tensor, then each element's own.
+   Where its two ends round to the same number, that is the result (Ziv, Fast evaluation of elementary mathematical
+   functions with correctly rounded last bit, TOMS 1991). This decides nearly all of float32 and narrower;
 2. the same sum without error: products of numbers short enough to be exact, added with the two-term sum of Knuth
    (TAOCP 2, 4.2.2, theorem B), the quotient by long division. This decides exact ties, zeros, cancellation, float64;
 3. rational numbers, one element at a time.
@@ -116,39 +116,66 @@ class _Undecided:
 
 
 def _mean_piece(out: Tensor, parts: list[Tensor], weights: _Weights, waiting: _Undecided) -> None:
-    if out.dtype.itemsize == 1:  # float8 has no arithmetic of its own
-        parts = [part.float() for part in parts]
-    size = parts[0].abs()
-    magnitude = torch.empty_like(size)
-    for part in parts[1:]:
-        torch.maximum(size, torch.abs(part, out=magnitude), out=size)
-    # At least the smallest normal number, so that an infinity still counts.
-    shares = [max(integer / weights.total, sys.float_info.min) for integer in weights.integers]
-    mean = parts[0].double() * shares[0]
-    for part, share in zip(parts[1:], shares[1:], strict=True):
-        mean.add_(part, alpha=share)
-
     if out.dtype == torch.float64:
-        out.copy_(mean)
-        undecided = (size > 0) & torch.isfinite(size)
-    else:
-        # A rounding of the shares, of the products, of every sum, and of the bound's two ends: each of the largest
-        # value at most.
-        bound = (size.double() * (_ROUNDING * (len(parts) + 8))).nan_to_num_(0.0, 0.0)
-        low, high = _narrow(mean - bound, out.dtype), _narrow(mean + bound, out.dtype)
-        out.copy_(low)
-        undecided = (_bits(low) != _bits(high)) & (size > 0)  # zeros keep their sign in low, but not in high
-    if not torch.isfinite(size.sum()):
-        # A sum's NaN has the sign and payload that the processor and the order give it.
-        out.copy_(torch.where(torch.isnan(mean), math.nan, mean).to(out.dtype).where(~torch.isfinite(size), out))
-        undecided &= torch.isfinite(size)
+        waiting.add(out, parts, torch.arange(out.numel(), device=out.device))
+        return
+    if out.dtype.itemsize < 4:
+        parts = [part.float() for part in parts]
+    # No value is larger than the root of the sum of squares: too large a bound for some, but cheap. Not where squares
+    # overflow, underflow, or come from NaN.
+    squares = [float(torch.dot(part, part)) for part in parts]
+    if not all(1e-30 < square < math.inf for square in squares):
+        waiting.add(out, parts, torch.arange(out.numel(), device=out.device))
+        return
+    mean = _rounded_mean(parts, weights)
+    undecided = _round(out, mean, torch.full((), 2 * math.sqrt(max(squares)), dtype=torch.float64), len(parts))
     index = undecided.nonzero().squeeze(1)
     if index.numel():
         waiting.add(out, parts, index)
 
 
+def _rounded_mean(values: Sequence[Tensor], weights: _Weights) -> Tensor:
+    """The mean in float64, within n + 2 roundings of the largest value."""
+    # At least the smallest normal number, so that an infinity still counts.
+    shares = [max(integer / weights.total, sys.float_info.min) for integer in weights.integers]
+    mean = values[0].double() * shares[0]
+    for value, share in zip(values[1:], shares[1:], strict=True):
+        mean.add_(value, alpha=share)
+    return mean
+
+
+def _round(out: Tensor, mean: Tensor, size: Tensor, count: int) -> Tensor:
+    """Round a mean of values no larger than ``size`` into ``out``; not 0 where that may be wrong. Not for float64."""
+    # A rounding of the shares, of the products, of every sum, and of the bound's two ends.
+    bound = _ROUNDING * (count + 8)
+    low = _narrow(torch.sub(mean, size, alpha=bound), out.dtype)
+    high = _narrow(torch.add(mean, size, alpha=bound), out.dtype)
+    out.copy_(low)
+    return _bits(low) ^ _bits(high)
+
+
 def _exact(values: list[Tensor], weights: _Weights, dtype: torch.dtype) -> Tensor:
-    """The mean of finite values, each ``(k,)`` float64; steps 2 and 3."""
+    """The mean of values that are each ``(k,)`` float64: step 1 with each element's own bound, then steps 2 and 3."""
+    size = values[0].abs()
+    for value in values[1:]:
+        size = torch.maximum(size, value.abs())
+    mean = _rounded_mean(values, weights)
+    result = torch.empty_like(mean, dtype=dtype)
+    if dtype == torch.float64:
+        undecided = torch.ones_like(mean, dtype=torch.bool)
+    else:
+        undecided = _round(result, mean, size, len(values)) != 0
+    # A sum's NaN has the sign and payload that the processor and the order give it; zeros give theirs its sign.
+    special = (size == 0) | ~torch.isfinite(size)
+    result = torch.where(special, torch.where(torch.isnan(mean), math.nan, mean).to(dtype), result)
+    index = (undecided & ~special).nonzero().squeeze(1)
+    if index.numel():
+        result[index] = _decided([value[index] for value in values], weights, dtype)
+    return result
+
+
+def _decided(values: list[Tensor], weights: _Weights, dtype: torch.dtype) -> Tensor:
+    """The mean of finite values, not all of them 0, each ``(k,)`` float64: steps 2 and 3."""
     if weights.limbs:
         near, rest, sure = _divide(values, weights)
     else:
@@ -156,7 +183,7 @@ def _exact(values: list[Tensor], weights: _Weights, dtype: torch.dtype) -> Tenso
         sure = torch.zeros_like(near, dtype=torch.bool)
     for place in (~sure).nonzero().flatten().tolist():
         terms = zip(weights.integers, values, strict=True)
-        mean = sum(integer * Fraction(value[place].item()) for integer, value in terms) / weights.total
+        mean = sum((integer * Fraction(value[place].item()) for integer, value in terms), Fraction()) / weights.total
         near[place] = float(mean)
         difference = mean - Fraction(float(mean))
         rest[place] = (difference > 0) - (difference < 0)
