@@ -18,9 +18,10 @@ The sum's second component has 53 bits as well, so step 3 is met only by values 
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -85,34 +86,43 @@ def _limbs(integer: int) -> tuple[float, ...]:
 
 
 class _Undecided:
-    """Elements that wait for steps 2 and 3, which cost the same for one of them as for thousands."""
+    """Elements that wait for the later steps, which cost the same for one of them as for thousands.
 
-    _ENOUGH = 1 << 15
+    They wait in one buffer: many small tensors would scatter over the heap, and it would grow.
+    """
+
+    _CAPACITY = 1 << 15
 
     def __init__(self, weights: _Weights) -> None:
         self._weights = weights
-        self._waiting: list[tuple[Tensor, Tensor, list[Tensor]]] = []
+        self._values: Tensor | None = None
+        self._index = torch.empty(0, dtype=torch.int64)
+        self._places: list[tuple[Tensor, slice]] = []
         self._count = 0
 
     def add(self, out: Tensor, parts: list[Tensor], index: Tensor) -> None:
         """Let the elements of ``out`` at ``index`` wait."""
-        self._waiting.append((out, index, [part[index].double() for part in parts]))
-        self._count += index.numel()
-        if self._count > self._ENOUGH:
-            self.decide()
+        for some in torch.split(index, self._CAPACITY):
+            if self._values is None:
+                self._values = torch.empty(len(parts), self._CAPACITY, dtype=torch.float64, device=out.device)
+                self._index = torch.empty(self._CAPACITY, dtype=torch.int64, device=out.device)
+            if self._count + some.numel() > self._CAPACITY:
+                self.decide()
+            place = slice(self._count, self._count + some.numel())
+            for row, part in zip(self._values, parts, strict=True):
+                row[place] = part[some]
+            self._index[place] = some
+            self._places.append((out, place))
+            self._count = place.stop
 
     def decide(self) -> None:
         """Fill in what waits."""
-        if not self._waiting:
+        if self._values is None or not self._places:
             return
-        outs, indices, columns = zip(*self._waiting, strict=True)
-        values = [torch.cat(parties) for parties in zip(*columns, strict=True)]
-        means = _exact(values, self._weights, outs[0].dtype)
-        start = 0
-        for out, index in zip(outs, indices, strict=True):
-            out[index] = means[start : start + index.numel()]
-            start += index.numel()
-        self._waiting, self._count = [], 0
+        means = _exact(list(self._values[:, : self._count]), self._weights, self._places[0][0].dtype)
+        for out, place in self._places:
+            out[self._index[place]] = means[place]
+        self._places, self._count = [], 0
 
 
 def _mean_piece(out: Tensor, parts: list[Tensor], weights: _Weights, waiting: _Undecided) -> None:
@@ -193,7 +203,7 @@ def _decided(values: list[Tensor], weights: _Weights, dtype: torch.dtype) -> Ten
 def _divide(values: list[Tensor], weights: _Weights) -> tuple[Tensor, Tensor, Tensor]:
     """The mean to the nearest float64, what is left (its sign is right), and where both are certain."""
     terms = zip(values, weights.limbs, strict=True)
-    high, low, lost = _sum([part * limb for value, limbs in terms for part in _halves(value) for limb in limbs])
+    high, low, lost = _sum(part * limb for value, limbs in terms for part in _halves(value) for limb in limbs)
     divisor = float(weights.total)
 
     quotient = (high + low) / divisor
@@ -218,13 +228,16 @@ def _divide(values: list[Tensor], weights: _Weights) -> tuple[Tensor, Tensor, Te
 
 def _remainder(high: Tensor, low: Tensor, quotient: Tensor, weights: _Weights) -> tuple[Tensor, Tensor, Tensor]:
     """What a quotient leaves of the dividend ``high + low``, as :func:`_sum` gives it."""
-    return _sum([high, low, *(-part * limb for part in _halves(quotient) for limb in weights.total_limbs)])
+    products = (-part * limb for part in _halves(quotient) for limb in weights.total_limbs)
+    return _sum(itertools.chain((high, low), products))
 
 
-def _sum(terms: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _sum(terms: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of float64 tensors as two components, and a bound on what those leave out: 0 where they are all of it."""
-    high, low, lost = terms[0], torch.zeros_like(terms[0]), torch.zeros_like(terms[0])
-    for term in terms[1:]:
+    rest = iter(terms)
+    high = next(rest)
+    low, lost = torch.zeros_like(high), torch.zeros_like(high)
+    for term in rest:
         high, error = _two_sum(high, term)
         low, error = _two_sum(low, error)
         lost += error.abs()
