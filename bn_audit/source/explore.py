@@ -150,15 +150,14 @@ class Explorer:
                 settling |= arrival.model_deps | arrival.skip_deps
                 other |= arrival.other_deps
         funcs: dict[int, Func] = {}
-        for key in sorted(settling | other):
-            func = run.symbolic.get(key)
-            if func is not None and id(func.node) not in seen:
+        for key, func in run.symbolic.items():  # in the order of the run: keys hold identities, which differ by process
+            if key in settling | other and id(func.node) not in seen:
                 funcs[id(func.node)] = func
         if not funcs:
             # Nothing depends on a caller; but one that is given the FLModel may fit and evaluate it.
-            func = next((a.returned_by for arrivals in group.worlds for a in arrivals if a.returned_by), None)
-            if func is not None and id(func.node) not in seen:
-                funcs[id(func.node)] = func
+            maker = next((a.returned_by for arrivals in group.worlds for a in arrivals if a.returned_by), None)
+            if maker is not None and id(maker.node) not in seen:
+                funcs[id(maker.node)] = maker
         result: list[tuple[_Group, Run]] = []
         for number, func in funcs.items():
             moves = any(run.symbolic.get(key) is func or _same(run.symbolic.get(key), func) for key in settling)

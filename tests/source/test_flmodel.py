@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -331,3 +333,47 @@ def test_result_does_not_depend_on_jobs_or_order(jobs: int, tmp_path: Path) -> N
     assert read_project({}, tmp_path, jobs=jobs) == one
     names = tuple(sorted(files, reverse=True))
     assert read_project({}, tmp_path, names) == one
+
+
+def test_result_does_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    files = project(
+        """
+        === models.py
+        <NET>
+        === train.py
+        <IMPORTS>
+        import argparse
+        from models import *
+        args = argparse.ArgumentParser().parse_args()
+        KINDS = {"a", "b", "c"}
+        def train(fn, strategy, *rest, **kwargs):
+            for kind in KINDS:
+                FLModel(model=TorchModel(fn), strategy=strategy, backend=args.backend, **kwargs)
+        def outer(*args, **kwargs):
+            train(*args, **kwargs)
+        outer(Net, "fed_prox", skip_bn=args.skip_bn)
+        outer(missing, args.strategy)
+        train(lambda: Net(norm=args.norm), "moon")
+        """
+    )
+    read_project(files, tmp_path)
+    command = [sys.executable, "-c", _PRINT_RESULT, str(tmp_path)]
+    outputs = {
+        subprocess.run(
+            command,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        ).stdout
+        for seed in ("0", "1", "4242")
+    }
+    assert len(outputs) == 1
+    assert outputs.pop().count(b"FLModelSite(") >= 3
+
+
+_PRINT_RESULT = """
+import sys
+from bn_audit.source.read import ReadOptions, read
+print(read([sys.argv[1]], options=ReadOptions(jobs=1)))
+"""

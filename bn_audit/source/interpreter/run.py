@@ -93,6 +93,8 @@ class Run:
         self.reached: set[int] = set()
         self.active: dict[int, int] = {}
         """How often each function is on the stack."""
+        self.searched: set[tuple[str, str]] = set()
+        """Members that were looked for behind star imports, in the search that is going on."""
         self.resolving: set[tuple[str, str, str]] = set()
         """Members of modules that are being looked up: an import circle meets itself here."""
         self.symbolic: dict[str, Func] = {}

@@ -132,18 +132,22 @@ def _star_member(run: Run, module: PyModule, node: cst.ImportFrom, name: str) ->
     source = _source_module(run, module, node)
     if isinstance(source, ModuleRef):
         target = source.module
-        key = (target.path, name, "*")
-        if key in run.resolving:
+        key = (target.path, name)
+        if key in run.searched:
             return None
         exported = _all_names(run, target)
         if exported is not None and name not in exported:
             return None
-        run.resolving.add(key)
+        # Each module is asked once a search: where many import all of each other, the ways through are countless.
+        outermost = not run.searched
+        run.searched.add(key)
         try:
             value = global_value(run, target, name)
         finally:
-            run.resolving.discard(key)
+            if outermost:
+                run.searched.clear()
         if value is not None:
+            run.searched.discard(key)
             note_import(run, value, module, node)
         return value
     if isinstance(source, External):
