@@ -184,7 +184,10 @@ def evaluate_call(run: Run, node: cst.Call, frame: Frame, *, dropped: bool = Fal
     args, kwargs, open_kwargs, deps = arguments(run, node, frame, needs)
     if id(node) in run.targets:
         run.reached.add(id(node))
-    return call(run, func, args, kwargs, open_kwargs, frame, node, deps)
+    value = call(run, func, args, kwargs, open_kwargs, frame, node, deps)
+    if id(node) in run.watched:
+        run.watched[id(node)] = value
+    return value
 
 
 def _changes_nothing(run: Run, func: Func) -> bool:

@@ -468,7 +468,7 @@ def _relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozen
         else:
             wanted |= module.names.names(statement).binds
             wanted |= _needed_names(run, module, statement)
-    return module.names.closure(body, module.names.carriers(body, wanted))
+    return module.names.closure(body, module.names.carriers(body, wanted) if run.carried else wanted)
 
 
 def _needed_names(run: Run, module: PyModule, statement: cst.CSTNode) -> set[str]:

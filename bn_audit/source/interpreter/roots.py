@@ -29,7 +29,7 @@ from bn_audit.source.names import statements as flat
 from bn_audit.source.project import PyModule
 from bn_audit.source.targets import Target
 
-__all__ = ["execute_root"]
+__all__ = ["any_object", "execute_root"]
 
 
 def execute_root(run: Run, targets: Sequence[Target], further: Iterable[Target] = ()) -> None:
@@ -123,13 +123,16 @@ def _bind_self(run: Run, func: Func, inner: Frame) -> int:
     if func.kind == "classmethod":
         inner.vars[name] = inner.self_value = owner
         return 1
-    value = _symbolic_instance(run, owner, func, inner)
+    value = any_object(run, owner, inner, func)
     inner.vars[name] = inner.self_value = value
     return 1
 
 
-def _symbolic_instance(run: Run, cls: ClassVal, method: Func, frame: Frame) -> Value:
-    """An object of a class as if made by a call nobody has seen: its ``__init__`` is run with unknown parameters."""
+def any_object(run: Run, cls: ClassVal, frame: Frame, method: Func | None = None) -> Value:
+    """An object of a class as if made by a call nobody has seen: its ``__init__`` is run with unknown parameters.
+
+    ``method`` is the method that is run for it next; if that is ``__init__`` itself, it is not run here.
+    """
     kind = classes.kind(cls)
     step = Step(cls.module, cls.node)
     value: Instance | Module
@@ -139,7 +142,7 @@ def _symbolic_instance(run: Run, cls: ClassVal, method: Func, frame: Frame) -> V
         value = Instance(cls, step)
         value.symbolic = True
     found = classes.find(cls, "__init__")
-    if found is None or not isinstance(found[0], Func) or found[0].node is method.node:
+    if found is None or not isinstance(found[0], Func) or (method is not None and found[0].node is method.node):
         return value
     init = found[0]
     inner = Frame("function", init.module, init.frame, caller=frame, func=init, owner=init.owner, self_value=value)

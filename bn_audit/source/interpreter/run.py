@@ -91,6 +91,10 @@ class Run:
         unknown."""
         self.arrivals: list[Arrival] = []
         self.reached: set[int] = set()
+        self.carried = True
+        """Whether what is made from the result of a target matters too: a trainer made from a model, and its calls."""
+        self.watched: dict[int, Value | None] = {}
+        """By call, by its identity: what it gave last. Only for calls that somebody put here."""
         self.active: dict[int, int] = {}
         """How often each function is on the stack."""
         self.searched: set[tuple[str, str]] = set()

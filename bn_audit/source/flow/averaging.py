@@ -1,0 +1,373 @@
+"""Where the states of several parties become one: loops and comprehensions that add up the same entry of each.
+
+What is looked for is a shape, whatever the names: an expression goes over entries (by key, by position, or as
+parameters) *and* over parties, and what it adds is the entry of the party in hand, to something that is not the
+party's own. Both loops may stand in either order, be comprehensions, or lie behind names bound inside them. An
+exponential average over time has no loop over parties, and noise that is added to each party's state goes to the
+party's own.
+
+Whether these are states of models at all, and whose, is for the follower to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
+from bn_audit.source.nodes import dotted_name, root_name, walk
+
+__all__ = ["Averaging", "Loop", "find_averaging"]
+
+_WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
+_MAX_LOOPS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A ``for``, of a statement or a comprehension: the names it binds, what it goes over, where."""
+
+    node: cst.For | cst.CompFor
+    names: tuple[str, ...]
+    iter: cst.BaseExpression
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Averaging:
+    """One combination of the parties' entries.
+
+    Attributes:
+        node: what a finding points at: the statement or call that combines.
+        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``.
+        slot: what receives the sum; None for a reducing call.
+        added: the expression that is added, with the party's entry in it.
+        entry: the party's entry itself (``w[i][key]``, ``param.data``).
+        state: the party's state or model (``w[i]``, the iterable of ``parameters()``).
+        what: ``state`` (all entries, or what a filter leaves), ``parameters`` (only what ``parameters()`` gives).
+        key: the name that holds the key; "" where entries are gone over by position.
+        keys, parties: the two loops; parties None where each call of the function adds one party's state.
+        tests: conditions on the way, with whether they must hold.
+        calls: for a reducing call, the calls around it that finish it (``.mean(dim=0)``).
+    """
+
+    node: cst.CSTNode
+    how: str
+    slot: cst.BaseExpression | None
+    added: cst.BaseExpression
+    entry: cst.BaseExpression
+    state: cst.BaseExpression
+    what: str
+    key: str
+    keys: Loop
+    parties: Loop | None
+    scope: Scope = field(repr=False)
+    tests: tuple[tuple[cst.BaseExpression, bool], ...] = ()
+
+
+def find_averaging(index: FileIndex) -> list[Averaging]:
+    """All combinations in a file, in the order of the source."""
+    found = list(_candidates(index))
+    return sorted(found, key=lambda row: index.order[id(row.node)])
+
+
+def _candidates(index: FileIndex) -> Iterator[Averaging]:
+    for node in list(walk(index.module.tree)):
+        if isinstance(node, cst.AugAssign) and isinstance(node.operator, cst.AddAssign):
+            yield from _accumulated(index, node, node.target, node.value, "+=")
+        elif isinstance(node, cst.Assign) and len(node.targets) == 1:
+            target = node.targets[0].target
+            added = _added_to(index, target, node.value)
+            if added is not None:
+                yield from _accumulated(index, node, target, added, "+")
+        elif isinstance(node, cst.Call):
+            func = node.func
+            if isinstance(func, cst.Attribute) and func.attr.value == "add_" and node.args:
+                yield from _accumulated(index, node, _bare(func.value), node.args[0].value, "add_")
+            else:
+                yield from _reduced(index, node)
+
+
+def _accumulated(
+    index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, added: cst.BaseExpression, how: str
+) -> Iterator[Averaging]:
+    loops = _loops(index, node)
+    scope = index.scope_of(node)
+    for keys in reversed(loops):
+        for entry, state, what, key in _entry(index, keys, added):
+            around = [loop for loop in reversed(loops) if loop is not keys]
+            parties = next((loop for loop in around if _depends(index, state, loop)), None)
+            if parties is not None and _depends(index, slot, parties):
+                continue
+            if parties is None and not _handed_in(index, slot, state, scope, keys):
+                continue
+            tests = _tests(index, node, keys)
+            yield Averaging(node, how, slot, added, entry, state, what, key, keys, parties, scope, tests)
+            return
+
+
+def _handed_in(index: FileIndex, slot: cst.BaseExpression, state: cst.BaseExpression, scope: Scope, keys: Loop) -> bool:
+    """Whether a function adds one party's state, a parameter of it, to something that outlives the call."""
+    own = {param.name.value for param in scope.parameters}
+    receiver = scope.parameters[0].name.value if scope.owner is not None and scope.parameters else ""
+    given = {root for root in _roots(index, state) if root in own and root != receiver}
+    if not given:
+        return False
+    kept = root_name(slot)
+    if kept in keys.names:
+        # ``for s, c in zip(server.parameters(), client.parameters())``: what the sum's name stands for.
+        over = _unwrapped(keys.iter)
+        if isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
+            number = keys.names.index(kept)
+            kept = root_name(over.args[number].value) if number < len(over.args) else None
+    return kept is not None and kept not in given and (kept in own or kept in scope.shared or kept == receiver)
+
+
+def _roots(index: FileIndex, node: cst.CSTNode) -> set[str]:
+    return {
+        part.value
+        for part in walk(node)
+        if isinstance(part, cst.Name)
+        and not (isinstance(above := index.parents.get(id(part)), cst.Attribute) and above.attr is part)
+    }
+
+
+def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
+    """``sum(w[k] for w in ws)``, ``torch.stack([...])``, ``np.average([...])``."""
+    name = dotted_name(node.func) or ""
+    leaf = name.rpartition(".")[2]
+    how = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}.get(leaf)
+    root = name.partition(".")[0]
+    if how is None or not node.args or (how == "numpy" and root not in ("np", "numpy")):
+        return
+    if how == "stack" and root in ("np", "numpy"):
+        how = "numpy"
+    positional, _, _ = arguments_of(node)
+    if not positional:
+        return
+    for comp in _collections(index, positional[0], node):
+        parties_loops = _comp_loops(comp) if isinstance(comp, cst.BaseComp) else _loops(index, comp)
+        element = comp.elt if isinstance(comp, (cst.ListComp, cst.GeneratorExp)) else comp
+        if not isinstance(element, cst.BaseExpression):
+            continue
+        outer = _loops(index, node)
+        every = [*outer, *(loop for loop in parties_loops if loop not in outer)]
+        for keys in reversed(every):
+            for found, state, what, key in _entry(index, keys, element):
+                for parties in reversed(parties_loops):
+                    if parties is keys or not _depends(index, state, parties):
+                        continue
+                    yield Averaging(
+                        node, how, None, element, found, state, what, key, keys, parties, index.scope_of(node),
+                        _tests(index, node, keys),
+                    )  # fmt: skip
+                    return
+
+
+def _collections(index: FileIndex, node: cst.BaseExpression, call: cst.Call) -> Iterator[cst.CSTNode]:
+    """The comprehension that makes a reducer's argument, written there or bound to the name; or what was appended."""
+    if isinstance(node, (cst.ListComp, cst.GeneratorExp)):
+        yield node
+    elif isinstance(node, cst.Name):
+        scope = index.scope_of(call)
+        for row in scope.bindings.get(node.value, ()):
+            if isinstance(row.value, (cst.ListComp, cst.GeneratorExp)):
+                yield row.value
+        for value, _ in scope.puts.get(node.value, ()):
+            yield value
+    elif isinstance(node, cst.Call):
+        leaf = (dotted_name(node.func) or "").rpartition(".")[2]
+        positional, _, _ = arguments_of(node)
+        if leaf in ("list", "tuple", "array", "asarray") and positional:
+            yield from _collections(index, positional[0], call)
+
+
+# --- loops -----------------------------------------------------------------------------------------------------------
+
+
+def _loops(index: FileIndex, node: cst.CSTNode) -> list[Loop]:
+    """The loops around a node inside its scope, outermost first."""
+    found: list[Loop] = []
+    current = node
+    for above in index.above(node):
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            break
+        if isinstance(above, cst.For) and current is above.body:
+            found.append(_loop(above))
+        elif isinstance(above, cst.BaseComp) and not isinstance(current, cst.CompFor):
+            found.extend(reversed(_comp_loops(above)))
+        current = above
+    found.reverse()
+    return found[-_MAX_LOOPS:]
+
+
+def _comp_loops(node: cst.BaseComp) -> list[Loop]:
+    found: list[Loop] = []
+    clause: cst.CompFor | None = getattr(node, "for_in", None)
+    while clause is not None:
+        found.append(_loop(clause))
+        clause = clause.inner_for_in
+    return found
+
+
+def _loop(node: cst.For | cst.CompFor) -> Loop:
+    names = tuple(part.value for part in walk(node.target) if isinstance(part, cst.Name))
+    return Loop(node, names, node.iter)
+
+
+def _unwrapped(node: cst.BaseExpression) -> cst.BaseExpression:
+    while isinstance(node, cst.Call) and (dotted_name(node.func) or "") in _WRAPPERS and node.args:
+        node = node.args[0].value
+    return node
+
+
+# --- entries ---------------------------------------------------------------------------------------------------------
+
+
+def _entry(
+    index: FileIndex, keys: Loop, added: cst.BaseExpression
+) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression, str, str]]:
+    """The parties' entries in what is added, as a loop over entries gives them: (entry, state, what, key)."""
+    over = _unwrapped(keys.iter)
+    method = over.func.attr.value if isinstance(over, cst.Call) and isinstance(over.func, cst.Attribute) else ""
+    enumerated = isinstance(keys.iter, cst.Call) and dotted_name(keys.iter.func) == "enumerate"
+    names = keys.names[1:] if enumerated and len(keys.names) > 1 else keys.names
+    # ``for k, v in state.items()``: the value is the entry.
+    if method in ("items", "named_parameters", "named_buffers") and len(names) == 2 and isinstance(over, cst.Call):
+        assert isinstance(over.func, cst.Attribute)
+        what = "state" if method == "items" else "parameters"
+        state = over.func.value if method == "items" else over
+        for node in _uses(added, names[1]):
+            yield node, state, what, names[0]
+    if method in ("parameters", "values") and len(names) == 1 and isinstance(over, cst.Call):
+        what = "parameters" if method == "parameters" else "state"
+        for node in _uses(added, names[0]):
+            yield node, over, what, ""
+    if isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
+        parts = [arg.value for arg in over.args]
+        for name, part in zip(names, parts, strict=False):
+            inner = _unwrapped(part)
+            leaf = (
+                inner.func.attr.value if isinstance(inner, cst.Call) and isinstance(inner.func, cst.Attribute) else ""
+            )
+            what = "parameters" if leaf == "parameters" else "state"
+            if leaf in ("parameters", "values") or not leaf:
+                for node in _uses(added, name):
+                    yield node, part, what, ""
+    # ``state[key]``: the key is any name the loop binds, or one bound to it.
+    for item in _walk_expression(index, added):
+        if isinstance(item, cst.Subscript) and len(item.slice) == 1 and isinstance(item.slice[0].slice, cst.Index):
+            picked = item.slice[0].slice.value
+            if isinstance(picked, cst.Name) and picked.value in names:
+                yield item, item.value, "state", picked.value
+
+
+def _uses(node: cst.BaseExpression, name: str) -> Iterator[cst.BaseExpression]:
+    for part in walk(node):
+        if isinstance(part, cst.Name) and part.value == name:
+            yield part
+            return
+
+
+def _walk_expression(index: FileIndex, node: cst.CSTNode, seen: frozenset[str] = frozenset()) -> Iterator[cst.CSTNode]:
+    """The parts of an expression, and of what its local names were last bound to."""
+    for part in walk(node):
+        yield part
+        if isinstance(part, cst.Name) and part.value not in seen and len(seen) < 4:
+            above = index.parents.get(id(part))
+            if isinstance(above, cst.Attribute) and above.attr is part:
+                continue
+            scope = index.scope_of(part)
+            rows = [row for row in scope.bindings.get(part.value, ()) if row.how == "value" and row.value is not None]
+            if len(rows) == 1 and rows[0].value is not None and not rows[0].path and rows[0].blocks:
+                yield from _walk_expression(index, rows[0].value, seen | {part.value})
+
+
+def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether an expression changes from one turn of a loop to the next: it reads what the loop binds, or what is bound
+    in its body from that."""
+    body = loop.node.body if isinstance(loop.node, cst.For) else None
+    for part in walk(node):
+        if not isinstance(part, cst.Name):
+            continue
+        above = index.parents.get(id(part))
+        if isinstance(above, cst.Attribute) and above.attr is part:
+            continue
+        if isinstance(above, cst.Arg) and above.keyword is part:
+            continue
+        if part.value in loop.names:
+            return True
+        if body is None or part.value in seen or len(seen) > 8:
+            continue
+        for row in index.scope_of(part).bindings.get(part.value, ()):
+            inside = id(body) in row.blocks and row.node is not loop.node and row.region is None
+            if row.how == "part":  # what is added to a sum makes it nobody's own
+                continue
+            if inside and row.value is not None and _depends(index, row.value, loop, seen | {part.value}):
+                return True
+    return False
+
+
+def _added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> cst.BaseExpression | None:
+    """What ``x = x + v`` (or ``torch.add(x, v)``) adds to x."""
+    own = _code(index, target)
+    if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
+        if _code(index, value.left) == own:
+            return value.right
+        if _code(index, value.right) == own:
+            return value.left
+        # ``x = x + a + b``
+        inner = _added_to(index, target, value.left)
+        return value.right if inner is not None else None
+    if isinstance(value, cst.Call) and (dotted_name(value.func) or "") in ("torch.add", "np.add", "numpy.add"):
+        positional, _, _ = arguments_of(value)
+        if len(positional) > 1 and _code(index, positional[0]) == own:
+            return positional[1]
+    return None
+
+
+def _bare(node: cst.BaseExpression) -> cst.BaseExpression:
+    while isinstance(node, cst.Attribute) and node.attr.value == "data":
+        node = node.value
+    return node
+
+
+def _code(index: FileIndex, node: cst.CSTNode) -> str:
+    return index.module.tree.code_for_node(node).strip()
+
+
+def _tests(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[cst.BaseExpression, bool], ...]:
+    """The conditions between a loop over entries and a node in it: branches, ``continue`` before it, ``if`` clauses."""
+    found: list[tuple[cst.BaseExpression, bool]] = []
+    current = node
+    for above in index.above(node):
+        if isinstance(above, cst.If):
+            if current is above.body:
+                found.append((above.test, True))
+            elif current is above.orelse:
+                found.append((above.test, False))
+        elif isinstance(above, cst.BaseSuite):
+            found.extend(_skipped(above.body, current))
+        elif isinstance(above, cst.BaseComp) and not isinstance(current, cst.CompFor):
+            clause: cst.CompFor | None = getattr(above, "for_in", None)
+            while clause is not None:
+                found.extend((row.test, True) for row in clause.ifs)
+                clause = clause.inner_for_in
+        if above is keys.node:
+            break
+        current = above
+    return tuple(found)
+
+
+def _skipped(body: Sequence[cst.CSTNode], before: cst.CSTNode) -> Iterator[tuple[cst.BaseExpression, bool]]:
+    """Conditions under which a turn ends before a statement is reached."""
+    for row in body:
+        if row is before:
+            return
+        if isinstance(row, cst.If) and row.orelse is None:
+            last = row.body.body[-1] if row.body.body else None
+            if isinstance(last, cst.SimpleStatementLine):
+                last = last.body[-1]
+            if isinstance(last, (cst.Continue, cst.Return, cst.Break)):
+                yield row.test, False

@@ -1,0 +1,224 @@
+"""Conditions on entries as they stand in source, read as tests that can be asked about an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import libcst as cst
+
+from bn_audit.filters import (
+    All,
+    Any,
+    Contains,
+    Dtype,
+    Ends,
+    Equals,
+    Floating,
+    IsParameter,
+    Not,
+    Scalar,
+    Starts,
+    Test,
+    Unclear,
+)
+from bn_audit.source.flow.follow import Follower
+from bn_audit.source.flow.index import arguments_of
+from bn_audit.source.flow.values import Env
+from bn_audit.source.interpreter.values import Const, ListVal, Value
+from bn_audit.source.nodes import dotted_name, walk
+
+__all__ = ["read_test", "read_tests"]
+
+_DTYPES = {"long": "int64", "float": "float32", "double": "float64", "half": "float16", "int": "int32"}
+
+
+def read_tests(follower: Follower, tests: Iterable[tuple[cst.BaseExpression, bool]], key: str, env: Env) -> Test:
+    """All of several conditions, each with whether it must hold.
+
+    A condition that does not mention the key, nor an entry by it, decides whether the code runs at all and not for
+    which entry: it is left out.
+    """
+    parts: list[Test] = []
+    for node, wanted in tests:
+        if key and not _mentions(node, key) and not _asks_dtype(node):
+            continue
+        test = read_test(follower, node, key, env)
+        parts.append(test if wanted else Not(test))
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def read_test(follower: Follower, node: cst.BaseExpression, key: str, env: Env) -> Test:
+    """One condition; what is not understood is :class:`~bn_audit.filters.Unclear`."""
+    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+        return Not(read_test(follower, node.expression, key, env))
+    if isinstance(node, cst.BooleanOperation):
+        parts = (read_test(follower, node.left, key, env), read_test(follower, node.right, key, env))
+        return All(parts) if isinstance(node.operator, cst.And) else Any(parts)
+    if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+        found = _comparison(follower, node, key, env)
+        if found is not None:
+            return found
+    if isinstance(node, cst.Call):
+        found = _call(follower, node, key, env)
+        if found is not None:
+            return found
+    if isinstance(node, cst.Attribute) and node.attr.value == "is_floating_point":
+        return Floating()
+    return Unclear(env.module.tree.code_for_node(node).strip())
+
+
+def _comparison(follower: Follower, node: cst.Comparison, key: str, env: Env) -> Test | None:
+    left, operator, right = node.left, node.comparisons[0].operator, node.comparisons[0].comparator
+    found: Test | None = None
+    if isinstance(operator, (cst.In, cst.NotIn)):
+        words = _words(follower, left, env)
+        if words is not None and len(words) == 1 and _is_key(right, key):
+            found = Contains(words[0], lower=_lowered(right))
+        elif _is_key(left, key):
+            words = _words(follower, right, env)
+            if words is not None:
+                found = Equals(words)
+            elif "named_parameters" in env.module.tree.code_for_node(right):
+                found = IsParameter()
+        elif _is_dtype(left):
+            names = _dtype_names(right)
+            found = Dtype(names) if names else None
+        return Not(found) if found is not None and isinstance(operator, cst.NotIn) else found
+    if isinstance(operator, (cst.Equal, cst.NotEqual, cst.Is, cst.IsNot)):
+        if _is_key(left, key):
+            words = _words(follower, right, env)
+            found = Equals(words) if words is not None and len(words) == 1 else None
+        elif _is_dtype(left):
+            names = _dtype_names(right)
+            found = Dtype(names) if names else None
+        elif _is_rank(left) and isinstance(right, cst.Integer) and right.value == "0":
+            found = Scalar()
+        negative = isinstance(operator, (cst.NotEqual, cst.IsNot))
+        return Not(found) if found is not None and negative else found
+    return None
+
+
+def _call(follower: Follower, node: cst.Call, key: str, env: Env) -> Test | None:
+    positional, _, _ = arguments_of(node)
+    func = node.func
+    name = dotted_name(func) or ""
+    if isinstance(func, cst.Attribute):
+        if func.attr.value in ("startswith", "endswith") and positional and _is_key(func.value, key):
+            words = _words(follower, positional[0], env)
+            if words is None:
+                return None
+            return Starts(words) if func.attr.value == "startswith" else Ends(words)
+        if func.attr.value == "is_floating_point":
+            return Floating()
+    if name in ("torch.is_floating_point",):
+        return Floating()
+    if name in ("any", "all") and positional and isinstance(positional[0], (cst.GeneratorExp, cst.ListComp)):
+        comp = positional[0]
+        clause = comp.for_in
+        if clause.inner_for_in is not None or clause.ifs or not isinstance(clause.target, cst.Name):
+            return None
+        words = _words(follower, clause.iter, env)
+        if words is None:
+            return None
+        tests = [_with_word(comp.elt, clause.target.value, word, key) for word in words]
+        if any(test is None for test in tests):
+            return None
+        parts = tuple(test for test in tests if test is not None)
+        return Any(parts) if name == "any" else All(parts)
+    return None
+
+
+def _with_word(node: cst.BaseExpression, name: str, word: str, key: str) -> Test | None:
+    """``s in key`` and its like for one value of ``s``."""
+    if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+        operator, right = node.comparisons[0].operator, node.comparisons[0].comparator
+        if isinstance(node.left, cst.Name) and node.left.value == name and _is_key(right, key):
+            found = Contains(word, lower=_lowered(right))
+            if isinstance(operator, cst.In):
+                return found
+            return Not(found) if isinstance(operator, cst.NotIn) else None
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and _is_key(node.func.value, key):
+        positional, _, _ = arguments_of(node)
+        if positional and isinstance(positional[0], cst.Name) and positional[0].value == name:
+            if node.func.attr.value == "startswith":
+                return Starts((word,))
+            if node.func.attr.value == "endswith":
+                return Ends((word,))
+    return None
+
+
+def _words(follower: Follower, node: cst.BaseExpression, env: Env) -> tuple[str, ...] | None:
+    """The strings of a literal, or of a constant that can be looked up."""
+    if isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):
+        value = node.evaluated_value
+        return (value,) if isinstance(value, str) else None
+    if isinstance(node, (cst.Tuple, cst.List, cst.Set)):
+        found: list[str] = []
+        for element in node.elements:
+            words = _words(follower, element.value, env)
+            if words is None or len(words) != 1:
+                return None
+            found.extend(words)
+        return tuple(found)
+    if isinstance(node, (cst.Name, cst.Attribute)):
+        return _constant(follower.dotted(node, env))
+    return None
+
+
+def _constant(value: Value | None) -> tuple[str, ...] | None:
+    if isinstance(value, Const) and isinstance(value.value, str):
+        return (value.value,)
+    if isinstance(value, ListVal) and not value.open:
+        found = [item.value for item in value.items if isinstance(item, Const) and isinstance(item.value, str)]
+        return tuple(found) if len(found) == len(value.items) else None
+    return None
+
+
+def _is_key(node: cst.BaseExpression, key: str) -> bool:
+    if _lowered(node) and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+        node = node.func.value
+    return isinstance(node, cst.Name) and node.value == key and bool(key)
+
+
+def _lowered(node: cst.BaseExpression) -> bool:
+    return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "lower"
+
+
+def _is_dtype(node: cst.BaseExpression) -> bool:
+    if isinstance(node, cst.Attribute):
+        return node.attr.value == "dtype"
+    return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "type"
+
+
+def _is_rank(node: cst.BaseExpression) -> bool:
+    if isinstance(node, cst.Attribute):
+        return node.attr.value == "ndim"
+    if isinstance(node, cst.Call):
+        if isinstance(node.func, cst.Attribute):
+            return node.func.attr.value == "dim"
+        argument = node.args[0].value if node.args else None
+        return (
+            dotted_name(node.func) == "len" and isinstance(argument, cst.Attribute) and argument.attr.value == "shape"
+        )
+    return False
+
+
+def _dtype_names(node: cst.BaseExpression) -> tuple[str, ...]:
+    """``torch.float32``, or several of them."""
+    if isinstance(node, (cst.Tuple, cst.List, cst.Set)):
+        return tuple(name for element in node.elements for name in _dtype_names(element.value))
+    name = dotted_name(node)
+    if name is None or name.partition(".")[0] not in ("torch", "np", "numpy"):
+        return ()
+    leaf = name.rpartition(".")[2]
+    return (_DTYPES.get(leaf, leaf),)
+
+
+def _asks_dtype(node: cst.BaseExpression) -> bool:
+    return any(
+        isinstance(part, cst.Attribute) and part.attr.value in ("dtype", "is_floating_point") for part in walk(node)
+    )
+
+
+def _mentions(node: cst.BaseExpression, key: str) -> bool:
+    return any(isinstance(part, cst.Name) and part.value == key for part in walk(node))

@@ -1,0 +1,982 @@
+"""Follow an expression back to what it may come from.
+
+Containers are transparent: a list comes from whatever was put into it, and an item of it from the same. Arithmetic on
+states, copies and conversions are transparent too. Where a function is looked at by itself, its parameters come from
+all its callers in the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from bn_audit.source.flow.averaging import Averaging, find_averaging
+from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of, index_of
+from bn_audit.source.flow.values import Combined, Env, Loaded, Made, Opaque, Origin, Parts, Received, State
+from bn_audit.source.interpreter import classes, expressions, scopes
+from bn_audit.source.interpreter.libraries import canonical
+from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
+from bn_audit.source.interpreter.values import (
+    BoundMethod,
+    ClassVal,
+    Const,
+    External,
+    Func,
+    Instance,
+    Module,
+    Partial,
+    Property,
+    Value,
+)
+from bn_audit.source.nodes import dotted_name
+from bn_audit.source.text import SourceError
+
+if TYPE_CHECKING:
+    from bn_audit.source.project import Project, PyModule
+
+__all__ = ["Follower"]
+
+Origins = tuple[Origin, ...]
+Finder = Callable[[str, "PyModule"], Sequence[str]]
+
+_MAX_DEPTH = 90
+"""Expressions within expressions that are followed."""
+_MAX_CALLS = 12
+"""Calls within calls that are told apart by where they were made."""
+_MAX_CALLERS = 24
+"""Callers of one function that are looked at."""
+_LOOKUP_STEPS = 6_000
+"""What the interpreter may take to look up one name."""
+
+_SAME = frozenset(
+    [
+        "detach",
+        "clone",
+        "cpu",
+        "cuda",
+        "to",
+        "numpy",
+        "data",
+        "copy",
+        "deepcopy",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "type_as",
+        "contiguous",
+        "train",
+        "eval",
+        "module",
+        "values",
+        "items",
+        "flatten",
+        "view",
+        "reshape",
+        "tolist",
+        "copy_",
+        "squeeze",
+        "result",
+        "get",
+        "get_nowait",
+        "pop",
+        "popitem",
+        "popleft",
+        "requires_grad_",
+        "share_memory",
+        "share_memory_",
+        "compile",
+        "named_children",
+    ]
+)
+"""Methods and attributes that give what they are asked of, or an item of it, as far as we care."""
+
+_TRANSPARENT = frozenset(
+    [
+        "copy.deepcopy",
+        "copy.copy",
+        "collections.OrderedDict",
+        "dict",
+        "list",
+        "tuple",
+        "iter",
+        "next",
+        "reversed",
+        "sorted",
+        "zip",
+        "enumerate",
+        "max",
+        "sum",
+        "map",
+        "functools.reduce",
+        "itertools.chain",
+        "ray.get",
+        "torch.nn.DataParallel",
+        "torch.nn.parallel.DataParallel",
+        "torch.nn.DistributedDataParallel",
+        "torch.nn.parallel.DistributedDataParallel",
+        "torch.compile",
+        "torch.jit.script",
+        "torch.nn.SyncBatchNorm.convert_sync_batchnorm",
+        "torch.nn.utils.parameters_to_vector",
+        "torch.clone",
+        "torch.stack",
+        "torch.cat",
+        "torch.from_numpy",
+        "torch.tensor",
+        "torch.Tensor",
+        "torch.as_tensor",
+        "torch.zeros_like",
+        "torch.empty_like",
+        "torch.ones_like",
+        "torch.mean",
+        "torch.sum",
+        "torch.div",
+        "torch.mul",
+        "torch.add",
+        "numpy.array",
+        "numpy.asarray",
+        "numpy.stack",
+        "numpy.mean",
+        "numpy.average",
+        "numpy.sum",
+        "numpy.copy",
+        "numpy.zeros_like",
+    ]
+)
+"""Functions whose result comes from their arguments."""
+
+_STATES = {"state_dict": "state", "named_parameters": "parameters", "parameters": "parameters"}
+
+
+class Follower:
+    """One search through a project; keeps what it has found out."""
+
+    def __init__(self, project: Project, finder: Finder, steps: int = 60_000) -> None:
+        self.project = project
+        self.finder = finder
+        self.steps = steps
+        self.exhausted = False
+        self._indexes: dict[str, FileIndex] = {}
+        self.averagings: dict[str, list[Averaging]] = {}
+        """By file: where states may be combined."""
+        self._marks: dict[int, Averaging] = {}
+        self._run = Run(project, [], Budget())
+        self._globals: dict[tuple[str, str], Value | None] = {}
+        self._known: dict[tuple[object, ...], Origins] = {}
+        self._busy: set[tuple[object, ...]] = set()
+        self._depth = 0
+        self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
+        self._definitions: dict[str, int] = {}
+        self.cut = 0
+        """Above 0 where a circle was met: what was found then is no whole answer."""
+
+    # --- files and names ---------------------------------------------------------------------------------------------
+
+    def index(self, module: PyModule) -> FileIndex:
+        """What each scope of a file binds."""
+        known = module.path in self._indexes
+        found = index_of(module, self._indexes)
+        if not known:
+            self.averagings[module.path] = find_averaging(found)
+            self._marks.update((id(row.node), row) for row in self.averagings[module.path])
+        return found
+
+    def env(self, module: PyModule, node: cst.CSTNode) -> Env:
+        """The scope around a node, looked at by itself."""
+        return self.alone(module, self.index(module).scope_of(node))
+
+    def alone(self, module: PyModule, scope: Scope) -> Env:
+        """A scope without a caller; a method's ``self`` is then any object of its class."""
+        while isinstance(scope.node, cst.ClassDef) and scope.parent is not None:
+            scope = scope.parent
+        receiver = None
+        holder: Scope | None = scope
+        while holder is not None and holder.owner is None:
+            holder = holder.parent
+        if holder is not None and holder.owner is not None:
+            receiver = self.any_object(module, holder.owner)
+        return Env(module, scope, receiver=receiver)
+
+    def any_object(self, module: PyModule, node: cst.ClassDef) -> Made | None:
+        """An object of a class that nobody is seen to make."""
+        cls = self.class_of(module, node)
+        if cls is None:
+            return None
+        return Made(_kind(cls), cls.name, cls, node, Env(module, self.index(module).top))
+
+    def class_of(self, module: PyModule, node: cst.ClassDef) -> ClassVal | None:
+        """The interpreter's view of a class definition."""
+        found = self.global_value(module, node.name.value)
+        if isinstance(found, ClassVal) and found.node is node:
+            return found
+        return None
+
+    def global_value(self, module: PyModule, name: str) -> Value | None:
+        """What a module binds to a name at its top level, over imports; None if it does not, or it takes too long."""
+        key = (module.path, name)
+        if key not in self._globals:
+            self._run.budget.left = _LOOKUP_STEPS
+            self._run.floor = 0
+            try:
+                self._globals[key] = scopes.global_value(self._run, module, name)
+            except (BudgetExceeded, CallTooLong, RecursionError):
+                self._globals[key] = None
+        return self._globals[key]
+
+    def dotted(self, node: cst.CSTNode, env: Env) -> Value | None:
+        """The interpreter's value of a name or a dotted name whose root is bound at the top of a module."""
+        name = dotted_name(node)
+        if name is None:
+            return None
+        root, _, rest = name.partition(".")
+        scope: Scope | None = env.scope
+        while scope is not None and scope.parent is not None:
+            if not isinstance(scope.node, cst.ClassDef) and (
+                root in scope.bindings or any(param.name.value == root for param in scope.parameters)
+            ):
+                bound = scope.bindings.get(root, [])
+                if bound and all(isinstance(row.node, (cst.Import, cst.ImportFrom)) for row in bound):
+                    return self._evaluate(node, env, bound[0])
+                return None
+            scope = scope.parent
+        found = self.global_value(env.module, root)
+        if found is None:
+            builtin = expressions.builtin(root)
+            return builtin if not rest else None
+        if not rest:
+            return found
+        return self._evaluate(node, env, None)
+
+    def _evaluate(self, node: cst.CSTNode, env: Env, local_import: Binding | None) -> Value | None:
+        frame = self._run.module_frame(env.module)
+        self._run.budget.left = _LOOKUP_STEPS
+        self._run.floor = 0
+        try:
+            if local_import is not None:
+                from bn_audit.source.interpreter.frames import Frame
+
+                frame = Frame("function", env.module, frame)
+                scopes.run_import(self._run, local_import.node, frame)  # type: ignore[arg-type]
+            return expressions.evaluate(self._run, node, frame)
+        except (BudgetExceeded, CallTooLong, RecursionError):
+            return None
+
+    # --- expressions -------------------------------------------------------------------------------------------------
+
+    def origins(self, node: cst.CSTNode, env: Env) -> Origins:
+        """All that an expression may come from, each once, in the order in which it was found."""
+        key = (id(node), env.key)
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if key in self._busy:
+            self.cut += 1
+            return ()
+        self.steps -= 1
+        if self.steps < 0 or self._depth > _MAX_DEPTH:
+            self.exhausted = True
+            return (Opaque("a trail too long to follow"),)
+        self._busy.add(key)
+        self._depth += 1
+        before = self.cut
+        try:
+            found = tuple(dict.fromkeys(self._origins(node, env)))
+        finally:
+            self._busy.discard(key)
+            self._depth -= 1
+        if self.cut == before or not self._busy:
+            self._known[key] = found
+            if not self._busy:
+                self.cut = 0
+        return found
+
+    def _origins(self, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
+        if isinstance(node, cst.Name):
+            yield from self._name(node, env)
+        elif isinstance(node, cst.Attribute):
+            yield from self.attribute(node, env)
+        elif isinstance(node, cst.Call):
+            yield from self._combined(node, env)
+            yield from self._call(node, env)
+        elif isinstance(node, cst.Subscript):
+            yield from self._subscript(node, env)
+        elif isinstance(node, cst.Tuple):
+            if any(isinstance(element, cst.StarredElement) for element in node.elements):
+                for element in node.elements:
+                    yield from self.items(self.origins(element.value, env))
+            else:
+                yield Parts(tuple(self.origins(element.value, env) for element in node.elements))
+        elif isinstance(node, (cst.List, cst.Set)):
+            for element in node.elements:
+                yield from self.origins(element.value, env)
+        elif isinstance(node, cst.Dict):
+            for row in node.elements:
+                yield from self.origins(row.value, env)
+        elif isinstance(node, cst.IfExp):
+            yield from self.origins(node.body, env)
+            yield from self.origins(node.orelse, env)
+        elif isinstance(node, (cst.BooleanOperation, cst.BinaryOperation)):
+            yield from self.origins(node.left, env)
+            yield from self.origins(node.right, env)
+        elif isinstance(node, (cst.ListComp, cst.SetComp, cst.GeneratorExp)):
+            yield from self.origins(node.elt, env)
+        elif isinstance(node, (cst.DictComp, cst.NamedExpr)):
+            yield from self.origins(node.value, env)
+        elif isinstance(node, (cst.Await, cst.UnaryOperation)):
+            yield from self.origins(node.expression, env)
+
+    def _combined(self, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
+        averaging = self._marks.get(id(node))
+        if averaging is not None:
+            yield Combined(averaging, env)
+
+    def items(self, found: Iterable[Origin]) -> Iterator[Origin]:
+        """The items of what may be tuples; other containers are their items."""
+        for origin in found:
+            if isinstance(origin, Parts):
+                for part in origin.parts:
+                    yield from self.items(part)
+            else:
+                yield origin
+
+    def _take(self, found: Iterable[Origin], path: Sequence[int]) -> Iterator[Origin]:
+        """What stands at a place in nested tuples."""
+        if not path:
+            yield from found
+            return
+        for origin in found:
+            if isinstance(origin, Parts):
+                if path[0] < len(origin.parts):
+                    yield from self._take(origin.parts[path[0]], path[1:])
+            else:
+                yield origin
+
+    # --- names -------------------------------------------------------------------------------------------------------
+
+    def _name(self, node: cst.Name, env: Env) -> Iterable[Origin]:
+        name = node.value
+        here = self.holder(name, node, env)
+        if here is None:
+            value = self.global_value(env.module, name)
+            if isinstance(value, (Module, Instance)):
+                yield from self._global_object(name, env.module)
+            elif isinstance(value, External):
+                yield Opaque(value.name)
+            elif value is None:
+                yield Opaque(name)
+            else:
+                yield from self._global_object(name, env.module)
+            return
+        yield from self.bound(name, node, here, env)
+
+    def _global_object(self, name: str, module: PyModule) -> Iterable[Origin]:
+        """A name of a module's top level, here or where it is imported from."""
+        top = self.index(module).top
+        if name in top.bindings:
+            yield from self.bound(name, None, Env(module, top), Env(module, top))
+
+    def holder(self, name: str, node: cst.CSTNode | None, env: Env) -> Env | None:
+        """The run of the scope that binds a name as seen from ``env``; None if it is no variable of this file."""
+        current: Env | None = env
+        scope: Scope | None = env.scope
+        while scope is not None:
+            if not isinstance(scope.node, cst.ClassDef) and name not in scope.shared:
+                if any(param.name.value == name for param in scope.parameters) or _star_names(scope, name):
+                    return current if current is not None and current.scope is scope else self.alone(env.module, scope)
+                rows = scope.bindings.get(name)
+                if rows and any(row.how != "other" for row in rows):
+                    return current if current is not None and current.scope is scope else self.alone(env.module, scope)
+            scope = scope.parent
+            if current is not None and current.scope is not scope:
+                current = None
+        return None
+
+    def bound(self, name: str, use: cst.CSTNode | None, here: Env, env: Env) -> Iterable[Origin]:
+        """What a variable of a scope may hold where it is used."""
+        scope = here.scope
+        rows = scope.bindings.get(name, [])
+        index = self.index(here.module)
+        local = use if use is not None and here.scope is env.scope else None
+        alive, sealed = _alive(index, rows, local)
+        for row in alive:
+            yield from self.binding(row, here)
+        for value, node in scope.puts.get(name, ()):
+            yield from self._combined(node, here)
+            yield from self.origins(value, here)
+        if not sealed:
+            yield from self.parameter(name, here)
+
+    def binding(self, row: Binding, env: Env) -> Iterable[Origin]:
+        """What one binding gives its name."""
+        if row.value is None:
+            return
+        yield from self._combined(row.node, env)
+        if row.how == "item":
+            yield from self._take(self.each(row.value, env), row.path)
+        else:
+            yield from self._take(self.origins(row.value, env), row.path)
+
+    def each(self, node: cst.CSTNode, env: Env) -> Origins:
+        """What going over an expression gives."""
+        if isinstance(node, cst.Call):
+            name = dotted_name(node.func) or ""
+            positional, _, _ = arguments_of(node)
+            if name in ("enumerate", "tqdm", "tqdm.tqdm", "trange") and positional:
+                inner = self.each(positional[0], env)
+                return (Parts(((Opaque("index"),), inner)),) if name == "enumerate" else inner
+            if name == "zip":
+                return (Parts(tuple(self.each(part, env) for part in positional)),)
+            if isinstance(node.func, cst.Attribute) and node.func.attr.value == "items" and not node.args:
+                return (Parts(((Opaque("key"),), tuple(self.items(self.origins(node.func.value, env))))),)
+            if isinstance(node.func, cst.Attribute) and node.func.attr.value == "keys" and not node.args:
+                return (Opaque("key"),)
+            if isinstance(node.func, cst.Attribute) and node.func.attr.value == "named_parameters":
+                return (Parts(((Opaque("key"),), self.origins(node, env))),)
+            if name == "range":
+                return (Opaque("index"),)
+        found = self.origins(node, env)
+        if len(found) == 1 and isinstance(found[0], Parts) and isinstance(node, cst.Tuple):
+            return tuple(self.items(found))  # written out, it is gone over item by item; a list of tuples keeps them
+        return found
+
+    def parameter(self, name: str, env: Env) -> Iterable[Origin]:
+        """What a parameter may be given: by the call that runs the scope, else by all calls in the project."""
+        scope = env.scope
+        function = scope.function
+        if function is None:
+            return
+        star = _star_names(scope, name)
+        params = scope.parameters
+        number = next((i for i, param in enumerate(params) if param.name.value == name), None)
+        if number is None and not star:
+            return
+        method = scope.owner is not None and isinstance(function, cst.FunctionDef) and not _is_static(function)
+        if method and number == 0:
+            if env.receiver is not None:
+                yield env.receiver
+            return
+        if env.call is not None and env.caller is not None:
+            yield from self._given(name, number, method, star, env, env.call, env.caller)
+            return
+        found = False
+        for module, call in self.callers(env):
+            caller = self.env(module, call)
+            if self._calls(call, caller, env):
+                found = True
+                inner = Env(env.module, scope, call, caller, env.receiver, caller.depth + 1)
+                yield from self._given(name, number, method, star, inner, call, caller)
+        if not found:
+            default = params[number].default if number is not None else None
+            if default is not None and not isinstance(default, cst.Name):
+                yield from self.origins(default, self.alone(env.module, scope.parent) if scope.parent else env)
+            yield Received(name)
+
+    def _given(
+        self, name: str, number: int | None, method: bool, star: str, env: Env, call: cst.Call, caller: Env
+    ) -> Iterable[Origin]:
+        positional, keywords, stars = arguments_of(call)
+        if star:
+            for arg in call.args:
+                yield from self.items(self.origins(arg.value, caller))
+            return
+        assert number is not None
+        if name in keywords:
+            yield from self.origins(keywords[name], caller)
+            return
+        place = number - (1 if method and not _unbound(call, env) else 0)
+        keyword_only = env.scope.function is not None and number >= len(env.scope.parameters) - len(
+            env.scope.function.params.kwonly_params
+        )
+        if 0 <= place < len(positional) and not keyword_only:
+            yield from self.origins(positional[place], caller)
+            return
+        if stars:
+            for arg in call.args:
+                if arg.star:
+                    yield from self.items(self.origins(arg.value, caller))
+            return
+        default = env.scope.parameters[number].default
+        if default is not None:
+            above = env.scope.parent
+            yield from self.origins(default, self.alone(env.module, above) if above is not None else env)
+
+    # --- attributes --------------------------------------------------------------------------------------------------
+
+    def attribute(self, node: cst.Attribute, env: Env) -> Iterable[Origin]:
+        """What ``E.attr`` may be."""
+        attr = node.attr.value
+        yield from self.member(node.value, attr, env, node)
+
+    def member(
+        self, base: cst.BaseExpression, attr: str, env: Env, node: cst.CSTNode | None = None
+    ) -> Iterable[Origin]:
+        """What an expression's attribute may be: what was written to it by that name, and by its object's class."""
+        found = False
+        if isinstance(base, cst.Name):
+            for origin in self._written(base.value, attr, env):
+                found = True
+                yield origin
+        value = self.dotted(base, env)
+        if value is not None and node is not None and not isinstance(value, (Const, Module, Instance)):
+            inner = self.dotted(node, env)
+            if isinstance(inner, External):
+                yield Opaque(inner.name)
+                return
+        for origin in self.items(self.origins(base, env)):
+            if isinstance(origin, Made):
+                for each in self.of_object(origin, attr):
+                    found = True
+                    yield each
+            if attr in _SAME and isinstance(origin, (State, Loaded, Received, Made)):
+                found = True
+                yield origin
+            elif isinstance(origin, Received):
+                found = True
+                yield Received(attr)
+        if not found:
+            yield Opaque(attr)
+
+    def _written(self, name: str, attr: str, env: Env) -> Iterable[Origin]:
+        """Values written to ``name.attr`` in the scopes through which the object came here."""
+        current: Env | None = env
+        seen: set[int] = set()
+        while current is not None and id(current.scope) not in seen:
+            seen.add(id(current.scope))
+            method = current.scope.owner is not None
+            params = current.scope.parameters
+            own = bool(method and params and params[0].name.value == name)
+            if not own:
+                for write in current.scope.writes:
+                    if write.root == name and write.attr == attr:
+                        yield from self._take(self.origins(write.value, current), write.path)
+            number = next((i for i, param in enumerate(params) if param.name.value == name), None)
+            if number is None or own:
+                holder = self.holder(name, None, current)
+                if holder is not None and holder.scope is not current.scope:
+                    current = holder
+                    continue
+                return
+            if current.call is None or current.caller is None:
+                for module, call in self.callers(current):
+                    caller = self.env(module, call)
+                    if self._calls(call, caller, current):
+                        yield from self._written_by(call, caller, current, number, method, attr)
+                return
+            given = _argument(current.call, number - (1 if method else 0), name)
+            if isinstance(given, cst.Name):
+                name, current = given.value, current.caller
+                continue
+            if isinstance(given, cst.Attribute) and current.caller is not None:
+                yield from self._deep(given, attr, current.caller)
+            return
+
+    def _written_by(
+        self, call: cst.Call, caller: Env, env: Env, number: int, method: bool, attr: str
+    ) -> Iterable[Origin]:
+        if caller.depth + env.depth > _MAX_CALLS or self._depth > _MAX_DEPTH:
+            return
+        given = _argument(call, number - (1 if method else 0), env.scope.parameters[number].name.value)
+        key = (id(call), number, attr, "written")
+        if key in self._busy:
+            return
+        self._busy.add(key)
+        self._depth += 1
+        try:
+            if isinstance(given, cst.Name):
+                yield from self._written(given.value, attr, caller)
+            elif isinstance(given, cst.Attribute):
+                yield from self._deep(given, attr, caller)
+        finally:
+            self._busy.discard(key)
+            self._depth -= 1
+
+    def _deep(self, base: cst.Attribute, attr: str, env: Env) -> Iterable[Origin]:
+        """``self.args.model`` where ``self.args = args`` and ``args.model = E``."""
+        if not isinstance(base.value, cst.Name):
+            return
+        for origin in self.origins(base.value, env):
+            if isinstance(origin, Made) and origin.cls is not None:
+                for write, inner in self._writes_of(origin, base.attr.value):
+                    if isinstance(write.value, cst.Name):
+                        yield from self._written(write.value.value, attr, inner)
+
+    def of_object(self, made: Made, attr: str) -> Iterable[Origin]:
+        """What an attribute of an object may hold: what the methods of its class, and of its bases, write to it."""
+        if made.cls is None:
+            return
+        key = (id(made.node), made.name, attr, "attribute")
+        if key in self._busy:
+            self.cut += 1
+            return
+        self._busy.add(key)
+        try:
+            for write, env in self._writes_of(made, attr):
+                yield from self._combined(write.node, env)
+                yield from self._take(self.origins(write.value, env), write.path)
+            member = classes.find(made.cls, attr)
+            if member is not None and isinstance(member[0], Property) and isinstance(member[0].func, Func):
+                yield from self.returned(member[0].func, None, made, made.env)
+        finally:
+            self._busy.discard(key)
+
+    def _writes_of(self, made: Made, attr: str) -> Iterator[tuple[Write, Env]]:
+        assert made.cls is not None
+        for cls in self.family(made):
+            index = self.index(cls.module)
+            for member in cls.attrs.values():
+                func = _function(member)
+                if func is None or func.module is not cls.module or not isinstance(func.node, cst.FunctionDef):
+                    continue
+                scope = index.scopes.get(id(func.node))
+                if scope is None or not scope.parameters:
+                    continue
+                own = scope.parameters[0].name.value
+                for write in scope.writes:
+                    if write.root == own and write.attr == attr:
+                        yield write, self._env_of_method(func, scope, made, cls)
+
+    def family(self, made: Made) -> list[ClassVal]:
+        """The classes whose methods may write to an object: its own and its bases; for ``self``, subclasses too."""
+        assert made.cls is not None
+        return [entry for entry in classes.mro(made.cls) if isinstance(entry, ClassVal)]
+
+    def _env_of_method(self, func: Func, scope: Scope, made: Made, cls: ClassVal) -> Env:
+        if func.name == "__init__" and isinstance(made.node, cst.Call):
+            chain = self._init_call(made, cls)
+            if chain is not None:
+                call, caller = chain
+                return Env(func.module, scope, call, caller, made, caller.depth + 1)
+        return Env(func.module, scope, None, None, made)
+
+    def _init_call(self, made: Made, cls: ClassVal) -> tuple[cst.Call, Env] | None:
+        """The call that runs a class's ``__init__`` for an object: the one that made it, or ``super().__init__``."""
+        assert made.cls is not None and isinstance(made.node, cst.Call)
+        first = classes.find(made.cls, "__init__")
+        if first is None or not isinstance(first[1], ClassVal):
+            return None
+        if first[1].node is cls.node:
+            return made.node, made.env
+        current = first[1]
+        call, env = made.node, made.env
+        for _ in range(8):
+            func = _function(current.attrs.get("__init__"))
+            if func is None or not isinstance(func.node, cst.FunctionDef):
+                return None
+            index = self.index(func.module)
+            scope = index.scopes.get(id(func.node))
+            if scope is None:
+                return None
+            env = Env(func.module, scope, call, env, made, env.depth + 1)
+            above = next((row for row in index.calls.get("__init__", ()) if index.scope_of(row) is scope), None)
+            if above is None:
+                return None
+            following = classes.find(made.cls, "__init__", after=current)
+            if following is None or not isinstance(following[1], ClassVal):
+                return None
+            call = above
+            if following[1].node is cls.node:
+                return call, env
+            current = following[1]
+        return None
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def _call(self, node: cst.Call, env: Env) -> Iterable[Origin]:
+        func = node.func
+        if isinstance(func, cst.Attribute):
+            attr = func.attr.value
+            if attr in _STATES and (attr != "state_dict" or len(node.args) < 2):
+                yield from self._state(node, func, env)
+                return
+        target = self.callee(node, env)
+        if target:
+            for value, receiver in target:
+                yield from self._apply(value, receiver, node, env)
+            return
+        if isinstance(func, cst.Attribute):
+            attr = func.attr.value
+            if attr in _SAME:
+                yield from self.items(self.origins(func.value, env))
+                return
+            base = tuple(self.items(self.origins(func.value, env)))
+            if any(isinstance(origin, Received) for origin in base):
+                yield Received(attr)
+                return
+        yield Opaque(dotted_name(func) or "")
+
+    def _state(self, node: cst.Call, func: cst.Attribute, env: Env) -> Iterable[Origin]:
+        what = _STATES[func.attr.value]
+        found = False
+        for origin in self.items(self.origins(func.value, env)):
+            if isinstance(origin, Made) and origin.kind == "model":
+                found = True
+                yield State(what, origin, node, env)
+            elif isinstance(origin, (Loaded, Received)):
+                found = True
+                yield State(what, None, node, env)
+        if not found:
+            yield State(what, None, node, env)
+
+    def callee(self, node: cst.Call, env: Env) -> list[tuple[Value, Made | None]]:
+        """What a call may call: functions with the object they are methods of, classes, things of libraries."""
+        func = node.func
+        if isinstance(func, cst.Name):
+            local = self._local_function(func.value, env)
+            if local is not None:
+                return [(local, None)]
+        value = self.dotted(func, env)
+        if isinstance(value, (Func, ClassVal, External, Partial)):
+            return [(value, None)]
+        if isinstance(value, BoundMethod) and isinstance(value.func, Func):
+            return [(value.func, None)]
+        if value is not None and not isinstance(value, (Module, Instance)) and hasattr(value, "name"):
+            name = getattr(value, "name", "")
+            if isinstance(name, str) and name in _TRANSPARENT:
+                return [(External(name), None)]
+        found: list[tuple[Value, Made | None]] = []
+        if isinstance(func, cst.Attribute):
+            above = isinstance(func.value, cst.Call) and dotted_name(func.value.func) == "super"
+            if above and env.receiver is not None and env.receiver.cls is not None:
+                return self._super_method(func.attr.value, env)
+            for origin in self.items(self.origins(func.value, env)):
+                if isinstance(origin, Made) and origin.cls is not None:
+                    member = classes.find(origin.cls, func.attr.value)
+                    method = _function(member[0]) if member is not None else None
+                    if method is not None and not any(known is method for known, _ in found):
+                        found.append((method, origin))
+        return found
+
+    def _super_method(self, name: str, env: Env) -> list[tuple[Value, Made | None]]:
+        receiver = env.receiver
+        assert receiver is not None and receiver.cls is not None
+        holder: Scope | None = env.scope
+        while holder is not None and holder.owner is None:
+            holder = holder.parent
+        owner = self.class_of(env.module, holder.owner) if holder is not None and holder.owner is not None else None
+        if owner is None:
+            return []
+        found = classes.find(receiver.cls, name, after=owner)
+        method = _function(found[0]) if found is not None else None
+        return [(method, receiver)] if method is not None else []
+
+    def _local_function(self, name: str, env: Env) -> Func | None:
+        scope: Scope | None = env.scope
+        while scope is not None and scope.parent is not None:
+            rows = scope.bindings.get(name)
+            if rows and not isinstance(scope.node, cst.ClassDef):
+                row = rows[-1]
+                if isinstance(row.node, cst.FunctionDef):
+                    return Func(name, row.node, env.module, self._run.module_frame(env.module), {})
+                return None
+            scope = scope.parent
+        return None
+
+    def _apply(self, value: Value, receiver: Made | None, node: cst.Call, env: Env) -> Iterable[Origin]:
+        if isinstance(value, Partial):
+            yield from self._apply(value.func, receiver, node, env)
+        elif isinstance(value, ClassVal):
+            yield Made(_kind(value), value.name, value, node, env)
+        elif isinstance(value, Func):
+            yield from self.returned(value, node, receiver, env)
+        elif isinstance(value, External):
+            yield from self._external(canonical(value.name), node, env)
+        else:
+            yield Opaque(dotted_name(node.func) or "")
+
+    def _external(self, name: str, node: cst.Call, env: Env) -> Iterable[Origin]:
+        if name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
+            yield Loaded()
+        elif name in _TRANSPARENT or name.rpartition(".")[2] in ("DataParallel", "DistributedDataParallel"):
+            positional, keywords, _ = arguments_of(node)
+            for number, argument in enumerate((*positional, *keywords.values())):
+                if name in ("map", "functools.reduce") and number == 0:
+                    continue
+                if name in ("zip", "enumerate"):
+                    yield from self.items(self.each(node, env))
+                    return
+                yield from self.origins(argument, env)
+            for arg in node.args:
+                if arg.star == "*":
+                    yield from self.items(self.origins(arg.value, env))
+        else:
+            yield Made("model" if _makes_models(name) else "library", name, None, node, env)
+
+    def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
+        """What a function returns (or yields) when it is called so."""
+        index = self.index(func.module)
+        scope = index.scopes.get(id(func.node))
+        if scope is None:
+            return
+        if receiver is None and scope.owner is not None:
+            receiver = self.any_object(func.module, scope.owner)
+        if env.depth >= _MAX_CALLS:
+            inner = Env(func.module, scope, receiver=receiver)
+        else:
+            inner = Env(func.module, scope, call, env if call is not None else None, receiver, env.depth + 1)
+        for value in scope.returns:
+            yield from self.origins(value, inner)
+        for value in scope.yields:
+            yield from self.origins(value, inner)
+
+    def _subscript(self, node: cst.Subscript, env: Env) -> Iterable[Origin]:
+        found = self.origins(node.value, env)
+        number = _literal_index(node)
+        if number is None:
+            if isinstance(node.value, cst.Name) or any(isinstance(origin, Parts) for origin in found):
+                # A list of tuples: an item of it is a tuple still.
+                yield from found
+                return
+            yield from self.items(found)
+            return
+        for origin in found:
+            if isinstance(origin, Parts):
+                if -len(origin.parts) <= number < len(origin.parts):
+                    yield from origin.parts[number]
+            else:
+                yield origin
+
+    # --- callers -----------------------------------------------------------------------------------------------------
+
+    def callers(self, env: Env) -> list[tuple[PyModule, cst.Call]]:
+        """The calls in the project that may run a scope, by name."""
+        function = env.scope.function
+        if not isinstance(function, cst.FunctionDef):
+            return []
+        found = self._callers.get(id(function))
+        if found is not None:
+            return found
+        found = self._callers[id(function)] = []
+        name = function.name.value
+        if name == "__init__" and env.scope.owner is not None:
+            name = env.scope.owner.name.value
+        for path in self.finder(name, env.module):
+            try:
+                module = self.project.open(path)
+            except SourceError:
+                continue
+            found.extend((module, call) for call in self.index(module).calls.get(name, ()))
+            if len(found) >= _MAX_CALLERS:
+                del found[_MAX_CALLERS:]
+                break
+        return found
+
+    def _calls(self, call: cst.Call, caller: Env, env: Env) -> bool:
+        """Whether a call certainly runs a scope."""
+        function = env.scope.function
+        for value, receiver in self.callee(call, caller):
+            target = _function(value)
+            if target is not None and target.node is function:
+                return True
+            if isinstance(value, ClassVal):
+                init = classes.find(value, "__init__")
+                method = _function(init[0]) if init is not None else None
+                if method is not None and method.node is function:
+                    return True
+            del receiver
+        return False
+
+
+def _function(value: Value | None) -> Func | None:
+    """The function behind a member of a class."""
+    while isinstance(value, (BoundMethod, Partial)):
+        value = value.func if not isinstance(value.func, str) else None
+    return value if isinstance(value, Func) else None
+
+
+def _kind(cls: ClassVal) -> str:
+    return "model" if classes.kind(cls) == "torch" else "object"
+
+
+_MODEL_LIBRARIES = ("torchvision.models.", "timm.", "segmentation_models_pytorch.", "torch.nn.", "torch.hub.load")
+
+
+def _makes_models(name: str) -> bool:
+    return name.startswith(_MODEL_LIBRARIES)
+
+
+def _star_names(scope: Scope, name: str) -> str:
+    """``*`` or ``**`` if a name is a star parameter of a scope."""
+    function = scope.function
+    if function is None:
+        return ""
+    params = function.params
+    if isinstance(params.star_arg, cst.Param) and params.star_arg.name.value == name:
+        return "*"
+    if params.star_kwarg is not None and params.star_kwarg.name.value == name:
+        return "**"
+    return ""
+
+
+def _is_static(function: cst.FunctionDef) -> bool:
+    return any(dotted_name(row.decorator) == "staticmethod" for row in function.decorators)
+
+
+def _unbound(call: cst.Call, env: Env) -> bool:
+    """Whether a method is called on its class, with the object as first argument: ``Base.__init__(self, x)``."""
+    func = call.func
+    return (
+        isinstance(func, cst.Attribute)
+        and func.attr.value == "__init__"
+        and not isinstance(func.value, cst.Call)
+        and bool(call.args)
+        and isinstance(call.args[0].value, cst.Name)
+        and call.args[0].value.value == "self"
+    )
+
+
+def _argument(call: cst.Call, place: int, name: str) -> cst.BaseExpression | None:
+    positional, keywords, _ = arguments_of(call)
+    if name in keywords:
+        return keywords[name]
+    return positional[place] if 0 <= place < len(positional) else None
+
+
+def _literal_index(node: cst.Subscript) -> int | None:
+    if len(node.slice) != 1 or not isinstance(node.slice[0].slice, cst.Index):
+        return None
+    value = node.slice[0].slice.value
+    sign = 1
+    if isinstance(value, cst.UnaryOperation) and isinstance(value.operator, cst.Minus):
+        sign, value = -1, value.expression
+    if isinstance(value, cst.Integer):
+        try:
+            return sign * int(value.value, 0)
+        except ValueError:
+            return None
+    return None
+
+
+def _alive(index: FileIndex, rows: list[Binding], use: cst.CSTNode | None) -> tuple[list[Binding], bool]:
+    """The bindings that may hold where a name is used, latest first; whether one of them certainly came before.
+
+    Without a place of use (another scope asks) all hold.
+    """
+    if use is None:
+        return [row for row in rows if row.region is None], False
+    around = set(map(id, index.above(use)))
+    inner = [row for row in rows if row.region is not None and id(row.region) in around]
+    if inner:
+        return inner, True
+    place = index.order[id(use)]
+    blocks = index.blocks(use)
+    loops = [node for node in index.above(use) if isinstance(node, (cst.For, cst.While))]
+    statement = index.statement_of(use)
+    alive: list[Binding] = []
+    sealed = False
+    for row in sorted((row for row in rows if row.region is None), key=lambda row: -row.order):
+        own = row.node is statement and not isinstance(row.node, (cst.For, cst.With))
+        if row.order > place or own:
+            # Bound later in the source: reached only if a loop around both runs again.
+            if any(id(loop) in set(map(id, index.above(row.node))) or row.node is loop for loop in loops):
+                alive.append(row)
+            continue
+        if sealed:
+            continue
+        alive.append(row)
+        if row.how in ("value", "item", "enter") and row.blocks == blocks[: len(row.blocks)]:
+            sealed = True
+    return alive, sealed

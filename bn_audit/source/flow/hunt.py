@@ -1,0 +1,136 @@
+"""From the places where a file loads states into models to the federations behind them.
+
+A federation is: the states of several live parties are combined, and the result is loaded back into the model they
+share. So the search begins where something is loaded: what it comes from tells whether states were combined on the way,
+and the model that takes it says what was combined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import libcst as cst
+
+from bn_audit.source.flow.averaging import Averaging
+from bn_audit.source.flow.follow import Follower
+from bn_audit.source.flow.index import arguments_of
+from bn_audit.source.flow.models import ModelReader, ModelReading
+from bn_audit.source.flow.values import Combined, Env, Loaded, Made, Origin, Received, State
+from bn_audit.source.interpreter.values import Step
+from bn_audit.source.project import PyModule
+
+__all__ = ["Federation", "Hunter"]
+
+
+@dataclass(slots=True)
+class Federation:
+    """States that are combined and loaded back.
+
+    Attributes:
+        averaging: where and how they are combined.
+        env: the run of the scope that does it.
+        load: where the result is loaded into a model; the averaging itself if it works in place.
+        readings: the models that take part, each as it may turn out.
+        states: where the parties' states are taken.
+        what: ``state`` or ``parameters``: what the parties hand over.
+    """
+
+    averaging: Averaging
+    env: Env
+    load: Step
+    readings: tuple[ModelReading, ...]
+    states: tuple[Step, ...]
+    what: str
+
+
+class Hunter:
+    """Finds the federations of files."""
+
+    def __init__(self, follower: Follower) -> None:
+        self.follower = follower
+        self.reader = ModelReader(follower.project)
+
+    def federations(self, module: PyModule) -> Iterator[Federation]:
+        """Those whose result is loaded in a file, or that work in place there."""
+        for node, receiver, value in self._loads(module):
+            env = self.follower.env(module, node)
+            combined = [row for row in self.follower.origins(value, env) if isinstance(row, Combined)]
+            if not combined:
+                continue
+            models = list(self._models(receiver, env))
+            for row in combined:
+                found = self._federation(row, models, Step(module, node, "the result is loaded here"))
+                if found is not None:
+                    yield found
+        self.follower.index(module)
+        for averaging in self.follower.averagings[module.path]:
+            found = self._in_place(module, averaging)
+            if found is not None:
+                yield found
+
+    def _loads(self, module: PyModule) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression, cst.BaseExpression]]:
+        """Where a file puts values into a model: (where, the model, the value)."""
+        index = self.follower.index(module)
+        for call in index.calls.get("load_state_dict", ()):
+            positional, keywords, _ = arguments_of(call)
+            value = positional[0] if positional else keywords.get("state_dict")
+            if value is not None and isinstance(call.func, cst.Attribute):
+                yield call, call.func.value, value
+        for call in index.calls.get("copy_", ()):
+            if call.args and isinstance(call.func, cst.Attribute):
+                yield call, call.func.value, call.args[0].value
+
+    def _models(self, node: cst.BaseExpression, env: Env) -> Iterator[Made]:
+        for origin in self.follower.items(self.follower.origins(node, env)):
+            if isinstance(origin, Made) and origin.kind == "model":
+                yield origin
+            elif isinstance(origin, State) and origin.model is not None:
+                yield origin.model
+
+    def _federation(self, row: Combined, models: list[Made], load: Step) -> Federation | None:
+        averaging, env = row.averaging, row.env
+        origins = tuple(self.follower.items(self.follower.origins(averaging.state, env)))
+        if not _live(origins) or self._from_files(averaging, env):
+            return None
+        models = [*models, *(origin.model for origin in origins if isinstance(origin, State) and origin.model)]
+        models.extend(origin for origin in origins if isinstance(origin, Made) and origin.kind == "model")
+        readings = tuple(reading for made in dict.fromkeys(models) for reading in self.reader.readings(made))
+        states = tuple(
+            Step(origin.env.module, origin.node, "a party's state is taken here")
+            for origin in origins
+            if isinstance(origin, State)
+        )
+        whats = {origin.what for origin in origins if isinstance(origin, State)} or {averaging.what}
+        what = "parameters" if "state" not in whats or averaging.what == "parameters" else "state"
+        return Federation(averaging, env, load, readings, states, what)
+
+    def _in_place(self, module: PyModule, averaging: Averaging) -> Federation | None:
+        """``for s, c in zip(server.parameters(), client.parameters()): s.data += c.data * w``."""
+        if averaging.slot is None or averaging.what != "parameters":
+            return None
+        env = self.follower.env(module, averaging.node)
+        models = list(self._models(averaging.slot, env))
+        if not models:
+            return None
+        return self._federation(Combined(averaging, env), models, Step(module, averaging.node))
+
+    def _from_files(self, averaging: Averaging, env: Env) -> bool:
+        """Whether the parties' states are checkpoints: a model that takes one after the other."""
+        if averaging.parties is None:
+            return False
+        index = self.follower.index(env.module)
+        for call in index.calls.get("load_state_dict", ()):
+            if averaging.parties.node in index.above(call) and call.args:
+                found = self.follower.origins(call.args[0].value, env)
+                if found and all(isinstance(origin, Loaded) for origin in found):
+                    return True
+        return False
+
+
+def _live(origins: tuple[Origin, ...]) -> bool:
+    """Whether something is a live model's, or came from one in a message; not what was read from files."""
+    return any(
+        isinstance(origin, (State, Received)) or (isinstance(origin, Made) and origin.kind == "model")
+        for origin in origins
+    ) and not any(isinstance(origin, Loaded) for origin in origins)

@@ -1,0 +1,130 @@
+"""What an expression may come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from bn_audit.source.flow.averaging import Averaging
+    from bn_audit.source.flow.index import Scope
+    from bn_audit.source.interpreter.values import ClassVal
+    from bn_audit.source.project import PyModule
+
+__all__ = ["Combined", "Env", "Loaded", "Made", "Opaque", "Origin", "Parts", "Received", "State"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Env:
+    """A scope as it is run by one call: who called it, and for which object.
+
+    ``call`` and ``caller`` are None where a function is looked at by itself: its parameters then come from all its
+    callers.
+    """
+
+    module: PyModule
+    scope: Scope
+    call: cst.Call | None = None
+    caller: Env | None = None
+    receiver: Made | None = None
+    depth: int = 0
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells one run of a scope from another."""
+        found: list[object] = []
+        env: Env | None = self
+        while env is not None:
+            made = env.receiver
+            found.append((id(env.scope), id(env.call), id(made.node) if made is not None else 0))
+            env = env.caller
+        return tuple(found)
+
+
+class Origin:
+    """Base of what an expression may come from."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made(Origin):
+    """An object made by a call of a class of the project, or of a class or function of a library.
+
+    ``cls`` is None for a library's; ``name`` is then the dotted name of what was called. ``node`` is the call, or the
+    class itself for an object that nobody is seen to make (``self`` of a method that is looked at by itself).
+    """
+
+    kind: str
+    """``model`` for an ``nn.Module``, ``object`` for another."""
+    name: str
+    cls: ClassVal | None
+    node: cst.CSTNode
+    env: Env
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Made) and other.node is self.node and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash((id(self.node), self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class State(Origin):
+    """A model's state dict, or a part of it; ``what`` is ``state`` or ``parameters``.
+
+    ``node`` is where it is taken. ``model`` is None where it could not be followed.
+    """
+
+    what: str
+    model: Made | None
+    node: cst.CSTNode
+    env: Env
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, State) and other.node is self.node and other.model == self.model
+
+    def __hash__(self) -> int:
+        return hash((id(self.node), self.model))
+
+
+@dataclass(frozen=True, slots=True)
+class Combined(Origin):
+    """What the parties' states were combined to, in one run of the scope that does it."""
+
+    averaging: Averaging
+    env: Env
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Combined) and other.averaging is self.averaging and other.env.key == self.env.key
+
+    def __hash__(self) -> int:
+        return hash(id(self.averaging))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Origin):
+    """What was read from a file: ``torch.load``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Origin):
+    """What came in a message: a parameter that nobody in the project gives, or what an unknown object handed out."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque(Origin):
+    """A value that is none of these, or could not be followed."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Origin):
+    """A tuple, part by part, each with all it may come from."""
+
+    parts: tuple[tuple[Origin, ...], ...]
