@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from bn_audit.exchange.secretflow import SecretFlowSettings
+    from bn_audit.federation import FederatedSite
     from bn_audit.finding import Finding, Location
     from bn_audit.rules.case import FLModelCase
     from bn_audit.rules.live_model import LiveModel
@@ -58,7 +59,7 @@ def _longest(code: str, prefixes: Iterable[str]) -> int:
 
 
 def audit(
-    sites: Sequence[FLModelSite],
+    sites: Sequence[FLModelSite | FederatedSite],
     unreadable: Sequence[Unreadable],
     selection: Selection,
     versions: Callable[[str], Versions],
@@ -76,11 +77,15 @@ def audit(
     # Imported here: most files hold nothing to judge, and the catalogue need not be there for them.
     from bn_audit.rules import catalogue
     from bn_audit.rules.case import FLModelCase
+    from bn_audit.site import FLModelSite
 
-    subjects: list[FLModelCase | Unreadable] = list(unreadable)
+    subjects: list[FLModelCase | FederatedSite | Unreadable] = list(unreadable)
     for site in sites:
-        releases = versions(site.location.path)
-        subjects.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
+        if isinstance(site, FLModelSite):
+            releases = versions(site.location.path)
+            subjects.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
+        else:
+            subjects.append(site)
     return _judgements(catalogue().values(), subjects, selection)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bn_audit.profile import Profile, StateEntry
 
 __all__ = [
+    "EVERYTHING",
     "All",
     "Any",
     "Contains",
@@ -133,6 +134,9 @@ Test = (
     | All
     | Any
 )
+
+
+EVERYTHING = All(())
 
 
 def picked(test: Test, entry: StateEntry, profile: Profile) -> bool | None:

@@ -277,7 +277,8 @@ def _write(result: ReadResult, findings: tuple[Finding, ...], flags: Flags, stdi
     if render is None:
         raise Failure(f"the format {flags['output_format']} has no statistics")
     color = wants_color(flags["color"], to_file=flags["output_file"] is not None)
-    report = Report(findings, files=result.files, parsed=result.parsed, sites=len(result.sites))
+    calls = result.calls
+    report = Report(findings, files=result.files, parsed=result.parsed, sites=calls, others=len(result.sites) - calls)
     emit(render(report, View(_excerpt(stdin), color=color, footer=not flags["quiet"])), flags["output_file"])
 
 

@@ -21,7 +21,8 @@ class Report:
         findings: in the order of the output.
         files: how many files were looked at.
         parsed: how many of them held a trigger and were parsed.
-        sites: how many calls were judged.
+        sites: how many FLModel calls were judged.
+        others: how many other sites of a federation were.
         suppressed: how many findings a comment in the source silenced.
     """
 
@@ -30,6 +31,7 @@ class Report:
     parsed: int
     sites: int
     suppressed: int = 0
+    others: int = 0
 
     def count(self, severity: Severity) -> int:
         """How many findings have this severity."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 import libcst as cst
 
 from bn_audit.finding import Evidence
-from bn_audit.profile import Profile
 from bn_audit.site import FLModelCall, FLModelSite
 from bn_audit.source.interpreter.flmodel import Arrival, relevant
 from bn_audit.source.interpreter.needs import FLMODEL, Needs
@@ -256,7 +255,7 @@ class Explorer:
             None if arrival.unresolved is None else Evidence(at(arrival.unresolved), arrival.unresolved.message)
         )
         return FLModelCall(
-            model=self._profile(arrival),
+            model=None if arrival.raw is None else self.locator.profile(arrival.raw),
             model_name=arrival.model_name,
             model_trail=self._trail(arrival.model_trail),
             unresolved=unresolved,
@@ -277,20 +276,6 @@ class Explorer:
 
     def _trail(self, steps: Sequence[Step]) -> tuple[Evidence, ...]:
         return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
-
-    def _profile(self, arrival: Arrival) -> Profile | None:
-        raw = arrival.raw
-        if raw is None:
-            return None
-        norms = tuple(
-            norm if step is None else replace(norm, location=self.locator.at(step))
-            for norm, step in zip(raw.profile.norms, raw.norm_steps, strict=True)
-        )
-        gaps = tuple(
-            gap if step is None else replace(gap, location=self.locator.at(step))
-            for gap, step in zip(raw.profile.gaps, raw.gap_steps, strict=True)
-        )
-        return replace(raw.profile, norms=norms, gaps=gaps)
 
 
 def _distinct(readings: Sequence[FLModelCall]) -> list[FLModelCall]:

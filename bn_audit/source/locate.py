@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import libcst as cst
 
 from bn_audit.finding import Location
+from bn_audit.profile import Profile
+from bn_audit.source.interpreter.profiles import RawProfile
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.positions import locate
 from bn_audit.source.project import Project
@@ -41,6 +45,21 @@ class Locator:
             # Only a node that code generation never visits has no position; there is none such among the steps we make.
             return Location(shown, 1, 1, 1, 1)
         return Location(shown, found.line, found.column, found.end_line, found.end_column, found.cell)
+
+    def profile(self, raw: RawProfile) -> Profile:
+        """A profile with its norm layers and gaps located."""
+        for step in (*raw.norm_steps, *raw.gap_steps):
+            if step is not None:
+                self.want(step)
+        norms = tuple(
+            norm if step is None else replace(norm, location=self.at(step))
+            for norm, step in zip(raw.profile.norms, raw.norm_steps, strict=True)
+        )
+        gaps = tuple(
+            gap if step is None else replace(gap, location=self.at(step))
+            for gap, step in zip(raw.profile.gaps, raw.gap_steps, strict=True)
+        )
+        return replace(raw.profile, norms=norms, gaps=gaps)
 
 
 def _shown(node: cst.CSTNode) -> cst.CSTNode:

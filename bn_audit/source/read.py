@@ -1,9 +1,8 @@
 """Reading a project: which files there are, which of them matter, and the sites in those.
 
 Most files are never parsed. A file is looked into if the names of FLModel and of SecretFlow both stand in it, if it
-takes
-FLModel (or an alias or subclass of it) from such a file, or if a trail leads there. libcst is imported only when a file
-remains.
+takes FLModel (or an alias or subclass of it) from such a file, if it puts states into models and speaks of several
+parties, or if a trail leads there. libcst is imported only when a file remains.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from bn_audit.source.discovery import Discovery, DiscoveryOptions, discover
 from bn_audit.source.prefilter import screen
-from bn_audit.source.trigger import TRIGGER
+from bn_audit.source.trigger import TRIGGERS
 
 if TYPE_CHECKING:
+    from bn_audit.federation import FederatedSite
     from bn_audit.site import FLModelSite, Unreadable
 
 __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
@@ -48,13 +48,22 @@ class ReadResult:
         notes: where trails ended.
     """
 
-    sites: tuple[FLModelSite, ...]
+    sites: tuple[FLModelSite | FederatedSite, ...]
     unreadable: tuple[Unreadable, ...]
     files: int
     parsed: int
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> int:
+        """How many of the sites are FLModel calls."""
+        if not self.sites:
+            return 0
+        from bn_audit.site import FLModelSite
+
+        return sum(isinstance(site, FLModelSite) for site in self.sites)
 
 
 def list_files(paths: Sequence[str], *, options: ReadOptions) -> Discovery:
@@ -77,17 +86,20 @@ def read(
     ``progress`` is told now and then how much is done, and how much there is.
     """
     found = list_files(paths, options=options)
-    screening = screen(found.files, (TRIGGER,), progress)
-    hits = dict.fromkeys(screening.hits)
+    screening = screen(found.files, TRIGGERS, progress)
+    hits = dict(screening.hits)
     total = len(found.files) + (stdin is not None)
-    if stdin is not None and TRIGGER in stdin[1]:
-        hits[stdin[0]] = None
+    if stdin is not None:
+        triggers = tuple(trigger for trigger in TRIGGERS if trigger in stdin[1])
+        hits.pop(stdin[0], None)
+        if triggers:
+            hits[stdin[0]] = triggers
     if not hits:
         return ReadResult((), (), total, 0, (*found.problems, *screening.problems), found.missing)
 
     from bn_audit.source.survey import survey
 
-    surveyed = survey(found.files, tuple(hits), paths, options.jobs, stdin, progress)
+    surveyed = survey(found.files, hits, paths, options.jobs, stdin, progress)
     return ReadResult(
         surveyed.sites,
         surveyed.unreadable,

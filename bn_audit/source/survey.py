@@ -1,21 +1,23 @@
-"""The files that may hold a call of FLModel, looked into one by one, here or in several processes."""
+"""The files in which something federated may happen, looked into one by one, here or in several processes."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
+from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
 from bn_audit.site import FLModelSite, Unreadable
 from bn_audit.source.deep_stack import run_with_deep_stack
 from bn_audit.source.explore import Explorer
+from bn_audit.source.flow.sites import FederatedReader
 from bn_audit.source.prefilter import mentions, screen
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.text import SourceError, read_bytes
-from bn_audit.source.trigger import TRIGGER, takes_flmodel
+from bn_audit.source.trigger import TRIGGER, may_federate, takes_flmodel
 
 __all__ = ["Surveyed", "survey"]
 
@@ -23,11 +25,27 @@ _MANY = 24
 """From so many files on, the work is spread over processes if nobody says how many."""
 
 
+Site = FLModelSite | FederatedSite
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to look into.
+
+    ``names`` are what FLModel is called in it, none if it calls none; ``federated`` says that states may be exchanged
+    or combined there.
+    """
+
+    path: str
+    names: tuple[str, ...] = ()
+    federated: bool = False
+
+
 @dataclass(slots=True)
 class Surveyed:
     """What came of it; all in a fixed order."""
 
-    sites: tuple[FLModelSite, ...] = ()
+    sites: tuple[Site, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     parsed: int = 0
     notes: tuple[str, ...] = ()
@@ -37,7 +55,7 @@ class Surveyed:
 class _Part:
     """What came of some of the files."""
 
-    sites: list[FLModelSite] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     parsed: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -45,19 +63,22 @@ class _Part:
 
 def survey(
     files: Sequence[str],
-    hits: Sequence[str],
+    hits: Mapping[str, Collection[bytes]],
     paths: Sequence[str],
     jobs: int,
     stdin: tuple[str, bytes] | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Surveyed:
-    """Look into the files that hold the trigger, as far as they have to do with SecretFlow."""
+    """Look into the files that hold a trigger, as far as they have to do with a federation.
+
+    ``hits`` gives the triggers that stand in each of them.
+    """
     return run_with_deep_stack(lambda: _survey(files, hits, paths, jobs, stdin, progress))
 
 
 def _survey(
     files: Sequence[str],
-    hits: Sequence[str],
+    hits: Mapping[str, Collection[bytes]],
     paths: Sequence[str],
     jobs: int,
     stdin: tuple[str, bytes] | None,
@@ -75,8 +96,8 @@ def _survey(
             work = [pool.submit(_look_into, files, paths, stdin, stretch) for stretch in stretches]
             parts.extend(future.result() for future in work)
     else:
-        for number, (path, names) in enumerate(tasks):
-            surveyor.look_into(path, names)
+        for number, task in enumerate(tasks):
+            surveyor.look_into(task)
             if progress is not None:
                 progress(len(files) + number + 1, len(files) + len(tasks))
     return Surveyed(
@@ -91,8 +112,8 @@ def _survey(
     )
 
 
-def _site_order(site: FLModelSite) -> tuple[object, ...]:
-    return (_key(site.location), _key(site.call), repr(site.readings))
+def _site_order(site: Site) -> tuple[object, ...]:
+    return (_key(site.location), type(site).__name__, repr(site))
 
 
 def _key(location: Location) -> tuple[object, ...]:
@@ -103,12 +124,12 @@ def _look_into(
     files: Sequence[str],
     paths: Sequence[str],
     stdin: tuple[str, bytes] | None,
-    tasks: Sequence[tuple[str, tuple[str, ...]]],
+    tasks: Sequence[Task],
 ) -> _Part:
     def work() -> _Part:
         surveyor = Surveyor(files, paths, stdin)
-        for path, names in tasks:
-            surveyor.look_into(path, names)
+        for task in tasks:
+            surveyor.look_into(task)
         return surveyor.part
 
     return run_with_deep_stack(work)
@@ -144,6 +165,7 @@ class Surveyor:
         folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths]
         self.project = Project(folders)
         self.explorer = Explorer(self.project, self._callers)
+        self.federated = FederatedReader(self.project, self._callers)
         self._named: dict[str, tuple[str, ...]] = {}
 
     def data(self, path: str) -> bytes:
@@ -167,21 +189,26 @@ class Surveyor:
             self.part.unreadable.append(Unreadable(located, row.reason))
         return module
 
-    def candidates(self, hits: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    def candidates(self, hits: Mapping[str, Collection[bytes]]) -> list[Task]:
         """Files to look into, with the names that FLModel has in them.
 
         Beside the files that take it from SecretFlow: those that take it, a subclass or an alias, from one of these.
         """
         found: dict[str, set[str]] = {}
+        federated: set[str] = set()
         queue: list[str] = []
         left: list[str] = []
-        for path in hits:
+        for path, triggers in hits.items():
             try:
-                near = takes_flmodel(self.data(path))
+                data = self.data(path)
             except SourceError as error:
-                self.part.unreadable.append(error.at(path))
+                if TRIGGER in triggers:
+                    self.part.unreadable.append(error.at(path))
                 continue
-            (queue if near else left).append(path)
+            if may_federate(data):
+                federated.add(path)
+            if TRIGGER in triggers:
+                (queue if takes_flmodel(data) else left).append(path)
         names = {path: {TRIGGER.decode()} for path in queue}
         while queue:
             path = queue.pop(0)
@@ -204,7 +231,10 @@ class Surveyor:
                 if os.path.abspath(other) != module.path and may_import(data, exported, module):
                     names.setdefault(other, set()).update(exported)
                     queue.append(other)
-        return [(path, tuple(sorted(names[path]))) for path in sorted(found)]
+        return [
+            Task(path, tuple(sorted(names[path])) if path in found else (), path in federated)
+            for path in sorted(found.keys() | federated)
+        ]
 
     def holding(self, names: Sequence[str]) -> tuple[str, ...]:
         """The files in which one of the names stands."""
@@ -233,12 +263,24 @@ class Surveyor:
                 found.append(path)
         return found
 
-    def look_into(self, path: str, names: Sequence[str]) -> None:
+    def look_into(self, task: Task) -> None:
         """Find a file's sites."""
-        module = self.open(path)
+        module = self.open(task.path) if task.names else self._open_quietly(task.path)
         if module is None:
             return
-        self.part.sites.extend(self.explorer.sites(module, names))
-        self.part.notes.extend(self.explorer.notes)
-        self.explorer.notes.clear()
+        if task.names:
+            self.part.sites.extend(self.explorer.sites(module, task.names))
+        if task.federated:
+            self.part.sites.extend(self.federated.sites(module))
+        for notes in (self.explorer.notes, self.federated.notes):
+            self.part.notes.extend(notes)
+            notes.clear()
         self.part.parsed |= self.project.parsed
+
+    def _open_quietly(self, path: str) -> PyModule | None:
+        """A file's module, without a word if it cannot be parsed: that it matters is only a guess."""
+        try:
+            return self.project.open(path, self.data(path))
+        except SourceError:
+            self.part.parsed |= self.project.parsed
+            return None

@@ -43,7 +43,10 @@ def statistics(report: Report, view: View) -> Iterator[str]:
 
 def footer(report: Report) -> str:
     """The counts in one sentence: what was found, and in how much."""
-    where = f"{count(report.sites, 'FLModel call')} in {count(report.files, 'file')}"
+    judged = [count(report.sites, "FLModel call")] if report.sites or not report.others else []
+    if report.others:
+        judged.append(count(report.others, "other federated site" if judged else "federated site"))
+    where = f"{enumerate_words(judged)} in {count(report.files, 'file')}"
     counts = [
         (report.count(severity), _NOUNS[severity]) for severity in (Severity.ERROR, Severity.WARNING, Severity.INFO)
     ]

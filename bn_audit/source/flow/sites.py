@@ -1,0 +1,79 @@
+"""What was found in a file, as plain data: federations to sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bn_audit.federation import AveragingSite, Participant
+from bn_audit.finding import Evidence
+from bn_audit.source.flow.filters import read_tests
+from bn_audit.source.flow.follow import Finder, Follower
+from bn_audit.source.flow.hunt import Federation, Hunter
+from bn_audit.source.flow.models import ModelReading
+from bn_audit.source.flow.values import Env
+from bn_audit.source.interpreter.values import Step
+from bn_audit.source.locate import Locator
+from bn_audit.source.project import Project, PyModule
+
+__all__ = ["FederatedReader"]
+
+_FILE_STEPS = 60_000
+"""What following the trails of one file may take."""
+_MAX_STATES = 4
+"""Places where states are taken that a trail names."""
+
+
+class FederatedReader:
+    """Finds what is federated in files; keeps what it has found out."""
+
+    def __init__(self, project: Project, finder: Finder) -> None:
+        self.follower = Follower(project, finder)
+        self.hunter = Hunter(self.follower)
+        self.locator = Locator(project)
+        self.notes: list[str] = []
+
+    def sites(self, module: PyModule) -> list[AveragingSite]:
+        """The sites whose trail begins in a file."""
+        self.follower.steps, self.follower.exhausted = _FILE_STEPS, False
+        found = list(self.hunter.federations(module))
+        if self.follower.exhausted:
+            self.notes.append(f"{self.follower.project.display(module.path)}: more to follow than the limit allows")
+        sites = [self._averaging(federation) for federation in found]
+        return list(dict.fromkeys(sites))
+
+    def _averaging(self, found: Federation) -> AveragingSite:
+        averaging, env = found.averaging, found.env
+        return AveragingSite(
+            location=self.locator.at(Step(env.module, averaging.node)),
+            what="parameters" if found.what == "parameters" else "state",
+            participants=self.participants(found.readings),
+            covers=read_tests(self.follower, averaging.tests, averaging.key, env),
+            through=self.evidence(calls_of(env)),
+            states=self.evidence(found.states[:_MAX_STATES]),
+            load=None if found.load.node is averaging.node else self.evidence([found.load])[0],
+        )
+
+    def participants(self, readings: Iterable[ModelReading]) -> tuple[Participant, ...]:
+        """Models as plain data, each once."""
+        rows = (
+            Participant(
+                reading.name, self.locator.profile(reading.raw), reading.conditions, self.evidence(reading.trail)
+            )
+            for reading in readings
+        )
+        return tuple(dict.fromkeys(rows))
+
+    def evidence(self, steps: Sequence[Step]) -> tuple[Evidence, ...]:
+        """Steps of a trail as plain data, each once."""
+        return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
+
+
+def calls_of(env: Env) -> list[Step]:
+    """The calls that lead to a run of a scope, outermost first."""
+    found: list[Step] = []
+    current: Env | None = env
+    while current is not None:
+        if current.call is not None and current.caller is not None:
+            found.append(Step(current.caller.module, current.call, "called here"))
+        current = current.caller
+    return found[::-1]
