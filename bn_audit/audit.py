@@ -79,14 +79,15 @@ def audit(
     from bn_audit.rules.case import FLModelCase
     from bn_audit.site import FLModelSite
 
-    subjects: list[FLModelCase | FederatedSite | Unreadable] = list(unreadable)
+    alone: list[FLModelCase] = []
+    others: list[FederatedSite | Unreadable] = list(unreadable)
     for site in sites:
         if isinstance(site, FLModelSite):
             releases = versions(site.location.path)
-            subjects.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
+            alone.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
         else:
-            subjects.append(site)
-    return _judgements(catalogue().values(), subjects, selection)
+            others.append(site)
+    return _judgements(catalogue().values(), (*others, *_with_fellows(alone)), selection)
 
 
 def audit_model(
@@ -125,6 +126,20 @@ def audit_model(
     case = FLModelCase(FLModelSite(model.location, model.location, (call,)), *releases)
     found = _judgements(catalogue().values(), (case, model), selection or Selection())
     return tuple(sorted(found, key=lambda finding: finding.code))
+
+
+def _with_fellows(cases: Sequence[FLModelCase]) -> list[FLModelCase]:
+    """The cases, each with those whose FLModel is made by way of the same call: an edit there changes them all."""
+    by_place: dict[Location, list[FLModelCase]] = {}
+    for case in cases:
+        site = case.site
+        for place in {site.location, site.call, *(step.location for step in site.through)}:
+            by_place.setdefault(place, []).append(case)
+    found = []
+    for case in cases:
+        others = tuple(other for other in by_place[case.site.location] if other is not case)
+        found.append(replace(case, fellows=others) if others and case.site.skip_bn_edit is not None else case)
+    return found
 
 
 def _judgements(rules: Iterable[Rule[Any]], subjects: Iterable[object], selection: Selection) -> tuple[Finding, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bn_audit.finding import Evidence, Location
+from bn_audit.finding import Edit, Evidence, Location
 from bn_audit.profile import Profile
 
-__all__ = ["Aggregator", "FLModelCall", "FLModelSite", "Unreadable"]
+__all__ = ["Aggregator", "FLModelCall", "FLModelSite", "SkipBnEdit", "Unreadable"]
 
 Aggregator = Literal["plain", "secure", "spu", "sparse", "server_agg_method", "none"]
 """What combines the parties' arrays; ``none``: neither an aggregator nor a ``server_agg_method``, so that no round
@@ -59,6 +59,26 @@ class FLModelCall:
 
 
 @dataclass(frozen=True, slots=True)
+class SkipBnEdit:
+    """What to write so that a call passes ``skip_bn=True``. Nothing else that the reader sees of the call changes.
+
+    The edits lie in the file, and the cell, of the site's ``location``: in the call there, or where the one variable
+    that it takes the value from is assigned.
+
+    Attributes:
+        edits: in source order. Line ends in their content are ``\\n``; the file's own take their place.
+        argument: how the call then says it: ``skip_bn=True``, or ``fedbn=True`` where a helper names it so.
+        holder: the variable whose value is changed; "" if the edits lie in the call.
+        shared: whether other files may read that variable.
+    """
+
+    edits: tuple[Edit, ...]
+    argument: str = "skip_bn=True"
+    holder: str = ""
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FLModelSite:
     """A call of SecretFlow's FLModel, or of a helper that forwards the model or ``skip_bn`` to one.
 
@@ -66,6 +86,8 @@ class FLModelSite:
         location: the outermost call that settles model and ``skip_bn``: where a finding stands.
         call: the FLModel call itself; the same as ``location`` unless a helper lies between.
         through: the calls between the two, outermost first.
+        skip_bn_edit: what to write so that the call passes ``skip_bn=True``; None if it may do so already, if the model
+            has nothing to skip, or where no edit is certain to do just that.
         readings: the possible readings of the call, of which one is true. A rule speaks only if it would in each of
         them.
     """
@@ -74,6 +96,7 @@ class FLModelSite:
     call: Location
     readings: tuple[FLModelCall, ...]
     through: tuple[Evidence, ...] = ()
+    skip_bn_edit: SkipBnEdit | None = None
 
 
 @dataclass(frozen=True, slots=True)

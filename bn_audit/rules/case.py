@@ -109,11 +109,14 @@ class FLModelCase:
         site: what the source reader found.
         secretflow: SecretFlow's release, None if unknown (then the newest with FLModel is meant).
         torch: torch's release, None if unknown.
+        fellows: the other sites whose FLModel is made by way of the call at which this site stands: what is changed
+            there, changes them too.
     """
 
     site: FLModelSite
     secretflow: str | None = None
     torch: str | None = None
+    fellows: tuple[FLModelCase, ...] = ()
 
     @cached_property
     def readings(self) -> tuple[FLModelCall, ...]:
@@ -142,6 +145,20 @@ class FLModelCase:
     def skipping(self) -> tuple[Possibility, ...]:
         """The possibilities with ``skip_bn=True``."""
         return tuple(way for way in self.possibilities if way.outcome.settings.skip_bn)
+
+    @cached_property
+    def passing(self) -> tuple[Possibility, ...]:
+        """Each of the possibilities as it would be if the call passed ``skip_bn=True``."""
+        judged: dict[tuple[int, SecretFlowSettings], Outcome] = {}
+        found = []
+        for way in self.possibilities:
+            settings = dataclasses.replace(way.outcome.settings, skip_bn=True)
+            key = id(way.profile), settings
+            if key not in judged:
+                judged[key] = judge(way.profile, settings)
+            assumed = tuple(text for text in way.assumed if "skip_bn" not in text)
+            found.append(dataclasses.replace(way, outcome=judged[key], assumed=assumed))
+        return tuple(found)
 
     @property
     def goes_wrong(self) -> bool:

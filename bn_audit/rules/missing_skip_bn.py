@@ -16,6 +16,7 @@ from bn_audit.rules.case import FLModelCase
 from bn_audit.rules.examples import federation
 from bn_audit.rules.remedy import advice
 from bn_audit.rules.rule import Rule
+from bn_audit.rules.skip_bn_fix import FIX_SAFETY, skip_bn_fix
 from bn_audit.rules.wording import consequences, model_name, trail
 
 __all__ = ["RULES"]
@@ -45,6 +46,7 @@ def _missing(case: FLModelCase) -> Iterator[Finding]:
         evidence=trail(case, lambda way: way.outcome.culprits),
         help=advice(case),
         severity=Severity.ERROR if stops else Severity.WARNING,
+        fix=skip_bn_fix(case),
     )
 
 
@@ -56,6 +58,7 @@ def _disabled(case: FLModelCase) -> Iterator[Finding]:
         f"{model_name(case.readings[0])} has BatchNorm and `skip_bn` is False: {consequences(case.possibilities)}",
         evidence=trail(case, lambda way: way.outcome.culprits),
         help=advice(case),
+        fix=skip_bn_fix(case),
     )
 
 
@@ -81,10 +84,6 @@ _REFERENCES = (
     "SecretFlow 1.13.0b0: `secretflow_fl/ml/nn/core/torch/mixins.py` (what is sent and loaded), "
     "`secretflow/security/aggregation/secure_aggregator.py` (the check of the dtypes)",
 )
-_FIX_SAFETY = """\
-No edit is offered yet. `skip_bn=True` alone is right only for some models; the help line says whether it is for this
-one."""
-
 MISSING = Rule(
     code="BNA101",
     name="missing-skip-bn",
@@ -99,7 +98,7 @@ Pass `skip_bn=True` if every BatchNorm is an attribute of the model itself and i
 Where that is not so, `skip_bn=True` breaks something else (BNA103, BNA104); the finding's help says what, and what to
 do first. The order in `__init__` is what counts, not the order in `forward`.""",
     silent=_SILENT,
-    fix_safety=_FIX_SAFETY,
+    fix_safety=FIX_SAFETY,
     references=_REFERENCES,
     bad=(
         federation(*_EXAMPLE),
@@ -131,7 +130,7 @@ the decision may have been made for another model.""",
 Pass `skip_bn=True`, under the same conditions as in BNA101. Where averaging BatchNorm is meant, and nothing stops,
 silence the rule at this call.""",
     silent=_SILENT,
-    fix_safety=_FIX_SAFETY,
+    fix_safety=FIX_SAFETY,
     references=_REFERENCES,
     bad=(federation(*_EXAMPLE, settings=("skip_bn=False",)),),
     good=(federation(*_EXAMPLE, settings=("skip_bn=True",)),),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.profile import NormLayer, Profile, StateEntry
-from bn_audit.rules.case import FLModelCase, Possibility, beside_fedbn, judge, owners, subset
+from bn_audit.rules.case import FLModelCase, Possibility, beside_fedbn, owners, subset
 from bn_audit.rules.wording import consequences, listed
 
 __all__ = ["advice", "dtype_advice", "oddities"]
@@ -44,7 +44,13 @@ class Step:
 
 def advice(case: FLModelCase) -> str:
     """What to do about BatchNorm at this call."""
-    passing = _with_skip_bn(case)
+    passing: dict[int, Possibility] = {}
+    for way in case.passing:
+        passing.setdefault(id(way.outcome), way)  # both values of an unknown `skip_bn` come to one outcome
+    return _advice(case, tuple(passing.values()))
+
+
+def _advice(case: FLModelCase, passing: Sequence[Possibility]) -> str:
     if not passing:
         return GENERAL
     asked = all(way.reading.skip_bn for way in case.possibilities)
@@ -74,18 +80,6 @@ def oddities(profile: Profile) -> list[StateEntry]:
     floats = Counter(entry.dtype for entry in others if _floating(entry) and entry.dtype != "bfloat16")
     usual = floats.most_common(1)[0][0] if floats else "float32"
     return [entry for entry in others if entry.dtype != usual]
-
-
-def _with_skip_bn(case: FLModelCase) -> tuple[Possibility, ...]:
-    """The possibilities as they would be if the call passed ``skip_bn=True``, each once."""
-    ways: dict[tuple[int, SecretFlowSettings], Possibility] = {}
-    for way in case.possibilities:
-        settings = dataclasses.replace(way.outcome.settings, skip_bn=True)
-        key = id(way.profile), settings
-        if key not in ways:
-            assumed = tuple(text for text in way.assumed if "skip_bn" not in text)
-            ways[key] = dataclasses.replace(way, outcome=judge(way.profile, settings), assumed=assumed)
-    return tuple(ways.values())
 
 
 def _remedy(passing: Sequence[Possibility]) -> list[Step]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bn_audit.finding import Evidence, Finding, Location, Severity
+from bn_audit.finding import Evidence, Finding, Fix, Location, Severity
 
 __all__ = ["Example", "Rule"]
 
@@ -71,6 +71,7 @@ class Rule(Generic[S]):
         evidence: tuple[Evidence, ...] = (),
         help: str | None = None,
         severity: Severity | None = None,
+        fix: Fix | None = None,
     ) -> Finding:
         """A finding of this rule; its own severity unless another is given."""
-        return Finding(self.code, self.name, severity or self.severity, message, location, evidence, help)
+        return Finding(self.code, self.name, severity or self.severity, message, location, evidence, help, fix)

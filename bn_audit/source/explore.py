@@ -15,15 +15,16 @@ from dataclasses import dataclass, field, replace
 import libcst as cst
 
 from bn_audit.finding import Evidence
-from bn_audit.site import FLModelCall, FLModelSite
+from bn_audit.site import FLModelCall, FLModelSite, SkipBnEdit
 from bn_audit.source.interpreter.flmodel import Arrival, relevant
 from bn_audit.source.interpreter.needs import FLMODEL, Needs
 from bn_audit.source.interpreter.roots import execute_root
-from bn_audit.source.interpreter.run import MAX_STEPS, Budget, Run, World, worlds
+from bn_audit.source.interpreter.run import MAX_STEPS, Budget, Change, Run, World, worlds
 from bn_audit.source.interpreter.values import Func, Step
 from bn_audit.source.locate import Locator
 from bn_audit.source.names import statements as flat
 from bn_audit.source.project import Project, PyModule
+from bn_audit.source.skip_bn_edit import Candidate, candidate, edit
 from bn_audit.source.targets import Target, Tree, called_name
 from bn_audit.source.text import SourceError
 
@@ -41,6 +42,8 @@ _MAX_FILE_STEPS = 500_000
 _RUN_STEPS = 1_000
 """What running a scope costs beside the steps in it."""
 _LEAST_STEPS = 10_000
+_MAX_TRIAL_STEPS = 200_000
+"""Steps for trying edits of the calls of one file."""
 
 Finder = Callable[[str, PyModule], Sequence[str]]
 """The files in which a function of a module may be called, by its name."""
@@ -62,8 +65,19 @@ class _Group:
 
     target: Target
     trail: Trail
+    level: int
     worlds: list[list[Arrival]] = field(default_factory=list)
     complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """What becomes a site: its place, and what reaches FLModel there. ``number`` is None if it is all of the group."""
+
+    group: _Group
+    place: Step
+    arrivals: list[Arrival]
+    number: int | None
 
 
 class Explorer:
@@ -78,6 +92,7 @@ class Explorer:
         self._callers: dict[int, list[Target]] = {}
         self._steps = _MAX_FILE_STEPS
         """What is left of them for the file in hand."""
+        self._trial_steps = _MAX_TRIAL_STEPS
 
     def tree(self, module: PyModule) -> Tree:
         found = self._trees.get(module.path)
@@ -93,6 +108,7 @@ class Explorer:
         """The sites of a file's FLModel calls; those that its callers settle stand in the callers' files."""
         tree = self.tree(module)
         self._steps = _MAX_FILE_STEPS
+        self._trial_steps = _MAX_TRIAL_STEPS
         names = self.names(module, triggers)
         targets = [
             tree.target(call, FLMODEL if called_name(call) == "FLModel" else None) for call in tree.calls_of(names)
@@ -115,13 +131,12 @@ class Explorer:
         return result
 
     def _run(self, targets: list[Target], trails: list[Trail], level: int) -> tuple[list[_Group], Run | None]:
-        further = {id(target.node): target for trail in trails for target in (*trail.tail, trail.origin)}
         steps = max(_LEAST_STEPS, min(MAX_STEPS, self._steps))
         budget = Budget(steps)
         groups: dict[tuple[int, int], _Group] = {}
         last: Run | None = None
         symbolic: dict[str, Func] = {}
-        for world in worlds(self.project, lambda run: execute_root(run, targets, tuple(further.values())), budget):
+        for world in self._worlds(targets, trails, budget):
             last = world.run
             symbolic.update(world.run.symbolic)
             found = _assign(world, targets, trails, level)
@@ -129,7 +144,7 @@ class Explorer:
                 where = self.project.display(targets[0].module.path)
                 self.notes.append(f"{where}: more to follow than the limit allows")
             for key, (target, trail, arrivals) in found.items():
-                group = groups.setdefault(key, _Group(target, trail))
+                group = groups.setdefault(key, _Group(target, trail, level))
                 group.worlds.append(arrivals)
             for group in groups.values():
                 group.complete = group.complete and world.complete
@@ -137,6 +152,12 @@ class Explorer:
         if last is not None:
             last.symbolic = symbolic
         return list(groups.values()), last
+
+    def _worlds(
+        self, targets: list[Target], trails: list[Trail], budget: Budget, change: Change | None = None
+    ) -> Iterator[World]:
+        further = {id(target.node): target for trail in trails for target in (*trail.tail, trail.origin)}
+        return worlds(self.project, lambda run: execute_root(run, targets, tuple(further.values())), budget, change)
 
     def _above(self, group: _Group, run: Run, level: int, seen: frozenset[int]) -> list[tuple[_Group, Run]]:
         """The same trail from the callers, if it depends on parameters that a caller gives."""
@@ -220,15 +241,22 @@ class Explorer:
 
     def _sites(self, groups: list[_Group]) -> list[FLModelSite]:
         rows = [row for group in groups for row in _rows(group)]
-        for place, arrivals, _ in rows:
-            self.locator.want(place)
-            for arrival in arrivals:
-                for step in _steps(arrival):
-                    self.locator.want(step)
+        changes: dict[int, Candidate] = {}
+        for number, row in enumerate(rows):
+            found = candidate(row.place, row.arrivals, self.tree(row.place.module)) if row.group.complete else None
+            if found is not None:
+                changes[number] = found
+            for step in (
+                row.place,
+                *(step for arrival in row.arrivals for step in _steps(arrival)),
+                *(found.steps if found is not None else ()),
+            ):
+                self.locator.want(step)
         result: dict[tuple[object, ...], FLModelSite] = {}
-        for place, arrivals, complete in rows:
+        for number, row in enumerate(rows):
+            place, arrivals = row.place, row.arrivals
             readings = _distinct([self._reading(arrival) for arrival in arrivals])
-            if not complete:
+            if not row.group.complete:
                 end = Evidence(self.locator.at(arrivals[0].step), "there is more to follow than the limit allows")
                 readings.append(replace(readings[0], model=None, unresolved=end, conditions=()))
             location = self.locator.at(place)
@@ -244,10 +272,37 @@ class Explorer:
                     self.notes.append(
                         f"{where.path}:{where.line}: the trail to a model ends: {arrival.unresolved.message}"
                     )
-            site = FLModelSite(location, self.locator.at(call), tuple(readings), through)
+            change = self._edit(changes[number], row, readings) if number in changes else None
+            site = FLModelSite(location, self.locator.at(call), tuple(readings), through, change)
             # Of several ways to one call that come to the same, the first is told.
             result.setdefault((site.location, site.call, site.readings), site)
         return list(result.values())
+
+    def _edit(self, found: Candidate, row: _Row, readings: Sequence[FLModelCall]) -> SkipBnEdit | None:
+        """What to write so that a call passes ``skip_bn=True``, if that is certainly all that changes."""
+        if found.certain or self._holds(found, row, readings):
+            return edit(found, self.locator)
+        return None
+
+    def _holds(self, found: Candidate, row: _Row, readings: Sequence[FLModelCall]) -> bool:
+        """Try a change: whether the readings are the same afterwards, but for ``skip_bn``."""
+        if self._trial_steps <= 0:
+            return False
+        group, change = row.group, found.change
+        steps = max(_LEAST_STEPS, min(MAX_STEPS, self._trial_steps))
+        budget = Budget(steps)
+        tried = _Group(group.target, group.trail, group.level)
+        for world in self._worlds([group.target], [group.trail], budget, change):
+            tried.complete = tried.complete and world.complete
+            for target, trail, arrivals in _assign(world, [group.target], [group.trail], group.level).values():
+                if target is group.target and trail is group.trail:
+                    tried.worlds.append(arrivals)
+        self._trial_steps -= _RUN_STEPS + steps - budget.left
+        if change.refused or not tried.complete or len(tried.worlds) != len(group.worlds):
+            return False
+        after = next((other.arrivals for other in _rows(tried) if other.number == row.number), [])
+        wanted = {_bare(replace(reading, skip_bn=True, skip_bn_passed=True)) for reading in readings}
+        return {_bare(self._reading(arrival)) for arrival in after} == wanted
 
     def _reading(self, arrival: Arrival) -> FLModelCall:
         at = self.locator.at
@@ -288,6 +343,11 @@ def _distinct(readings: Sequence[FLModelCall]) -> list[FLModelCall]:
     if len(found) == 1:
         return list(found)
     return [replace(bare, conditions=conditions) for bare, conditions in found.items()]
+
+
+def _bare(reading: FLModelCall) -> FLModelCall:
+    """A reading without where its settings come from and what it assumes."""
+    return replace(reading, settings_trail=(), conditions=())
 
 
 def _same(one: Func | None, other: Func) -> bool:
@@ -341,16 +401,16 @@ def _assign(
     return found
 
 
-def _rows(group: _Group) -> Iterator[tuple[Step, list[Arrival], bool]]:
+def _rows(group: _Group) -> Iterator[_Row]:
     """The sites of a group: the n-th arrival of every world is one site; where their numbers differ, all are one."""
     trail = group.trail
     place = Step(group.target.module, group.target.node) if trail.moves else trail.place
     counts = {len(arrivals) for arrivals in group.worlds}
     if len(counts) == 1:
         for number in range(counts.pop()):
-            yield place, [arrivals[number] for arrivals in group.worlds], group.complete
+            yield _Row(group, place, [arrivals[number] for arrivals in group.worlds], number)
     else:
-        yield place, [arrival for arrivals in group.worlds for arrival in arrivals], group.complete
+        yield _Row(group, place, [arrival for arrivals in group.worlds for arrival in arrivals], None)
 
 
 def _steps(arrival: Arrival) -> Iterator[Step]:

@@ -94,6 +94,17 @@ class Tree:
             current = above
         return Target(self.module, node, tuple(reversed(scopes)), frozenset(path), needs, tuple(reversed(branches)))
 
+    def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
+        """The node above a node; None above the module."""
+        return self._parents.get(id(node))
+
+    def scope(self, node: cst.CSTNode) -> cst.CSTNode | None:
+        """The innermost function, lambda or class around a node; None at the top level of the file."""
+        above = self.parent(node)
+        while above is not None and not isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            above = self.parent(above)
+        return above
+
     def assigned_to(self, node: cst.CSTNode) -> str:
         """The name that an expression is assigned to where it stands; "" if there is none."""
         above = self._parents.get(id(node))

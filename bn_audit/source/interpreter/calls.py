@@ -9,6 +9,7 @@ import libcst as cst
 
 from bn_audit.source.interpreter import (
     builtin_calls,
+    changes,
     classes,
     expressions,
     external_calls,
@@ -41,6 +42,7 @@ from bn_audit.source.interpreter.values import (
     ListVal,
     Module,
     ModuleRef,
+    Omitted,
     Partial,
     Property,
     RegistryGap,
@@ -248,6 +250,8 @@ def arguments(
                 kwargs[keyword] = value
             else:
                 args.append(value)
+    if run.change is not None:
+        changes.check_arguments(run.change, node, kwargs, open_kwargs)
     return args, kwargs, open_kwargs, deps
 
 
@@ -280,6 +284,8 @@ def call(
 ) -> Value:
     """Call a value. ``open_kwargs``: there may be keyword arguments beyond those given, depending on ``deps``."""
     run.step()
+    if run.change is not None:
+        changes.check_call(run.change, func, kwargs)
     if isinstance(func, Func):
         return call_function(run, func, args, kwargs, frame, node, open_kwargs, deps)
     if isinstance(func, BoundMethod):
@@ -407,7 +413,7 @@ def _bind(
                 f"{name} comes from arguments that are not known", func.module, param, deps=deps
             )
         elif name in func.defaults:
-            inner.vars[name] = func.defaults[name]
+            inner.vars[name] = _omitted(func, name)
         else:
             inner.vars[name] = run.unknown(f"{name} is not passed", func.module, param)
     if isinstance(params.star_arg, cst.Param):
@@ -421,12 +427,21 @@ def _bind(
                 f"{name} comes from arguments that are not known", func.module, param, deps=deps
             )
         elif name in func.defaults:
-            inner.vars[name] = func.defaults[name]
+            inner.vars[name] = _omitted(func, name)
         else:
             inner.vars[name] = run.unknown(f"{name} is not passed", func.module, param)
+    if run.change is not None:
+        taken = [param.name.value for param in positional[: len(args)]]
+        changes.check_function(run.change, func, taken, kwargs, left, inner.vars)
     if params.star_kwarg is not None:
         extra = DictVal(left, open=open_kwargs, deps=deps, origin=Step(inner.module, node))
         inner.vars[params.star_kwarg.name.value] = extra
+
+
+def _omitted(func: Func, name: str) -> Value:
+    """What a parameter is that a call leaves out."""
+    default = func.defaults[name]
+    return Omitted(default, name) if type(default) is Const and not default.value else default
 
 
 def symbolic_arguments(run: Run, func: Func, inner: Frame, skip: int = 0) -> None:

@@ -53,6 +53,8 @@ _CONSTANTS: dict[str, Any] = {"True": True, "False": False, "None": None}
 
 def _name(run: Run, node: cst.Name, frame: Frame) -> Value:
     if node.value in _CONSTANTS:
+        if run.change is not None and run.change.node is node:
+            return run.change.value
         return Const(_CONSTANTS[node.value], Step(frame.module, node))
     return scopes.lookup(run, node.value, frame, node)
 

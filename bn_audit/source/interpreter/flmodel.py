@@ -82,6 +82,10 @@ class Arrival:
     aggregator: Aggregator | None
     skip_bn: bool | None
     skip_bn_passed: bool | None
+    skip_bn_value: Value | None
+    """What is passed, None if nothing is."""
+    own_init: bool
+    """Whether it is a subclass whose ``__init__`` does FLModel's work itself."""
     settings_trail: list[Step]
     base_module: bool | None
     model_deps: frozenset[str]
@@ -112,7 +116,7 @@ def arrive(
             break
         if number < len(FLMODEL_PARAMETERS):
             given.setdefault(FLMODEL_PARAMETERS[number], arg)
-    _record(run, value, given, unsure, frame, node, deps)
+    _record(run, value, given, unsure, frame, node, deps, own_init=False)
 
 
 def arrive_at_override(
@@ -141,11 +145,19 @@ def arrive_at_override(
             break
         given[name] = arg
     given.update(kwargs)
-    _record(run, value, given, unsure, frame, node, deps)
+    _record(run, value, given, unsure, frame, node, deps, own_init=True)
 
 
 def _record(
-    run: Run, value: Value, given: dict[str, Value], unsure: bool, frame: Frame, node: cst.CSTNode, deps: frozenset[str]
+    run: Run,
+    value: Value,
+    given: dict[str, Value],
+    unsure: bool,
+    frame: Frame,
+    node: cst.CSTNode,
+    deps: frozenset[str],
+    *,
+    own_init: bool,
 ) -> None:
     step = Step(frame.module, node)
     before = len(run.decisions)
@@ -197,7 +209,7 @@ def _record(
     arrival = Arrival(
         step, _chain(frame, step), _makers(frame), value,
         raw, name, trail, unresolved, backend, strategy, aggregator, skip_bn, passed,
-        settings_trail, base_module, model_deps, skip_deps, other, tuple(run.decisions),
+        given.get("skip_bn"), own_init, settings_trail, base_module, model_deps, skip_deps, other, tuple(run.decisions),
     )  # fmt: skip
     run.arrivals.append(arrival)
 

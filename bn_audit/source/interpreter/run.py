@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.values import Func, Step, Unknown, Value
+from bn_audit.source.interpreter.values import Const, Func, Step, Unknown, Value
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from bn_audit.source.interpreter.needs import Needs
     from bn_audit.source.project import Project, PyModule
 
-__all__ = ["MAX_CALL_STEPS", "MAX_DEPTH", "MAX_FORKS", "BudgetExceeded", "CallTooLong", "Decision", "Run", "worlds"]
+__all__ = [
+    "MAX_CALL_STEPS",
+    "MAX_DEPTH",
+    "MAX_FORKS",
+    "BudgetExceeded",
+    "CallTooLong",
+    "Change",
+    "Decision",
+    "Run",
+    "worlds",
+]
 
 MAX_DEPTH = 48
 """Calls within calls that are followed."""
@@ -66,13 +76,33 @@ class Budget:
     """The names that matter in each body of statements, which are the same in all worlds."""
 
 
+@dataclass(slots=True, eq=False)
+class Change:
+    """A change of the source that a run takes to be made: a call is given one more keyword, or a constant is True.
+
+    Attributes:
+        node: the call, or the constant.
+        keyword: what the call is given; "" if the node is a constant.
+        new: whether nobody has been given the keyword before, so that what it is handed on to may refuse it.
+        value: what reaches those that take it.
+        refused: whether some call certainly, or perhaps, does not take the keyword, or has it already.
+    """
+
+    node: cst.CSTNode
+    keyword: str = ""
+    new: bool = False
+    value: Const = field(default_factory=lambda: Const(True))
+    refused: bool = False
+
+
 class Run:
     """State of one world."""
 
-    def __init__(self, project: Project, prefix: list[bool], budget: Budget) -> None:
+    def __init__(self, project: Project, prefix: list[bool], budget: Budget, change: Change | None = None) -> None:
         self.project = project
         self.budget = budget
         self.prefix = prefix
+        self.change = change
         self.decisions: list[Decision] = []
         self.assumed: dict[str, bool] = {}
         self.equal: dict[str, Any] = {}
@@ -176,15 +206,17 @@ class World:
     arrivals: list[Arrival] = field(default_factory=list)
 
 
-def worlds(project: Project, execute: Callable[[Run], None], budget: Budget | None = None) -> Iterator[World]:
-    """Run ``execute`` once for every combination of the decisions it meets.
+def worlds(
+    project: Project, execute: Callable[[Run], None], budget: Budget | None = None, change: Change | None = None
+) -> Iterator[World]:
+    """Run ``execute`` once for every combination of the decisions it meets, in the source as ``change`` makes it.
 
     A world is not complete if the budget ended it; what it found until then still counts as found.
     """
     budget = budget if budget is not None else Budget()
     prefix: list[bool] = []
     while True:
-        run = Run(project, prefix, budget)
+        run = Run(project, prefix, budget, change)
         world = World(run)
         try:
             execute(run)

@@ -41,6 +41,7 @@ __all__ = [
     "Module",
     "ModuleRef",
     "NamespaceRef",
+    "Omitted",
     "Partial",
     "Property",
     "RegistryGap",
@@ -124,6 +125,16 @@ class EnumMember(Const):
     def __init__(self, value: Any, cls: ClassVal, name: str, origin: Step | None = None) -> None:
         super().__init__(value, origin)
         self.cls = cls
+        self.name = name
+
+
+class Omitted(Const):
+    """A constant that a parameter has by default, because the call leaves it out. ``name`` is the parameter's."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, default: Const, name: str) -> None:
+        super().__init__(default.value, default.origin)
         self.name = name
 
 
