@@ -122,10 +122,10 @@ def verify(
 def _settings(
     strategy: str, aggregator: str | None, skip_bn: bool | None, secretflow_version: str | None, base_module: bool
 ) -> SecretFlowSettings:
-    from bn_audit.config import parse_version
     from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.exchange.secretflow.strategies import strategies
     from bn_audit.live.releases import torch_release
+    from bn_audit.settings.versions import parse_version
 
     known = [one.name for one in strategies("torch")]
     if strategy not in known:

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     from bn_audit.rules.rule import Rule
     from bn_audit.site import Aggregator, FLModelSite, Unreadable
 
-__all__ = ["Selection", "SelectionError", "Versions", "audit", "audit_model"]
-
-
-class SelectionError(ValueError):
-    """A selector that names no rule."""
+__all__ = ["Selection", "Versions", "audit", "audit_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +30,19 @@ class Versions:
 class Selection:
     """Which rules shall speak, by prefixes of their codes.
 
-    ``select`` None is every rule. As in ruff, the longer prefix wins, and of two equal ones the one that ignores.
+    ``select`` None is every rule. As in ruff, the longer prefix wins, and of two equal ones the one that ignores;
+    what is ``silent`` never speaks.
     """
 
     select: tuple[str, ...] | None = None
     extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
 
     def __contains__(self, code: str) -> bool:
         chosen = ("",) if self.select is None else self.select
-        return _longest(code, (*chosen, *self.extend_select)) > _longest(code, self.ignore)
-
-    def verify(self, codes: Iterable[str]) -> None:
-        """Raise SelectionError for a prefix that fits none of ``codes``."""
-        known = tuple(codes)
-        for prefix in (*(self.select or ()), *self.extend_select, *self.ignore):
-            if not any(code.startswith(prefix) for code in known):
-                raise SelectionError(f"no rule's code begins with `{prefix}`")
+        selected = _longest(code, (*chosen, *self.extend_select)) > _longest(code, self.ignore)
+        return selected and not code.startswith(self.silent)
 
 
 def _longest(code: str, prefixes: Iterable[str]) -> int:
@@ -61,7 +53,7 @@ def _longest(code: str, prefixes: Iterable[str]) -> int:
 def audit(
     sites: Sequence[FLModelSite | FederatedSite],
     unreadable: Sequence[Unreadable],
-    selection: Selection,
+    selection: Selection | Callable[[str], Selection],
     versions: Callable[[str], Versions],
 ) -> tuple[Finding, ...]:
     """The findings about sites and unreadable files, sorted by place and code, each once.
@@ -69,7 +61,7 @@ def audit(
     Args:
         sites: what the source reader found.
         unreadable: what it could not read.
-        selection: which rules speak.
+        selection: which rules speak: everywhere, or of a file, from its path.
         versions: the releases the project around a file runs with, from the file's path.
     """
     if not sites and not unreadable:
@@ -142,9 +134,16 @@ def _with_fellows(cases: Sequence[FLModelCase]) -> list[FLModelCase]:
     return found
 
 
-def _judgements(rules: Iterable[Rule[Any]], subjects: Iterable[object], selection: Selection) -> tuple[Finding, ...]:
-    chosen = [rule for rule in rules if rule.code in selection]
-    return tidy(finding for subject in subjects for rule in chosen for finding in _judge(rule, subject))
+def _judgements(
+    rules: Iterable[Rule[Any]], subjects: Iterable[object], selection: Selection | Callable[[str], Selection]
+) -> tuple[Finding, ...]:
+    """What the rules say of the subjects, as far as the file that a finding stands in wants to hear it."""
+    if isinstance(selection, Selection):
+        chosen = [rule for rule in rules if rule.code in selection]
+        return tidy(finding for subject in subjects for rule in chosen for finding in _judge(rule, subject))
+    every = tuple(rules)
+    found = (finding for subject in subjects for rule in every for finding in _judge(rule, subject))
+    return tidy(finding for finding in found if finding.code in selection(finding.location.path))
 
 
 def _judge(rule: Rule[Any], subject: object) -> Iterable[Finding]:

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bn_audit.audit import Selection, SelectionError, Versions, audit, tidy
+from bn_audit.audit import Selection, Versions, audit, tidy
 from bn_audit.finding import Finding, Location, Severity
-from bn_audit.rules import catalogue
 from bn_audit.site import Unreadable
 from tests.rules.sites import ModelBuilder, reading, site
 
@@ -33,10 +32,9 @@ def test_the_longer_prefix_wins(selection: Selection, inside: str, outside: str)
     assert not any(code in selection for code in outside.split())
 
 
-def test_a_selector_that_fits_no_rule_is_an_error() -> None:
-    Selection(("BNA1",), ("",), ("BNA901",)).verify(catalogue())
-    with pytest.raises(SelectionError, match="`BNA7`"):
-        Selection(("BNA1",), ignore=("BNA7",)).verify(catalogue())
+def test_what_is_silent_never_speaks() -> None:
+    selection = Selection(("BNA101",), silent=("BNA1",))
+    assert "BNA101" not in selection
 
 
 def test_findings_are_sorted_and_told_once() -> None:

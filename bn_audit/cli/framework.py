@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
 
-from bn_audit import config as configuration
 from bn_audit.cli.output import Failure
+from bn_audit.settings.versions import parse_version
 
 if TYPE_CHECKING:
     from bn_audit.exchange.secretflow import SecretFlowSettings
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["FRAMEWORKS", "FrameworkFlags", "framework_options", "secretflow_release", "settings_of"]
 
 FRAMEWORKS = ("secretflow",)
-SECRETFLOW = ("secretflow", "secretflow-lite")
-"""Distributions that hold FLModel, or bring it."""
 AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method")
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -37,7 +35,7 @@ class FrameworkFlags(TypedDict):
 
 def _version(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     try:
-        return None if value is None else configuration.parse_version(value)
+        return None if value is None else parse_version(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from error
 
@@ -114,10 +112,12 @@ def secretflow_release(flags: FrameworkFlags) -> str | None:
         Failure: the configuration cannot be used.
     """
     from bn_audit.pins import pinned
+    from bn_audit.scanning import SECRETFLOW, resolver
+    from bn_audit.settings.config import SHARED, ConfigError
 
     folder = os.getcwd()
     try:
-        chosen = flags["secretflow_version"] or configuration.find(folder).get("secretflow_version")
-    except configuration.ConfigError as error:
+        chosen = flags["secretflow_version"] or resolver().at(folder).get("secretflow_version")
+    except ConfigError as error:
         raise Failure(str(error)) from error
-    return chosen or pinned(os.path.join(folder, configuration.SHARED), SECRETFLOW)
+    return chosen or pinned(os.path.join(folder, SHARED), SECRETFLOW)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bn_audit.finding import Location
+if TYPE_CHECKING:
+    from bn_audit.finding import Location
 
 __all__ = ["count", "enumerate_words", "position", "printable"]
 

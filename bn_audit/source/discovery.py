@@ -11,60 +11,36 @@ the one being scanned.
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bn_audit.source.glob import forward
 
 if TYPE_CHECKING:
+    from bn_audit.source.exclusion import Exclusion
     from bn_audit.source.ignore import IgnoreRules
 
-__all__ = ["DEFAULT_EXCLUDE", "Discovery", "DiscoveryOptions", "discover"]
+__all__ = ["Discovery", "DiscoveryOptions", "Exclusions", "discover"]
 
-DEFAULT_EXCLUDE = (
-    ".bzr",
-    ".direnv",
-    ".eggs",
-    ".git",
-    ".git-rewrite",
-    ".hg",
-    ".ipynb_checkpoints",
-    ".mypy_cache",
-    ".nox",
-    ".pants.d",
-    ".pyenv",
-    ".pytest_cache",
-    ".pytype",
-    ".ruff_cache",
-    ".svn",
-    ".tox",
-    ".venv",
-    ".vscode",
-    "__pypackages__",
-    "_build",
-    "buck-out",
-    "dist",
-    "node_modules",
-    "site-packages",
-    "venv",
-)
+Exclusions = Callable[[str, "Sequence[str] | None"], "Exclusion"]
+"""What is left out of an absolute folder, by the settings that hold there; with the names of its entries, if known."""
 
 _SUFFIXES = (".py", ".pyi", ".ipynb")
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveryOptions:
+class DiscoveryOptions(NamedTuple):
     """What to leave out.
 
     Attributes:
-        exclude: patterns in place of :data:`DEFAULT_EXCLUDE`, if there are any. A pattern without a slash stands for
-            every file or folder of that name; one with a slash is a path relative to ``root``. ``*`` and ``?`` match
-            slashes too, as in ruff.
+        exclude: patterns in place of :data:`bn_audit.source.exclusion.DEFAULT_EXCLUDE`, if there are any. A pattern
+            without a slash stands for every file or folder of that name; one with a slash is a path relative to
+            ``root``. ``*`` and ``?`` match slashes too, as in ruff.
         extend_exclude: further patterns.
         force_exclude: leave out explicitly given paths too, if they or a folder above them match a pattern.
         respect_gitignore: leave out what git ignores.
         root: the folder that patterns with a slash are relative to; the working directory if empty.
+        exclusions: says for each folder what is left out of it, in place of ``exclude`` and ``extend_exclude``.
     """
 
     exclude: tuple[str, ...] = ()
@@ -72,10 +48,10 @@ class DiscoveryOptions:
     force_exclude: bool = False
     respect_gitignore: bool = True
     root: str = ""
+    exclusions: Exclusions | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
+class Discovery(NamedTuple):
     """What was found.
 
     Attributes:
@@ -96,7 +72,7 @@ def discover(paths: Sequence[str], options: DiscoveryOptions | None = None) -> D
     lone surrogates, as from :func:`os.fsdecode`.
     """
     options = options if options is not None else DiscoveryOptions()
-    walk = _Walk(_Exclusion(options), options.respect_gitignore)
+    walk = _Walk(options.exclusions or _everywhere(options), options.respect_gitignore)
     missing = []
     for path in paths:
         absolute = os.path.abspath(path)
@@ -108,7 +84,7 @@ def discover(paths: Sequence[str], options: DiscoveryOptions | None = None) -> D
         except (OSError, ValueError) as error:
             walk.problems.append(_problem(path, error))
             continue
-        if options.force_exclude and walk.exclusion.covers(absolute):
+        if options.force_exclude and walk.covers(absolute):
             continue
         if stat.S_ISDIR(mode):
             walk.below(absolute)
@@ -122,16 +98,43 @@ def discover(paths: Sequence[str], options: DiscoveryOptions | None = None) -> D
     return Discovery(tuple(files), tuple(dict.fromkeys(walk.problems)), tuple(dict.fromkeys(missing)))
 
 
-@dataclass(slots=True)
+def _everywhere(options: DiscoveryOptions) -> Exclusions:
+    """The same exclusion for every folder; made for the first that is asked about."""
+    found: Exclusion | None = None
+
+    def exclusions(folder: str, names: Sequence[str] | None) -> Exclusion:
+        nonlocal found
+        if found is None:
+            from bn_audit.source.exclusion import DEFAULT_EXCLUDE, Exclusion
+
+            patterns = (*(options.exclude or DEFAULT_EXCLUDE), *options.extend_exclude)
+            found = Exclusion(patterns, os.path.abspath(options.root or os.curdir))
+        return found
+
+    return exclusions
+
+
 class _Walk:
     """The files found so far, and what is left to look at: links, which must wait until all real paths are known."""
 
-    exclusion: _Exclusion
-    respect_gitignore: bool
-    files: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
-    folders: set[str] = field(default_factory=set)
-    links: list[tuple[str, IgnoreRules]] = field(default_factory=list)
+    def __init__(self, exclusions: Exclusions, respect_gitignore: bool) -> None:
+        self.exclusions = exclusions
+        self.respect_gitignore = respect_gitignore
+        self.files: set[str] = set()
+        self.problems: list[str] = []
+        self.folders: set[str] = set()
+        self.links: list[tuple[str, IgnoreRules]] = []
+
+    def covers(self, path: str) -> bool:
+        """Whether an absolute path is left out, or a folder above it within the project that the settings are of."""
+        while True:
+            above, name = os.path.split(path)
+            exclusion = self.exclusions(above, None)
+            if exclusion.matches(name, path):
+                return True
+            if above in (path, exclusion.root):
+                return False
+            path = above
 
     def below(self, folder: str) -> None:
         """Find what lies below a folder given by its absolute path."""
@@ -147,7 +150,7 @@ class _Walk:
             links, self.links = sorted(self.links, key=lambda link: link[0]), []
             for path, rules in links:
                 real = os.path.realpath(path)
-                if self.exclusion.matches(os.path.basename(real), real):
+                if self.exclusions(os.path.dirname(real), None).matches(os.path.basename(real), real):
                     continue
                 if os.path.isdir(real):
                     if real not in self.folders and not self._contains_any(real):
@@ -175,12 +178,13 @@ class _Walk:
             except OSError as error:
                 self.problems.append(_problem(folder, error))
                 continue
+            names = [entry.name for entry in listing]
             if self.respect_gitignore:
-                rules = enter(rules, folder, [entry.name for entry in listing])
-            waiting += self._entries(folder, real, rules, listing)
+                rules = enter(rules, folder, names)
+            waiting += self._entries(real, rules, self.exclusions(folder, names), listing)
 
     def _entries(
-        self, folder: str, real: str, rules: IgnoreRules, listing: Iterable[os.DirEntry[str]]
+        self, real: str, rules: IgnoreRules, exclusion: Exclusion, listing: Iterable[os.DirEntry[str]]
     ) -> Iterator[tuple[str, str, IgnoreRules]]:
         """Take the files among a folder's entries; the folders among them are still to be walked."""
         for entry in listing:
@@ -194,8 +198,8 @@ class _Walk:
             except OSError as error:
                 self.problems.append(_problem(path, error))
                 continue
-            if self.exclusion.matches(name, path) or (
-                rules and rules.ignores(_forward(path), is_folder or (is_link and os.path.isdir(path)))
+            if exclusion.matches(name, path) or (
+                rules and rules.ignores(forward(path), is_folder or (is_link and os.path.isdir(path)))
             ):
                 continue
             if is_folder:
@@ -204,92 +208,6 @@ class _Walk:
                 self.links.append((path, rules))
             else:
                 self.files.add(path)
-
-
-class _Exclusion:
-    """Which paths the patterns of the options leave out."""
-
-    def __init__(self, options: DiscoveryOptions) -> None:
-        root = _glob_literal(_forward(os.path.abspath(options.root or os.curdir)).rstrip("/"))
-        plain: set[str] = set()
-        names: list[str] = []
-        paths: list[str] = []
-        for pattern in (*(options.exclude or DEFAULT_EXCLUDE), *options.extend_exclude):
-            pattern = _forward(pattern).rstrip("/")
-            if "/" in pattern:
-                paths.append(_glob(pattern if os.path.isabs(pattern) else f"{root}/{pattern.removeprefix('./')}"))
-            elif _GLOB_CHARACTER.search(pattern):
-                names.append(_glob(pattern))
-            elif pattern:
-                plain.add(pattern)
-        self._plain = frozenset(plain)
-        self._names = re.compile("|".join(names), re.DOTALL) if names else None
-        self._paths = re.compile("|".join(paths), re.DOTALL) if paths else None
-
-    def matches(self, name: str, path: str) -> bool:
-        """Whether an entry is left out; ``path`` is absolute."""
-        return (
-            name in self._plain
-            or (self._names is not None and self._names.fullmatch(name) is not None)
-            or (self._paths is not None and self._paths.fullmatch(_forward(path)) is not None)
-        )
-
-    def covers(self, path: str) -> bool:
-        """Whether an absolute path or a folder above it is left out."""
-        while True:
-            above, name = os.path.split(path)
-            if self.matches(name, path):
-                return True
-            if above == path:
-                return False
-            path = above
-
-
-def _glob(pattern: str) -> str:
-    """A glob as a regular expression: ``*``, ``**``, ``?``, ``[...]``, ``{a,b}``. ``*`` and ``?`` match slashes too."""
-    parts = []
-    braces = 0
-    for token in _GLOB_TOKEN.findall(pattern):
-        if token == "/**/":
-            part = "/(?:.*/)?"
-        elif token.startswith("*"):
-            part = ".*"
-        elif token == "?":
-            part = "."
-        elif token.startswith("[") and len(token) > 2:
-            negated = token[1] in "!^"
-            members = re.sub(r"([\\\[\]&~|^])", r"\\\1", token[2 if negated else 1 : -1])
-            part = f"[{'^' if negated else ''}{members}]"
-        elif token == "{":
-            part = "(?:"
-            braces += 1
-        elif token == "}" and braces:
-            part = ")"
-            braces -= 1
-        elif token == "," and braces:
-            part = "|"
-        else:
-            part = re.escape(token)
-        parts.append(part)
-    expression = "(?:" + "".join(parts) + ")" * (braces + 1)
-    try:
-        re.compile(expression)
-    except re.error:  # a range that runs backwards
-        return re.escape(pattern)
-    return expression
-
-
-_GLOB_CHARACTER = re.compile(r"[*?\[{]")
-_GLOB_TOKEN = re.compile(r"/\*\*/|\*+|\[[!^]?\]?[^\]]*\]|.", re.DOTALL)
-
-
-def _glob_literal(text: str) -> str:
-    """A glob that matches the text itself."""
-    return re.sub(r"[*?\[{}]", lambda match: f"[{match[0]}]", text)
-
-
-def _forward(path: str) -> str:
-    return path if os.sep == "/" else path.replace(os.sep, "/")
 
 
 def _problem(path: str, error: Exception) -> str:

@@ -11,10 +11,10 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from bn_audit.source.text import utf_16_or_32
+from bn_audit.source.raw import utf_16_or_32
 
 __all__ = ["Screening", "mentions", "screen", "triggers_in"]
 
@@ -22,8 +22,7 @@ _BLOCK = 1 << 20
 _PROGRESS_STEP = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Screening:
+class Screening(NamedTuple):
     """What a search through files gave.
 
     Attributes:

@@ -8,10 +8,9 @@ parties, or if a trail leads there. libcst is imported only when a file remains.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from bn_audit.source.discovery import Discovery, DiscoveryOptions, discover
+from bn_audit.source.discovery import Discovery, DiscoveryOptions, Exclusions, discover
 from bn_audit.source.prefilter import screen
 from bn_audit.source.trigger import TRIGGERS
 
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """What to read; the first four mean what they do in :class:`bn_audit.source.discovery.DiscoveryOptions`.
+class ReadOptions(NamedTuple):
+    """What to read; all but ``jobs`` mean what they do in :class:`bn_audit.source.discovery.DiscoveryOptions`.
 
     ``jobs``: how many processes read; 0 chooses.
     """
@@ -34,10 +32,10 @@ class ReadOptions:
     force_exclude: bool = False
     respect_gitignore: bool = True
     jobs: int = 0
+    exclusions: Exclusions | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadResult:
+class ReadResult(NamedTuple):
     """What was read.
 
     Attributes:
@@ -70,7 +68,13 @@ def list_files(paths: Sequence[str], *, options: ReadOptions) -> Discovery:
     """The files that :func:`read` would look at. None is opened."""
     return discover(
         paths,
-        DiscoveryOptions(options.exclude, options.extend_exclude, options.force_exclude, options.respect_gitignore),
+        DiscoveryOptions(
+            options.exclude,
+            options.extend_exclude,
+            options.force_exclude,
+            options.respect_gitignore,
+            exclusions=options.exclusions,
+        ),
     )
 
 

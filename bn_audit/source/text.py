@@ -8,52 +8,17 @@ points), not bytes and not UTF-16 units; both count from 1.
 from __future__ import annotations
 
 import codecs
-import os
 import re
-import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bn_audit.site import Unreadable
+from bn_audit.source.raw import MAX_BYTES, SourceError, read_bytes, utf_16_or_32
 
 __all__ = ["MAX_BYTES", "SourceError", "SourceText", "decode", "normalize_newlines", "read_bytes", "utf_16_or_32"]
-
-MAX_BYTES = 128 << 20
-"""No file larger than this is read whole. Notebooks with images inside reach tens of megabytes; source never does."""
 
 _NEWLINE = re.compile(r"\r\n?|\n")
 _BYTES_NEWLINE = re.compile(rb"\r\n?|\n")
 _COOKIE = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _BLANK_OR_COMMENT = re.compile(rb"[ \t\f]*(?:#|$)")
-
-# Longest first: the mark of UTF-32 in little endian begins with that of UTF-16.
-_WIDE_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
-
-class SourceError(Exception):
-    """A file, or a cell of a notebook, cannot be read as Python. Carries the position and the reason, for a person."""
-
-    def __init__(self, reason: str, line: int = 1, column: int = 1, cell: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.line = line
-        self.column = column
-        self.cell = cell
-
-    def at(self, path: str) -> Unreadable:
-        """The same as plain data, for the file at ``path``."""
-        # Imported here because most scans read no file that matters, and start-up counts.
-        from bn_audit.finding import Location
-        from bn_audit.site import Unreadable
-
-        location = Location(path, self.line, self.column, self.line, self.column, self.cell)
-        return Unreadable(location, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,33 +47,6 @@ class SourceText:
     def encode(self) -> bytes:
         """The file's bytes again."""
         return (codecs.BOM_UTF8 if self.bom else b"") + self.text.encode(self.encoding)
-
-
-def read_bytes(path: str) -> bytes:
-    """The bytes of a regular file.
-
-    Raises:
-        SourceError: it cannot be opened or read, is no regular file, or is larger than :data:`MAX_BYTES`.
-    """
-    try:
-        # Without O_NONBLOCK, opening a FIFO that took a file's place would wait for a writer that may never come.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise SourceError("not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise SourceError(f"the file has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that are read")
-            return file.read()
-    except OSError as error:
-        raise SourceError(error.strerror or str(error)) from error
-    except ValueError as error:  # a null character in the path
-        raise SourceError(str(error)) from error
-
-
-def utf_16_or_32(data: bytes) -> str | None:
-    """``utf-16`` or ``utf-32`` if the data begins with such a byte order mark. Python refuses these as source."""
-    return next((encoding for mark, encoding in _WIDE_MARKS if data.startswith(mark)), None)
 
 
 def decode(data: bytes) -> SourceText:

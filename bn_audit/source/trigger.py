@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from bn_audit.source.text import utf_16_or_32
+from bn_audit.source.raw import utf_16_or_32
 
 __all__ = ["TRIGGER", "TRIGGERS", "may_federate", "takes_flmodel"]
 

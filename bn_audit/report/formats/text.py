@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 
-from bn_audit.finding import Finding, Severity
 from bn_audit.report.model import Report, View
 from bn_audit.report.words import count, enumerate_words, position, printable
 
+if TYPE_CHECKING:
+    from bn_audit.finding import Finding
+
 __all__ = ["footer", "render", "statistics"]
 
-_COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
-_NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "info"}
+_COLORS = {"error": "red", "warning": "yellow", "info": "blue"}
+"""By severity, the most severe first. Words, so that a report without findings need not import what they are."""
 _HELP_WIDTH = 100
 
 
@@ -47,10 +50,8 @@ def footer(report: Report) -> str:
     if report.others:
         judged.append(count(report.others, "other federated site" if judged else "federated site"))
     where = f"{enumerate_words(judged)} in {count(report.files, 'file')}"
-    counts = [
-        (report.count(severity), _NOUNS[severity]) for severity in (Severity.ERROR, Severity.WARNING, Severity.INFO)
-    ]
-    found = [count(number, noun) for number, noun in counts if number]
+    severities = [finding.severity.value for finding in report.findings]
+    found = [count(severities.count(noun), noun) for noun in _COLORS if noun in severities]
     what = f"Found {enumerate_words(found)}" if found else "No findings"
     return f"{what} ({where})."
 
@@ -60,7 +61,7 @@ def _finding(finding: Finding, view: View) -> Iterator[str]:
 
     from bn_audit.report.frames import Style, frame, line_frame
 
-    color = _COLORS[finding.severity]
+    color = _COLORS[finding.severity.value]
     bold, gutter = _painter(view.color, bold=True), _painter(view.color, fg="cyan")
     loud = _painter(view.color, fg=color, bold=True)
     yield (

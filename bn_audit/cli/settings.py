@@ -1,0 +1,186 @@
+"""The flags of ``scan`` that say what a configuration file may say too, as settings over those of files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
+
+import click
+
+from bn_audit.settings.versions import parse_version
+
+if TYPE_CHECKING:
+    from bn_audit.settings.config import Config, PerFileIgnores
+
+__all__ = ["SettingsFlags", "as_settings", "settings_options"]
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+class SettingsFlags(TypedDict):
+    """What the flags say; None or nothing is what is not said."""
+
+    select: tuple[str, ...]
+    ignore: tuple[str, ...]
+    extend_select: tuple[str, ...]
+    per_file_ignores: PerFileIgnores
+    extend_per_file_ignores: PerFileIgnores
+    exclude: tuple[str, ...]
+    extend_exclude: tuple[str, ...]
+    force_exclude: bool | None
+    respect_gitignore: bool | None
+    fail_on: str | None
+    secretflow_version: str | None
+    config: tuple[str, ...]
+    isolated: bool
+
+
+def settings_options(command: Command) -> Command:
+    """Add the flags to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def as_settings(flags: SettingsFlags) -> Config:
+    """What the flags set over every file's settings; what is relative in them is relative to the working directory."""
+    said: dict[str, Any] = {key: flags[key] for key in _KEYS if flags[key] not in (None, ())}  # type: ignore[literal-required]
+    if not said:
+        return cast("Config", said)
+    from bn_audit.source.glob import absolute
+
+    here = os.getcwd()
+    for key in ("exclude", "extend_exclude"):
+        if key in said:
+            said[key] = tuple(absolute(pattern, here) for pattern in said[key])
+    for key in ("per_file_ignores", "extend_per_file_ignores"):
+        if key in said:
+            said[key] = tuple(
+                ("!" * pattern.startswith("!") + absolute(pattern.removeprefix("!"), here), codes)
+                for pattern, codes in said[key]
+            )
+    said["origins"] = {key.replace("_", "-"): (_flag(key, said[key]),) for key in said}
+    return cast("Config", said)
+
+
+_KEYS = (
+    "select",
+    "ignore",
+    "extend_select",
+    "per_file_ignores",
+    "extend_per_file_ignores",
+    "exclude",
+    "extend_exclude",
+    "force_exclude",
+    "respect_gitignore",
+    "fail_on",
+    "secretflow_version",
+)
+
+
+def _flag(key: str, value: object) -> str:
+    return f"--{'no-' if value is False else ''}{key.replace('_', '-')}"
+
+
+def _selectors(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Codes or prefixes of codes, separated by commas; ``ALL`` is every rule."""
+    return tuple(_selector(word, ctx, param) for value in values for word in value.split(","))
+
+
+def _selector(word: str, ctx: click.Context, param: click.Parameter) -> str:
+    from bn_audit.codes import CODES
+
+    prefix = word.strip().upper()
+    if not prefix:
+        raise click.BadParameter("a selector is empty", ctx, param)
+    if prefix == "ALL":
+        return ""
+    if not any(code.startswith(prefix) for code in CODES):
+        raise click.BadParameter(f"no rule's code begins with `{prefix}`", ctx, param)
+    return prefix
+
+
+def _per_file(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> PerFileIgnores:
+    """``pattern:CODE,CODE,pattern:CODE``; a pattern may hold colons, but what follows the last one is a code."""
+    rows: list[tuple[str, list[str]]] = []
+    for value in values:
+        rows_before = len(rows)
+        for part in value.split(","):
+            pattern, colon, code = part.rpartition(":")
+            if colon:
+                rows.append((pattern.strip(), []))
+            if len(rows) == rows_before or not rows[-1][0]:
+                raise click.BadParameter(f"{part!r} is no pattern:CODE", ctx, param)
+            rows[-1][1].append(_selector(code, ctx, param))
+    return tuple((pattern, tuple(codes)) for pattern, codes in rows)
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else parse_version(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        "--select",
+        multiple=True,
+        callback=_selectors,
+        metavar="CODES",
+        help="Rules to apply: codes or prefixes of them, or ALL.",
+    ),
+    click.option("--ignore", multiple=True, callback=_selectors, metavar="CODES", help="Rules not to apply."),
+    click.option(
+        "--extend-select",
+        multiple=True,
+        callback=_selectors,
+        metavar="CODES",
+        help="Rules to apply on top of the others.",
+    ),
+    click.option(
+        "--per-file-ignores",
+        multiple=True,
+        callback=_per_file,
+        metavar="PATTERN:CODES",
+        help="Rules not to apply to files that match a pattern, instead of those of the configuration.",
+    ),
+    click.option(
+        "--extend-per-file-ignores",
+        multiple=True,
+        callback=_per_file,
+        metavar="PATTERN:CODES",
+        help="The same, on top.",
+    ),
+    click.option(
+        "--fail-on",
+        type=click.Choice(["error", "warning", "info"]),
+        help="The least severity that makes the exit status 1.  [default: warning]",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="PATTERN", help="Leave out these files, instead of the default ones."
+    ),
+    click.option("--extend-exclude", multiple=True, metavar="PATTERN", help="Leave out these files as well."),
+    click.option(
+        "--force-exclude/--no-force-exclude", default=None, help="Leave excluded files out even when they are named."
+    ),
+    click.option(
+        "--respect-gitignore/--no-respect-gitignore",
+        default=None,
+        help="Leave out what git ignores.  [default: respect-gitignore]",
+    ),
+    click.option(
+        "--secretflow-version",
+        callback=_version,
+        metavar="VERSION",
+        help="The release of SecretFlow; else the project's pin, else 1.13.",
+    ),
+    click.option(
+        "--config",
+        multiple=True,
+        metavar="PATH|KEY=VALUE",
+        help="A configuration file that holds everywhere, or a key and its value, as in TOML, over every file's.",
+    ),
+    click.option("--isolated", is_flag=True, help="Read no configuration file."),
+)

@@ -1,0 +1,130 @@
+"""From paths and settings to findings: what the command line, an editor and whatever else scans have in common.
+
+Settings hold for each file by itself, so they are asked for by path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from bn_audit.settings.config import Config, ConfigError
+from bn_audit.settings.resolver import Resolver
+from bn_audit.source.read import ReadOptions, ReadResult
+
+if TYPE_CHECKING:
+    from bn_audit.audit import Selection, Versions
+    from bn_audit.finding import Finding
+    from bn_audit.settings.keys import Vocabulary
+
+__all__ = ["SECRETFLOW", "fails", "judge", "read_options", "resolver", "vocabulary"]
+
+SECRETFLOW = ("secretflow", "secretflow-lite")
+"""Distributions that hold FLModel, or bring it."""
+
+
+def vocabulary() -> Vocabulary:
+    """The words that settings may use."""
+    from bn_audit.codes import CODES
+    from bn_audit.report.formats import names
+    from bn_audit.settings.keys import Vocabulary
+
+    return Vocabulary(CODES, names())
+
+
+def resolver(*, config: Sequence[str] = (), isolated: bool = False, flags: Config | None = None) -> Resolver:
+    """What finds the settings of files.
+
+    Args:
+        config: values of ``--config``: at most one is the path of a file that holds everywhere, the others are
+            ``key = value`` and lie over whatever file holds.
+        isolated: whether to look for no configuration file.
+        flags: what lies over all that.
+
+    Raises:
+        ConfigError: a file or value cannot be used, or there are two files.
+    """
+    file: str | None = None
+    layers: list[Config] = []
+    for text in config:
+        if os.path.isfile(text) or "=" not in text:
+            if file is not None:
+                raise ConfigError(f"--config: only one file can hold everywhere, not {file} and {text}")
+            file = text
+        else:
+            from bn_audit.settings.load import read_inline
+
+            layers.append(read_inline(text, vocabulary()))
+    if file is not None and isolated:
+        raise ConfigError(f"--config: {file} is a file, and --isolated reads none")
+    return Resolver(vocabulary, file=file, isolated=isolated, flags=(*layers, *([flags] if flags else [])))
+
+
+def read_options(settings: Resolver, run: Config, *, jobs: int | None = None) -> ReadOptions:
+    """How to read, by the settings of the files and those of the run."""
+    return ReadOptions(
+        force_exclude=run.get("force_exclude", False),
+        respect_gitignore=run.get("respect_gitignore", True),
+        jobs=run.get("jobs", 0) if jobs is None else jobs,
+        exclusions=settings.exclusion,
+    )
+
+
+def judge(result: ReadResult, settings: Resolver, *, every_rule: bool = False) -> tuple[Finding, ...]:
+    """The findings about what was read, by the rules and releases that the settings name for each file.
+
+    Most files hold nothing to judge. What judges is imported only where there is something.
+
+    Args:
+        every_rule: whether all rules speak, whatever is selected.
+    """
+    if not (result.sites or result.unreadable):
+        return ()
+    from bn_audit.audit import Selection, audit
+
+    selection = Selection() if every_rule else _selections(settings)
+    return audit(result.sites, result.unreadable, selection, _versions(settings))
+
+
+def fails(findings: Sequence[Finding], settings: Resolver) -> bool:
+    """Whether a finding is as severe as it takes to fail, by the settings of the file that it stands in."""
+    if not findings:
+        return False
+    from bn_audit.finding import Severity
+
+    return any(
+        finding.severity.rank >= Severity(settings.of(finding.location.path).get("fail_on", "warning")).rank
+        for finding in findings
+    )
+
+
+def _selections(settings: Resolver) -> Callable[[str], Selection]:
+    from bn_audit.audit import Selection
+
+    found: dict[str, Selection] = {}
+
+    def selection(path: str) -> Selection:
+        if path not in found:
+            config = settings.of(path)
+            found[path] = Selection(
+                config.get("select"),
+                config.get("extend_select", ()),
+                config.get("ignore", ()),
+                settings.ignored(path),
+            )
+        return found[path]
+
+    return selection
+
+
+def _versions(settings: Resolver) -> Callable[[str], Versions]:
+    """The releases around a file: SecretFlow's from the settings or the project's pins, in order."""
+    from bn_audit.audit import Versions
+    from bn_audit.pins import pinned
+
+    def versions(path: str) -> Versions:
+        chosen = settings.of(path).get("secretflow_version")
+        return Versions(secretflow=chosen or pinned(path, SECRETFLOW), torch=pinned(path, ("torch",)))
+
+    return versions
