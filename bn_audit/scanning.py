@@ -61,12 +61,12 @@ def resolver(*, config: Sequence[str] = (), isolated: bool = False, flags: Confi
     return Resolver(vocabulary, file=file, isolated=isolated, flags=(*layers, *([flags] if flags else [])))
 
 
-def read_options(settings: Resolver, run: Config, *, jobs: int | None = None) -> ReadOptions:
+def read_options(settings: Resolver, run: Config) -> ReadOptions:
     """How to read, by the settings of the files and those of the run."""
     return ReadOptions(
         force_exclude=run.get("force_exclude", False),
         respect_gitignore=run.get("respect_gitignore", True),
-        jobs=run.get("jobs", 0) if jobs is None else jobs,
+        jobs=run.get("jobs", 0),
         exclusions=settings.exclusion,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 DATA = Path(__file__).parent / "data"
 
 
-def same_as(name: str, text: str) -> None:
+def same_as(name: str | Path, text: str) -> None:
     """Compare with a golden file; ``BN_AUDIT_UPDATE=1`` writes it instead, for a person to read the difference."""
     path = DATA / name
     if os.environ.get("BN_AUDIT_UPDATE"):

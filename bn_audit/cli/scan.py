@@ -21,49 +21,37 @@ if TYPE_CHECKING:
     from bn_audit.finding import Finding
     from bn_audit.report.model import Excerpt
     from bn_audit.settings.config import Config
+    from bn_audit.settings.resolver import Resolver
     from bn_audit.source.discovery import Discovery
 
 __all__ = ["command"]
-
-
-def _format(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """A format's name; the formats are looked for only where one is named."""
-    if value is None:
-        return None
-    from bn_audit.report.formats import names
-
-    if value not in names():
-        raise click.BadParameter(f"{value!r} is none of {', '.join(names())}", ctx, param)
-    return value
 
 
 class Flags(SettingsFlags):
     """What the command line says, in the words of its flags."""
 
     no_cache: bool
-    jobs: int | None
     exit_zero: bool
     statistics: bool
     quiet: bool
     verbose: bool
     color: str
-    output_format: str | None
     output_file: str | None
     show_files: bool
+    show_settings: bool
     stdin_filename: str | None
 
 
 @click.command("scan", short_help="Find what source code does to BatchNorm in a federation.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())
 @settings_options
-@click.option("--output-format", callback=_format, metavar="FORMAT", help="text (the default), concise or json.")
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead of the findings.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although there are findings.")
 @click.option("--show-files", is_flag=True, help="List the files that would be looked at, and end.")
+@click.option("--show-settings", is_flag=True, help="Show the settings of these files, and where they come from.")
 @click.option("--stdin-filename", metavar="PATH", help="What the source read from stdin is called.")
 @click.option("--no-cache", is_flag=True, help="Take nothing from a cache. (There is none yet: every scan is cold.)")
-@click.option("--jobs", type=click.IntRange(min=0), help="Processes to use; 0 chooses.  [default: 0]")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to use colour.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the findings and nothing else.")
 @click.option("-v", "--verbose", is_flag=True, help="Say where trails ended, and show tracebacks of internal errors.")
@@ -92,9 +80,9 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     settings = resolver(config=flags["config"], isolated=flags["isolated"], flags=as_settings(flags))
     named = [path for path in paths if path != "-"]
     run = settings.run(named)
-    options = read_options(settings, run, jobs=flags["jobs"])
-    if flags["show_files"]:
-        return _show_files(named, options)
+    options = read_options(settings, run)
+    if flags["show_files"] or flags["show_settings"]:
+        return _show(named, options, settings, run, flags)
     stdin = (flags["stdin_filename"] or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
     with _progress(flags) as progress:
         result = read(named, options=options, stdin=stdin, progress=progress)
@@ -160,7 +148,7 @@ def _write(
     from bn_audit.report.formats import renderer
     from bn_audit.report.model import Report, View
 
-    name = flags["output_format"] or run.get("output_format", "text")
+    name = run.get("output_format", "text")
     render = renderer(name, statistics=flags["statistics"])
     if render is None:
         raise Failure(f"the format {name} has no statistics")
@@ -170,9 +158,11 @@ def _write(
     emit(render(report, View(_excerpt(stdin), color=color, footer=not flags["quiet"])), flags["output_file"])
 
 
-def _show_files(paths: list[str], options: ReadOptions) -> int:
+def _show(paths: list[str], options: ReadOptions, settings: Resolver, run: Config, flags: Flags) -> int:
+    from bn_audit.cli.show import settings_lines
+
     found = list_files(paths, options=options)
-    emit(found.files)
+    emit(found.files if flags["show_files"] else settings_lines(found.files, settings, run))
     return 2 if _complain(found) else 0
 
 

@@ -32,6 +32,8 @@ class SettingsFlags(TypedDict):
     respect_gitignore: bool | None
     fail_on: str | None
     secretflow_version: str | None
+    output_format: str | None
+    jobs: int | None
     config: tuple[str, ...]
     isolated: bool
 
@@ -76,6 +78,8 @@ _KEYS = (
     "respect_gitignore",
     "fail_on",
     "secretflow_version",
+    "output_format",
+    "jobs",
 )
 
 
@@ -114,6 +118,17 @@ def _per_file(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
                 raise click.BadParameter(f"{part!r} is no pattern:CODE", ctx, param)
             rows[-1][1].append(_selector(code, ctx, param))
     return tuple((pattern, tuple(codes)) for pattern, codes in rows)
+
+
+def _format(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A format's name; the formats are looked for only where one is named."""
+    if value is None:
+        return None
+    from bn_audit.report.formats import names
+
+    if value not in names():
+        raise click.BadParameter(f"{value!r} is none of {', '.join(names())}", ctx, param)
+    return value
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -182,5 +197,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         metavar="PATH|KEY=VALUE",
         help="A configuration file that holds everywhere, or a key and its value, as in TOML, over every file's.",
     ),
+    click.option("--output-format", callback=_format, metavar="FORMAT", help="text (the default), concise or json."),
+    click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="Processes to use; 0 chooses.  [default: 0]"),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),
 )

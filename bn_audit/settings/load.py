@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Vocabulary", "has_table", "load", "place_of", "read_inline"]
+__all__ = ["Vocabulary", "has_table", "load", "place_of", "read_inline", "read_table"]
 
 INLINE = "--config"
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
@@ -59,8 +59,28 @@ def read_inline(text: str, vocabulary: Vocabulary) -> Config:
     if EXTEND.name in table:
         raise ConfigError(f"{INLINE}: `{EXTEND.name}` must stand in a file")
     here = os.getcwd()
-    values = _values(table, Source(here, here, vocabulary), lambda name: INLINE)
+    values = read_table(table, Source(here, here, vocabulary), lambda name: INLINE)
     return cast(Config, {**values, "origins": dict.fromkeys(table, (INLINE,))})
+
+
+def read_table(
+    table: Mapping[str, Any], source: Source, place: Callable[[str], str] = lambda name: TABLE
+) -> dict[str, object]:
+    """The values of a table as a configuration has them; ``place`` says for a key where it stands.
+
+    Raises:
+        ConfigError: a key is not known, or its value is none that it may have.
+    """
+    values: dict[str, object] = {}
+    for name, value in table.items():
+        key = KEYS.get(name)
+        if key is None:
+            raise ConfigError(f"{place(name)}: unknown key `{name}`{_nearest(name, KEYS)}")
+        try:
+            values[name.replace("-", "_")] = key.kind.read(value, source)
+        except ValueError as error:
+            raise ConfigError(f"{place(name)}: `{name}` {error}") from error
+    return values
 
 
 def place_of(path: str, *key: str) -> str:
@@ -81,7 +101,7 @@ def _load(path: str, vocabulary: Vocabulary, root: str | None, chain: tuple[str,
         return None
     folder = os.path.dirname(path)
     source = Source(folder if root is None else root, folder if root is None else root, vocabulary)
-    values = _values(table, source, lambda name: place_of(path, name))
+    values = read_table(table, source, lambda name: place_of(path, name))
     values.pop(EXTEND.name, None)
     origins = {key: (path,) for key in table if key != EXTEND.name}
     config = cast(Config, {"path": path, "root": source.root, "files": (path,), "origins": origins, **values})
@@ -142,19 +162,6 @@ def _parse(path: str, data: bytes) -> dict[str, Any]:
         raise ConfigError(f"{shown(path)}:{at}: {_AT.sub('', str(error))}") from error
     except RecursionError as error:
         raise ConfigError(f"{shown(path)}: nested too deeply") from error
-
-
-def _values(table: Mapping[str, Any], source: Source, place: Callable[[str], str]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for name, value in table.items():
-        key = KEYS.get(name)
-        if key is None:
-            raise ConfigError(f"{place(name)}: unknown key `{name}`{_nearest(name, KEYS)}")
-        try:
-            values[name.replace("-", "_")] = key.kind.read(value, source)
-        except ValueError as error:
-            raise ConfigError(f"{place(name)}: `{name}` {error}") from error
-    return values
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
