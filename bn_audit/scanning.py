@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bn_audit.finding import Finding
     from bn_audit.settings.keys import Vocabulary
 
-__all__ = ["SECRETFLOW", "fails", "judge", "read_options", "resolver", "vocabulary"]
+__all__ = ["SECRETFLOW", "fails", "judge", "read_options", "reported", "resolver", "vocabulary"]
 
 SECRETFLOW = ("secretflow", "secretflow-lite")
 """Distributions that hold FLModel, or bring it."""
@@ -85,6 +85,12 @@ def judge(result: ReadResult, settings: Resolver, *, every_rule: bool = False) -
 
     selection = Selection() if every_rule else _selections(settings)
     return audit(result.sites, result.unreadable, selection, _versions(settings))
+
+
+def reported(every: Sequence[Finding], settings: Resolver) -> tuple[Finding, ...]:
+    """Of the findings of every rule those that :func:`judge` gives without ``every_rule``."""
+    selection = _selections(settings)
+    return tuple(finding for finding in every if finding.code in selection(finding.location.path))
 
 
 def fails(findings: Sequence[Finding], settings: Resolver) -> bool:

@@ -17,8 +17,8 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
-def emit(lines: Iterable[str], path: str | None = None) -> None:
-    """Write lines to stdout, or to a file.
+def emit(lines: Iterable[str], path: str | None = None, *, to_stderr: bool = False) -> None:
+    """Write lines to stdout, to stderr, or to a file.
 
     A reader who closes the pipe has seen enough: no error, and the exit status stays what the findings make it.
 
@@ -32,6 +32,9 @@ def emit(lines: Iterable[str], path: str | None = None) -> None:
                 file.write(text)
         except OSError as error:
             raise Failure(f"{path}: {error.strerror}") from error
+        return
+    if to_stderr:
+        click.echo(text, nl=False, err=True)
         return
     try:
         sys.stdout.write(text)

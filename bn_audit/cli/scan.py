@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,14 @@ import click
 
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.settings import SettingsFlags, as_settings, settings_options
-from bn_audit.scanning import fails, judge, read_options, resolver
+from bn_audit.scanning import fails, judge, read_options, reported, resolver
 from bn_audit.settings.config import ConfigError
 from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from bn_audit.cli.fixing import Look, Scan
     from bn_audit.cli.progress import ProgressBar
     from bn_audit.finding import Finding
     from bn_audit.report.model import Excerpt
@@ -30,6 +32,9 @@ __all__ = ["command"]
 class Flags(SettingsFlags):
     """What the command line says, in the words of its flags."""
 
+    fix: bool
+    unsafe_fixes: bool
+    diff: bool
     no_cache: bool
     exit_zero: bool
     statistics: bool
@@ -45,6 +50,9 @@ class Flags(SettingsFlags):
 @click.command("scan", short_help="Find what source code does to BatchNorm in a federation.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())
 @settings_options
+@click.option("--fix", is_flag=True, help="Apply safe fixes to the files.")
+@click.option("--unsafe-fixes", is_flag=True, help="Count unsafe fixes as fixes, which --fix and --diff then apply.")
+@click.option("--diff", is_flag=True, help="Show what --fix would change, as a diff, and write nothing.")
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead of the findings.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although there are findings.")
@@ -90,14 +98,55 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     if flags["verbose"]:
         for note in result.notes:
             _say(note)
-    findings = judge(result, settings)
+    if flags["fix"] or flags["diff"]:
+
+        def look(stdin: tuple[str, bytes] | None, contents: Mapping[str, bytes]) -> Scan:
+            return _seen(read(named, options=options, stdin=stdin, contents=contents), settings)
+
+        status = _fix(_seen(result, settings), look, stdin, flags, run, settings)
+    else:
+        findings = judge(result, settings)
+        _write(result, findings, flags, run, stdin)
+        status = _status(findings, flags, settings)
     if not flags["quiet"]:
         for note in settings.notes:
             _say(note)
-    _write(result, findings, flags, run, stdin)
-    if incomplete:
-        return 2
+    return 2 if incomplete else status
+
+
+def _status(findings: Sequence[Finding], flags: Flags, settings: Resolver) -> int:
+    """The exit status, as the findings make it."""
     return int(fails(findings, settings) and not flags["exit_zero"])
+
+
+def _seen(result: ReadResult, settings: Resolver) -> Scan:
+    """What was read and found, as the application of fixes sees it: a fix must not add to what is not selected
+    either."""
+    from bn_audit.cli.fixing import Scan
+
+    every = judge(result, settings, every_rule=True)
+    return Scan(reported(every, settings), every, frozenset(site.location for site in result.sites), result)
+
+
+def _fix(scan: Scan, look: Look, stdin: tuple[str, bytes] | None, flags: Flags, run: Config, settings: Resolver) -> int:
+    """Apply fixes, or show what they would change; the exit status."""
+    from bn_audit.cli import fixing
+    from bn_audit.report.words import count
+
+    unsafe = flags["unsafe_fixes"]
+    if flags["diff"]:
+        color = wants_color(flags["color"], to_file=False)
+        fixed = fixing.show(scan, look, stdin, unsafe=unsafe, color=color)
+        status = int(fixed.count > 0 and not flags["exit_zero"])
+        if not flags["quiet"]:
+            click.echo(f"Would fix {count(fixed.count, 'finding')}.", err=True)
+    else:
+        fixed = fixing.fix(scan, look, stdin, unsafe=unsafe)
+        _write(fixed.scan.result, fixed.scan.findings, flags, run, fixed.stdin, fixed=fixed.count)
+        status = _status(fixed.scan.findings, flags, settings)
+    for complaint in fixed.complaints:
+        _say(complaint)
+    return 2 if fixed.complaints else status
 
 
 def _progress(flags: Flags) -> ProgressBar | nullcontext[None]:
@@ -142,9 +191,18 @@ def _lines(name: str, data: bytes) -> dict[int | None, list[str]]:
 
 
 def _write(
-    result: ReadResult, findings: tuple[Finding, ...], flags: Flags, run: Config, stdin: tuple[str, bytes] | None
+    result: ReadResult,
+    findings: tuple[Finding, ...],
+    flags: Flags,
+    run: Config,
+    stdin: tuple[str, bytes] | None,
+    *,
+    fixed: int = 0,
 ) -> None:
-    """Write the report, in the format and to the place that the flags and the settings of the run name."""
+    """Write the report, in the format and to the place that the flags and the settings of the run name.
+
+    If the program from stdin goes to stdout, the report goes to stderr.
+    """
     from bn_audit.report.formats import renderer
     from bn_audit.report.model import Report, View
 
@@ -154,8 +212,17 @@ def _write(
         raise Failure(f"the format {name} has no statistics")
     color = wants_color(flags["color"], to_file=flags["output_file"] is not None)
     calls = result.calls
-    report = Report(findings, files=result.files, parsed=result.parsed, sites=calls, others=len(result.sites) - calls)
-    emit(render(report, View(_excerpt(stdin), color=color, footer=not flags["quiet"])), flags["output_file"])
+    report = Report(
+        findings,
+        files=result.files,
+        parsed=result.parsed,
+        sites=calls,
+        others=len(result.sites) - calls,
+        fixed=fixed,
+        unsafe_fixes=flags["unsafe_fixes"],
+    )
+    lines = render(report, View(_excerpt(stdin), color=color, footer=not flags["quiet"]))
+    emit(lines, flags["output_file"], to_stderr=flags["fix"] and stdin is not None)
 
 
 def _show(paths: list[str], options: ReadOptions, settings: Resolver, run: Config, flags: Flags) -> int:

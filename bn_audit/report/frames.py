@@ -28,7 +28,7 @@ from bn_audit.finding import Location
 from bn_audit.report.model import Excerpt
 from bn_audit.report.words import printable
 
-__all__ = ["Style", "frame", "line_frame"]
+__all__ = ["Style", "frame", "line_frame", "shown"]
 
 TAB = 4
 """Columns a tab is shown as, wherever it stands."""
@@ -87,6 +87,11 @@ def line_frame(locations: Sequence[Location], excerpt: Excerpt, style: Style, *,
     yield blank
     yield from _underlined(locations, text, style, margin)
     yield blank
+
+
+def shown(text: str) -> str:
+    """A line of source as a frame shows it."""
+    return _shown(text, 0, 0)[0]
 
 
 def _underlined(locations: Sequence[Location], text: str, style: Style, margin: int) -> Iterator[str]:

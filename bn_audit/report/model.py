@@ -24,6 +24,8 @@ class Report(NamedTuple):
         sites: how many FLModel calls were judged.
         others: how many other sites of a federation were.
         suppressed: how many findings a comment in the source silenced.
+        fixed: how many findings there were before their fixes were applied.
+        unsafe_fixes: whether unsafe fixes count as fixes.
     """
 
     findings: tuple[Finding, ...]
@@ -32,15 +34,28 @@ class Report(NamedTuple):
     sites: int
     suppressed: int = 0
     others: int = 0
+    fixed: int = 0
+    unsafe_fixes: bool = False
 
     def count(self, severity: Severity) -> int:
         """How many findings have this severity."""
         return sum(finding.severity is severity for finding in self.findings)
 
+    def fixes(self, finding: Finding) -> bool:
+        """Whether ``--fix`` would mend a finding."""
+        from bn_audit.fix.edits import applicable
+
+        return applicable(finding, unsafe=self.unsafe_fixes)
+
     @property
     def fixable(self) -> int:
-        """How many findings come with edits."""
-        return sum(finding.fix is not None for finding in self.findings)
+        """How many findings ``--fix`` would mend."""
+        return sum(map(self.fixes, self.findings))
+
+    @property
+    def hidden_fixes(self) -> int:
+        """How many more it would mend with ``--unsafe-fixes``."""
+        return sum(finding.fix is not None for finding in self.findings) - self.fixable
 
 
 class View(NamedTuple):

@@ -30,9 +30,9 @@ def position(location: Location) -> str:
     return f"{printable(location.path)}{cell}:{location.line}:{location.column}"
 
 
-def count(number: int, noun: str) -> str:
-    """``1 error``, ``2 errors``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 error``, ``2 errors``; ``plural`` where that is not the noun and an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def enumerate_words(words: Sequence[str]) -> str:

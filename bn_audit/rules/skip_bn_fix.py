@@ -28,7 +28,8 @@ the call makes. It is unsafe, and says why, where
 
 - not all of the model is known: an entry registered after a BatchNorm would no longer be synchronised;
 - BatchNorm is averaged in silence before, and some of it still is afterwards, but less;
-- something besides BatchNorm is wrong, or the value stands in a variable that other files may read.
+- something besides BatchNorm is wrong, the call makes another FLModel for which that is not certainly right, or the
+  value stands in a variable that other files may read.
 
 No fix is offered where `skip_bn=True` changes nothing (the round stops all the same), or does harm: where entries that
 are averaged now, or whose round stops with an error now, would be left out or get another entry's tensor without a
@@ -52,18 +53,19 @@ def skip_bn_fix(case: FLModelCase) -> Fix | None:
     if edit is None or not case.possibilities:
         return None
     own = _effects(case)
-    others = [(fellow, _effects(fellow)) for fellow in case.fellows]
-    every = [*own, *(effect for _, effects in others for effect in effects)]
-    if _Effect.HARM in every or all(effect is _Effect.SAME for effect in own):
+    doubtful = [fellow for fellow in case.fellows if any(effect is not _Effect.RIGHT for effect in _effects(fellow))]
+    if _Effect.HARM in own or all(effect is _Effect.SAME for effect in own):
+        return None
+    # Of what goes wrong elsewhere this finding could not warn.
+    if any(_Effect.HARM in _effects(one) or one.site.location != case.site.location for one in doubtful):
         return None
     reasons = [] if all(effect is _Effect.RIGHT for effect in own) else _reasons(case)
-    open_ones = [fellow for fellow, effects in others if _Effect.OPEN in effects]
-    if open_ones:
-        reasons.append(f"this call makes another FLModel too, of which it is not certain ({_models(open_ones)})")
+    if doubtful:
+        reasons.append(f"the same call makes an FLModel for which that is not certainly right ({_models(doubtful)})")
     if edit.shared:
         reasons.append(f"other files may read `{edit.holder}`")
     where = f" by way of `{edit.holder}`" if edit.holder else ""
-    message = f"Pass `{edit.argument}`{where}"
+    message = f"pass `{edit.argument}`{where}"
     if not reasons:
         return Fix(Applicability.SAFE, message, edit.edits)
     return Fix(Applicability.UNSAFE, f"{message}, although {' and '.join(reasons)}", edit.edits)

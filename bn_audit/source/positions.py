@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bn_audit.source.recorder import Point
 
-__all__ = ["excerpt", "locate"]
+__all__ = ["excerpt", "forget", "locate"]
 
 
 def locate(parsed: ParsedFile, nodes: Iterable[CSTNode]) -> dict[int, Location]:
@@ -55,6 +55,11 @@ def excerpt(path: str, cell: int | None, line: int) -> str | None:
     """A line of a source file, or of a notebook's cell, for a report to show; None if there is no such line."""
     lines = _lines(path).get(cell, ())
     return lines[line - 1] if 1 <= line <= len(lines) else None
+
+
+def forget() -> None:
+    """Look at files anew from here on: they have been changed."""
+    _lines.cache_clear()
 
 
 @lru_cache(maxsize=16)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from bn_audit.source.raw import utf_16_or_32
 
-__all__ = ["Screening", "mentions", "screen", "triggers_in"]
+__all__ = ["Screening", "hits_in", "mentions", "screen", "triggers_in"]
 
 _BLOCK = 1 << 20
 _PROGRESS_STEP = 256
@@ -58,6 +58,24 @@ def screen(
     if progress is not None:
         progress(len(files), len(files))
     return Screening(hits, tuple(problems))
+
+
+def hits_in(
+    contents: Mapping[str, bytes],
+    files: Sequence[str],
+    triggers: Sequence[bytes],
+    hits: Mapping[str, tuple[bytes, ...]],
+) -> dict[str, tuple[bytes, ...]]:
+    """The hits of a search through ``files``, if some of them, by absolute path, held what ``contents`` says."""
+    if not contents:
+        return dict(hits)
+    found = {}
+    for path in files:
+        data = contents.get(os.path.abspath(path))
+        held = hits.get(path, ()) if data is None else tuple(trigger for trigger in triggers if trigger in data)
+        if held:
+            found[path] = held
+    return found
 
 
 def triggers_in(path: str, triggers: Sequence[bytes], buffer: bytearray | None = None) -> tuple[bytes, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -164,10 +164,14 @@ class PyModule:
 
 
 class Project:
-    """All that can be imported from a set of scanned folders. Files are read and parsed when first asked for."""
+    """All that can be imported from a set of scanned folders. Files are read and parsed when first asked for.
 
-    def __init__(self, roots: Sequence[str] = ()) -> None:
+    ``contents`` is read in place of what stands in files, by absolute path.
+    """
+
+    def __init__(self, roots: Sequence[str] = (), contents: Mapping[str, bytes] | None = None) -> None:
         self.roots = [os.path.abspath(root) for root in roots]
+        self._contents = contents or {}
         self._modules: dict[str, PyModule | SourceError] = {}
         self._found: dict[tuple[str, str], str | None] = {}
         self._listings: dict[str, frozenset[str]] = {}
@@ -176,6 +180,11 @@ class Project:
         self.cwd = os.getcwd()
         self._shown: dict[str, str] = {}
 
+    def data(self, path: str) -> bytes:
+        """The content of a file, by its absolute path; SourceError if it cannot be read."""
+        found = self._contents.get(path)
+        return read_bytes(path) if found is None else found
+
     def open(self, path: str, data: bytes | None = None) -> PyModule:
         """The module in a file; SourceError if it cannot be read or parsed, and the same again on every later call."""
         path = os.path.abspath(path)
@@ -183,7 +192,7 @@ class Project:
         if found is None:
             self.parsed.add(path)
             try:
-                found = PyModule(path, parse(path, read_bytes(path) if data is None else data))
+                found = PyModule(path, parse(path, self.data(path) if data is None else data))
             except SourceError as error:
                 found = error
             self._modules[path] = found

@@ -7,11 +7,11 @@ parties, or if a trail leads there. libcst is imported only when a file remains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bn_audit.source.discovery import Discovery, DiscoveryOptions, Exclusions, discover
-from bn_audit.source.prefilter import screen
+from bn_audit.source.prefilter import hits_in, screen
 from bn_audit.source.trigger import TRIGGERS
 
 if TYPE_CHECKING:
@@ -83,15 +83,17 @@ def read(
     *,
     options: ReadOptions,
     stdin: tuple[str, bytes] | None = None,
+    contents: Mapping[str, bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReadResult:
     """Find the sites below paths; ``stdin`` is a further file's name and content, which need not exist.
 
-    ``progress`` is told now and then how much is done, and how much there is.
+    ``contents`` is read in place of what stands in files, by absolute path: what an editor holds, or what a fix would
+    write. ``progress`` is told now and then how much is done, and how much there is.
     """
     found = list_files(paths, options=options)
     screening = screen(found.files, TRIGGERS, progress)
-    hits = dict(screening.hits)
+    hits = hits_in(contents or {}, found.files, TRIGGERS, screening.hits)
     total = len(found.files) + (stdin is not None)
     if stdin is not None:
         triggers = tuple(trigger for trigger in TRIGGERS if trigger in stdin[1])
@@ -103,7 +105,7 @@ def read(
 
     from bn_audit.source.survey import survey
 
-    surveyed = survey(found.files, hits, paths, options.jobs, stdin, progress)
+    surveyed = survey(found.files, hits, paths, options.jobs, stdin, contents or {}, progress)
     return ReadResult(
         surveyed.sites,
         surveyed.unreadable,

@@ -14,9 +14,9 @@ from bn_audit.site import FLModelSite, Unreadable
 from bn_audit.source.deep_stack import run_with_deep_stack
 from bn_audit.source.explore import Explorer
 from bn_audit.source.flow.sites import FederatedReader
-from bn_audit.source.prefilter import mentions, screen
+from bn_audit.source.prefilter import hits_in, mentions, screen
 from bn_audit.source.project import Project, PyModule
-from bn_audit.source.text import SourceError, read_bytes
+from bn_audit.source.text import SourceError
 from bn_audit.source.trigger import TRIGGER, may_federate, takes_flmodel
 
 __all__ = ["Surveyed", "survey"]
@@ -67,13 +67,14 @@ def survey(
     paths: Sequence[str],
     jobs: int,
     stdin: tuple[str, bytes] | None,
+    contents: Mapping[str, bytes],
     progress: Callable[[int, int], None] | None = None,
 ) -> Surveyed:
     """Look into the files that hold a trigger, as far as they have to do with a federation.
 
     ``hits`` gives the triggers that stand in each of them.
     """
-    return run_with_deep_stack(lambda: _survey(files, hits, paths, jobs, stdin, progress))
+    return run_with_deep_stack(lambda: _survey(files, hits, paths, jobs, stdin, contents, progress))
 
 
 def _survey(
@@ -82,9 +83,10 @@ def _survey(
     paths: Sequence[str],
     jobs: int,
     stdin: tuple[str, bytes] | None,
+    contents: Mapping[str, bytes],
     progress: Callable[[int, int], None] | None,
 ) -> Surveyed:
-    surveyor = Surveyor(files, paths, stdin)
+    surveyor = Surveyor(files, paths, stdin, contents)
     tasks = surveyor.candidates(hits)
     count = jobs or (min(os.cpu_count() or 1, 8) if len(tasks) >= _MANY else 1)
     parts = [surveyor.part]
@@ -93,7 +95,7 @@ def _survey(
         size = -(-len(tasks) // (count * 2))
         stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
         with ProcessPoolExecutor(max_workers=count) as pool:
-            work = [pool.submit(_look_into, files, paths, stdin, stretch) for stretch in stretches]
+            work = [pool.submit(_look_into, files, paths, stdin, contents, stretch) for stretch in stretches]
             parts.extend(future.result() for future in work)
     else:
         for number, task in enumerate(tasks):
@@ -124,10 +126,11 @@ def _look_into(
     files: Sequence[str],
     paths: Sequence[str],
     stdin: tuple[str, bytes] | None,
+    contents: Mapping[str, bytes],
     tasks: Sequence[Task],
 ) -> _Part:
     def work() -> _Part:
-        surveyor = Surveyor(files, paths, stdin)
+        surveyor = Surveyor(files, paths, stdin, contents)
         for task in tasks:
             surveyor.look_into(task)
         return surveyor.part
@@ -158,12 +161,19 @@ def may_import(data: bytes, names: Iterable[str], module: PyModule) -> bool:
 class Surveyor:
     """One process's view of the project."""
 
-    def __init__(self, files: Sequence[str], paths: Sequence[str], stdin: tuple[str, bytes] | None) -> None:
+    def __init__(
+        self,
+        files: Sequence[str],
+        paths: Sequence[str],
+        stdin: tuple[str, bytes] | None,
+        contents: Mapping[str, bytes],
+    ) -> None:
         self.files = files
         self.stdin = stdin
+        self.contents = contents
         self.part = _Part()
         folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths]
-        self.project = Project(folders)
+        self.project = Project(folders, contents)
         self.explorer = Explorer(self.project, self._callers)
         self.federated = FederatedReader(self.project, self._callers)
         self._named: dict[str, tuple[str, ...]] = {}
@@ -172,7 +182,7 @@ class Surveyor:
         """A file's content."""
         if self.stdin is not None and path == self.stdin[0]:
             return self.stdin[1]
-        return read_bytes(path)
+        return self.project.data(os.path.abspath(path))
 
     def open(self, path: str) -> PyModule | None:
         """A file's module; if it cannot be parsed that is noted."""
@@ -240,7 +250,8 @@ class Surveyor:
         """The files in which one of the names stands."""
         key = " ".join(names)
         if key not in self._named:
-            hits = dict.fromkeys(screen(self.files, [name.encode() for name in names]).hits)
+            wanted = [name.encode() for name in names]
+            hits = dict.fromkeys(hits_in(self.contents, self.files, wanted, screen(self.files, wanted).hits))
             if self.stdin is not None:
                 hits[self.stdin[0]] = None
             self._named[key] = tuple(hits)

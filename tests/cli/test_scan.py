@@ -16,9 +16,9 @@ from tests.cli.conftest import MODELS, TRAIN, Command
 def test_findings_and_exit_status(project: Path, bn_audit: Command) -> None:
     done = bn_audit("scan")
     assert (done.status, done.err) == (1, "")
-    assert done.out.startswith("train.py:9:12: BNA101 missing-skip-bn [error] `Net` has BatchNorm")
+    assert done.out.startswith("train.py:9:12: BNA101 missing-skip-bn [error] [*] `Net` has BatchNorm")
     assert "  8 |         self.bn = nn.BatchNorm1d(8)\n" in done.out
-    assert done.out.endswith("Found 1 error (1 FLModel call in 2 files).\n")
+    assert done.out.endswith("Found 1 error (1 FLModel call in 2 files).\n[*] 1 fixable with --fix.\n")
 
 
 def test_nothing_found(project: Path, bn_audit: Command) -> None:
@@ -82,7 +82,7 @@ def test_a_broken_file_is_a_finding_and_the_rest_is_scanned(project: Path, bn_au
     (project / "broken.py").write_text("from secretflow_fl.ml.nn import FLModel\nFLModel(\n", encoding="utf-8")
     done = bn_audit("scan", "--output-format", "concise")
     assert done.status == 1
-    assert [line.split()[1] for line in done.out.splitlines()[:-1]] == ["BNA901", "BNA101"]
+    assert [line.split()[1] for line in done.out.splitlines()[:-2]] == ["BNA901", "BNA101"]
 
 
 def test_configuration(project: Path, bn_audit: Command) -> None:

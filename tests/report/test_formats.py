@@ -47,7 +47,7 @@ def test_colour_changes_nothing_but_colour() -> None:
 
 
 def test_without_footer() -> None:
-    assert render("text", footer=False).splitlines() == render("text").splitlines()[:-1]
+    assert render("text", footer=False).splitlines() == render("text").splitlines()[:-2]
     assert len(render("concise", footer=False).splitlines()) == len(REPORT.findings)
 
 

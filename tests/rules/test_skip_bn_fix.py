@@ -88,19 +88,19 @@ def test_what_the_plan_allows(model: Any, given: dict[str, Any], expected: str |
 
 def test_the_message_says_what_is_passed_and_why_it_is_unsafe() -> None:
     safe = fix(site(reading(last()), skip_bn_edit=EDIT))
-    assert safe is not None and safe.message == "Pass `skip_bn=True`"
+    assert safe is not None and safe.message == "pass `skip_bn=True`"
     named = fix(site(reading(last()), skip_bn_edit=replace(EDIT, argument="fedbn=True")))
-    assert named is not None and named.message == "Pass `fedbn=True`"
+    assert named is not None and named.message == "pass `fedbn=True`"
     partly = fix(site(reading(nested_and_last(), aggregator="spu"), skip_bn_edit=EDIT))
     assert partly is not None
     assert partly.message == (
-        "Pass `skip_bn=True`, although even with it, running statistics, weight and bias of `layer1.0.bn1` "
+        "pass `skip_bn=True`, although even with it, running statistics, weight and bias of `layer1.0.bn1` "
         "are averaged over the parties"
     )
     unknown = fix(site(reading(open_end()), skip_bn_edit=EDIT))
     assert unknown is not None and "not all of the model is known" in unknown.message
     held = fix(site(reading(last(), skip_bn=False), skip_bn_edit=replace(EDIT, holder="options")))
-    assert held is not None and held.message == "Pass `skip_bn=True` by way of `options`"
+    assert held is not None and held.message == "pass `skip_bn=True` by way of `options`"
     shared = fix(site(reading(last(), skip_bn=False), skip_bn_edit=replace(EDIT, holder="options", shared=True)))
     assert shared is not None and shared.applicability is Applicability.UNSAFE
     assert shared.message.endswith("although other files may read `options`")
@@ -123,7 +123,7 @@ def test_every_reading_must_be_right() -> None:
     [
         (last, "safe"),
         (plain, "safe"),  # nothing to skip, nothing changes
-        (nested, "safe"),  # it stops before and after
+        (nested, "unsafe"),  # it stops before and after
         (middle, None),
         (open_end, "unsafe"),
         (None, "unsafe"),  # a model that is not known
@@ -149,6 +149,8 @@ def test_a_call_on_the_way_counts_as_well() -> None:
         through=(Evidence(CALL, "called here"),),
     )
     assert fix(site(reading(last()), skip_bn_edit=EDIT), theirs) is None
+    unknown = replace(theirs, readings=(reading(open_end()),))
+    assert fix(site(reading(last()), skip_bn_edit=EDIT), unknown) is None
     elsewhere = replace(theirs, through=())
     assert fix(site(reading(last()), skip_bn_edit=EDIT), elsewhere) is not None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bn_audit.source.read import ReadOptions, read
 from tests.source.projects import calls, marked, project, read_project, standing
 
 NET_FILES = """\
@@ -447,3 +448,29 @@ def _dedent(text: str) -> str:
     import textwrap
 
     return textwrap.dedent(text).lstrip("\n")
+
+
+def test_contents_stand_in_for_files(tmp_path: Path) -> None:
+    """What an editor holds is read in place of the file, by the scan and by what imports it."""
+    files = project(
+        """
+        === models.py
+        <PLAIN>
+        === train.py
+        <IMPORTS>
+        from models import Plain
+        model = FLModel(model=TorchModel(model_fn=Plain), aggregator=PlainAggregator("s"), backend="torch")
+        === other.py
+        x = 1
+        """
+    )
+    assert calls(read_project(files, tmp_path)) == ["fc torch fed_avg_w plain absent"]
+    norm = b"import torch.nn as nn\nclass Plain(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    contents = {str(tmp_path / "models.py"): norm + b"        self.bn = nn.BatchNorm1d(4)\n"}
+    result = read([str(tmp_path)], options=ReadOptions(jobs=1), contents=contents)
+    assert calls(result) == ["BN torch fed_avg_w plain absent"]
+    train = files["train.py"]
+    assert isinstance(train, str)
+    moved = {str(tmp_path / "other.py"): train.encode(), str(tmp_path / "train.py"): b"", **contents}
+    result = read([str(tmp_path)], options=ReadOptions(jobs=1), contents=moved)
+    assert [Path(site.location.path).name for site in result.sites] == ["other.py"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.report.formats.text import footer, statistics
+from bn_audit.report.formats.text import MARK, footer, statistics
 from bn_audit.report.model import Report, View
 from bn_audit.report.words import position, printable
 
@@ -12,11 +12,12 @@ __all__ = ["render", "statistics"]
 
 
 def render(report: Report, view: View) -> Iterator[str]:
-    """``path:line:column: CODE name [severity] message``, and a footer with the counts."""
+    """``path:line:column: CODE name [severity] message``, ``[*]`` before a message whose finding ``--fix`` mends; a
+    footer."""
     for finding in report.findings:
         yield (
             f"{position(finding.location)}: {finding.code} {finding.name} "
-            f"[{finding.severity.value}] {printable(finding.message)}"
+            f"[{finding.severity.value}] {MARK + ' ' if report.fixes(finding) else ''}{printable(finding.message)}"
         )
     if view.footer:
-        yield footer(report)
+        yield from footer(report)

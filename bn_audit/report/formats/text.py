@@ -15,20 +15,22 @@ from bn_audit.report.words import count, enumerate_words, position, printable
 if TYPE_CHECKING:
     from bn_audit.finding import Finding
 
-__all__ = ["footer", "render", "statistics"]
+__all__ = ["MARK", "footer", "render", "statistics"]
 
 _COLORS = {"error": "red", "warning": "yellow", "info": "blue"}
 """By severity, the most severe first. Words, so that a report without findings need not import what they are."""
 _HELP_WIDTH = 100
+MARK = "[*]"
+"""Stands before the message of a finding that ``--fix`` mends."""
 
 
 def render(report: Report, view: View) -> Iterator[str]:
     """The findings with their frames, and a footer with the counts."""
     for finding in report.findings:
-        yield from _finding(finding, view)
+        yield from _finding(finding, view, fixable=report.fixes(finding))
         yield ""
     if view.footer:
-        yield footer(report)
+        yield from footer(report)
 
 
 def statistics(report: Report, view: View) -> Iterator[str]:
@@ -41,11 +43,11 @@ def statistics(report: Report, view: View) -> Iterator[str]:
     for (code, name), number in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         yield f"{number:>{width}}  {bold(code)}  {name}"
     if view.footer:
-        yield footer(report)
+        yield from footer(report)
 
 
-def footer(report: Report) -> str:
-    """The counts in one sentence: what was found, and in how much."""
+def footer(report: Report) -> Iterator[str]:
+    """The counts: what was found and in how much, in one sentence, and what of it can be fixed, in another."""
     judged = [count(report.sites, "FLModel call")] if report.sites or not report.others else []
     if report.others:
         judged.append(count(report.others, "other federated site" if judged else "federated site"))
@@ -53,12 +55,19 @@ def footer(report: Report) -> str:
     severities = [finding.severity.value for finding in report.findings]
     found = [count(severities.count(noun), noun) for noun in _COLORS if noun in severities]
     what = f"Found {enumerate_words(found)}" if found else "No findings"
-    return f"{what} ({where})."
+    fixed = f"Fixed {count(report.fixed, 'finding')}. " if report.fixed else ""
+    yield f"{fixed}{what} ({where})."
+    hidden = report.hidden_fixes
+    if report.fixable:
+        yield f"{MARK} {report.fixable} fixable with --fix{f' ({hidden} more with --unsafe-fixes)' if hidden else ''}."
+    elif hidden:
+        yield f"No safe fixes ({count(hidden, 'unsafe fix', 'unsafe fixes')} with --unsafe-fixes)."
 
 
-def _finding(finding: Finding, view: View) -> Iterator[str]:
+def _finding(finding: Finding, view: View, *, fixable: bool) -> Iterator[str]:
     import textwrap
 
+    from bn_audit.report.changes import changed_lines
     from bn_audit.report.frames import Style, frame, line_frame
 
     color = _COLORS[finding.severity.value]
@@ -66,7 +75,8 @@ def _finding(finding: Finding, view: View) -> Iterator[str]:
     loud = _painter(view.color, fg=color, bold=True)
     yield (
         f"{bold(position(finding.location))}: {loud(finding.code)} {finding.name} "
-        f"[{_painter(view.color, fg=color)(finding.severity.value)}] {printable(finding.message)}"
+        f"[{_painter(view.color, fg=color)(finding.severity.value)}] "
+        f"{bold(MARK) + ' ' if fixable else ''}{printable(finding.message)}"
     )
     places = [finding.location, *(evidence.location for evidence in finding.evidence)]
     margin = max(3, *(len(str(place.end_line)) for place in places))
@@ -81,11 +91,16 @@ def _finding(finding: Finding, view: View) -> Iterator[str]:
         for step in steps:
             yield f"{pad}{gutter('-->')} {position(step.location)}: {printable(step.message)}"
         yield from line_frame([step.location for step in steps], view.excerpt, secondary, margin=margin)
-    if finding.help is not None:
-        lead = f"{pad} {gutter('=')} {bold('help')}: "
-        lines = textwrap.wrap(printable(finding.help), _HELP_WIDTH, break_on_hyphens=False, break_long_words=False)
+    notes = [] if finding.help is None else [("help", finding.help)]
+    if finding.fix is not None:
+        notes.append(("fix" if finding.fix.applicability.value == "safe" else "unsafe fix", finding.fix.message))
+    for kind, note in notes:
+        lead = f"{pad} {gutter('=')} {bold(kind)}: "
+        lines = textwrap.wrap(printable(note), _HELP_WIDTH, break_on_hyphens=False, break_long_words=False)
         for number, line in enumerate(lines):
-            yield f"{lead if number == 0 else ' ' * (margin + len(' = help: '))}{line}"
+            yield f"{lead if number == 0 else ' ' * (margin + len(f' = {kind}: '))}{line}"
+    old, new = _painter(view.color, fg="red"), _painter(view.color, fg="green")
+    yield from changed_lines(finding, view.excerpt, margin=margin, gutter=gutter, old=old, new=new)
 
 
 def _painter(color: bool, *, fg: str | None = None, bold: bool | None = None) -> Callable[[str], str]:
