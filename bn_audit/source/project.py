@@ -270,6 +270,9 @@ class Project:
         if found is None:
             found = []
             root = project_root(importer.path)
+            if root == importer.folder:  # nothing marks a root: what is scanned is taken for the project
+                above = [scanned for scanned in self.roots if importer.path.startswith(os.path.join(scanned, ""))]
+                root = max(above, key=len, default=root)
             folder = importer.folder
             for _ in range(_MAX_ABOVE):
                 found.append(folder)

@@ -14,7 +14,7 @@ import libcst as cst
 
 from bn_audit.source.flow.averaging import Averaging, find_averaging
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of, index_of
-from bn_audit.source.flow.values import Combined, Env, Loaded, Made, Opaque, Origin, Parts, Received, State
+from bn_audit.source.flow.values import Callee, Combined, Env, Loaded, Made, Opaque, Origin, Parts, Received, State
 from bn_audit.source.interpreter import classes, expressions, scopes
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
@@ -47,6 +47,10 @@ _MAX_CALLS = 12
 """Calls within calls that are told apart by where they were made."""
 _MAX_CALLERS = 24
 """Callers of one function that are looked at."""
+_MAX_IMPORTS = 8
+"""Files through which one name is handed on."""
+_MAX_SUBCLASSES = 16
+"""Subclasses of a class whose methods are looked at for what they write to ``self``."""
 _LOOKUP_STEPS = 6_000
 """What the interpreter may take to look up one name."""
 
@@ -131,6 +135,10 @@ _TRANSPARENT = frozenset(
         "torch.as_tensor",
         "torch.zeros_like",
         "torch.empty_like",
+        "numpy.random.choice",
+        "random.sample",
+        "random.choice",
+        "random.choices",
         "torch.ones_like",
         "torch.mean",
         "torch.sum",
@@ -170,7 +178,7 @@ class Follower:
         self._busy: set[tuple[object, ...]] = set()
         self._depth = 0
         self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
-        self._definitions: dict[str, int] = {}
+        self._subclasses: dict[int, list[ClassVal]] = {}
         self.cut = 0
         """Above 0 where a circle was met: what was found then is no whole answer."""
 
@@ -361,23 +369,44 @@ class Follower:
         name = node.value
         here = self.holder(name, node, env)
         if here is None:
-            value = self.global_value(env.module, name)
-            if isinstance(value, (Module, Instance)):
-                yield from self._global_object(name, env.module)
+            local = self._local_function(name, env)
+            value = local if local is not None else self.global_value(env.module, name)
+            if isinstance(value, (ClassVal, Func, Partial)):
+                yield Callee(value)
             elif isinstance(value, External):
-                yield Opaque(value.name)
+                yield Opaque(value.name) if not _makes_models(canonical(value.name)) else Callee(value)
             elif value is None:
                 yield Opaque(name)
             else:
-                yield from self._global_object(name, env.module)
+                yield from self._global_object(name, env)
             return
         yield from self.bound(name, node, here, env)
 
-    def _global_object(self, name: str, module: PyModule) -> Iterable[Origin]:
-        """A name of a module's top level, here or where it is imported from."""
-        top = self.index(module).top
-        if name in top.bindings:
-            yield from self.bound(name, None, Env(module, top), Env(module, top))
+    def _global_object(self, name: str, env: Env) -> Iterable[Origin]:
+        """A variable of a module's top level, here or where it is imported from."""
+        module: PyModule | None = env.module
+        for _ in range(_MAX_IMPORTS):
+            if module is None:
+                return
+            top = self.index(module).top
+            rows = top.bindings.get(name, ())
+            if any(row.how != "other" for row in rows):
+                yield from self.bound(name, None, Env(module, top), Env(module, top))
+                return
+            module, name = self._imported(module, name, rows)
+
+    def _imported(self, module: PyModule, name: str, rows: Sequence[Binding]) -> tuple[PyModule | None, str]:
+        """The module and name behind ``from module import name``; None if it is nothing of the project's."""
+        for row in rows:
+            if not isinstance(row.node, cst.ImportFrom) or isinstance(row.node.names, cst.ImportStar):
+                continue
+            for alias in row.node.names:
+                bound = alias.asname.name if alias.asname is not None else alias.name
+                if isinstance(bound, cst.Name) and bound.value == name and isinstance(alias.name, cst.Name):
+                    level, source = len(row.node.relative), dotted_name(row.node.module) or ""
+                    found = self.project.relative(source, level, module) if level else self.project.find(source, module)
+                    return found, alias.name.value
+        return None, name
 
     def holder(self, name: str, node: cst.CSTNode | None, env: Env) -> Env | None:
         """The run of the scope that binds a name as seen from ``env``; None if it is no variable of this file."""
@@ -618,6 +647,11 @@ class Follower:
                 yield from self._combined(write.node, env)
                 yield from self._take(self.origins(write.value, env), write.path)
             member = classes.find(made.cls, attr)
+            method = _function(member[0]) if member is not None else None
+            if method is not None:
+                yield Callee(method, made)
+            elif member is not None and isinstance(member[0], ClassVal):
+                yield Callee(member[0])
             if member is not None and isinstance(member[0], Property) and isinstance(member[0].func, Func):
                 yield from self.returned(member[0].func, None, made, made.env)
         finally:
@@ -640,9 +674,36 @@ class Follower:
                         yield write, self._env_of_method(func, scope, made, cls)
 
     def family(self, made: Made) -> list[ClassVal]:
-        """The classes whose methods may write to an object: its own and its bases; for ``self``, subclasses too."""
+        """The classes whose methods may write to an object: its own and its bases; for any object, subclasses too."""
         assert made.cls is not None
-        return [entry for entry in classes.mro(made.cls) if isinstance(entry, ClassVal)]
+        found = [entry for entry in classes.mro(made.cls) if isinstance(entry, ClassVal)]
+        if isinstance(made.node, cst.ClassDef):
+            found.extend(self.subclasses(made.cls))
+        return found
+
+    def subclasses(self, cls: ClassVal) -> list[ClassVal]:
+        """The classes of the project that have a class among their bases, as far as files name both."""
+        key = id(cls.node)
+        known = self._subclasses.get(key)
+        if known is not None:
+            return known
+        found = self._subclasses[key] = []
+        for path in self.finder(cls.name, cls.module):
+            try:
+                module = self.project.open(path)
+            except SourceError:
+                continue
+            for node in self.index(module).classes:
+                if len(found) >= _MAX_SUBCLASSES:
+                    return found
+                if node is cls.node or not any(dotted_name(base.value) for base in node.bases):
+                    continue
+                other = self.class_of(module, node)
+                if other is not None and any(
+                    isinstance(entry, ClassVal) and entry.node is cls.node for entry in classes.mro(other)
+                ):
+                    found.append(other)
+        return found
 
     def _env_of_method(self, func: Func, scope: Scope, made: Made, cls: ClassVal) -> Env:
         if func.name == "__init__" and isinstance(made.node, cst.Call):
@@ -650,6 +711,9 @@ class Follower:
             if chain is not None:
                 call, caller = chain
                 return Env(func.module, scope, call, caller, made, caller.depth + 1)
+        if isinstance(made.node, cst.ClassDef) and made.cls is not None and cls.node is not made.cls.node:
+            below = self.any_object(cls.module, cls.node) if cls not in classes.mro(made.cls) else None
+            return Env(func.module, scope, None, None, below or made)
         return Env(func.module, scope, None, None, made)
 
     def _init_call(self, made: Made, cls: ClassVal) -> tuple[cst.Call, Env] | None:
@@ -748,6 +812,10 @@ class Follower:
                     method = _function(member[0]) if member is not None else None
                     if method is not None and not any(known is method for known, _ in found):
                         found.append((method, origin))
+        if not found and not isinstance(func, cst.Lambda):
+            for origin in self.items(self.origins(func, env)):
+                if isinstance(origin, Callee):
+                    found.append((origin.value, origin.receiver))
         return found
 
     def _super_method(self, name: str, env: Env) -> list[tuple[Value, Made | None]]:
@@ -858,7 +926,10 @@ class Follower:
                 module = self.project.open(path)
             except SourceError:
                 continue
-            found.extend((module, call) for call in self.index(module).calls.get(name, ()))
+            calls = self.index(module).calls
+            found.extend((module, call) for call in calls.get(name, ()))
+            if function.name.value == "__init__":  # from subclasses, by super() or by the base's name
+                found.extend((module, call) for call in calls.get("__init__", ()))
             if len(found) >= _MAX_CALLERS:
                 del found[_MAX_CALLERS:]
                 break

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import libcst as cst
 
 from bn_audit.profile import Profile
-from bn_audit.source.flow.values import Made
+from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.roots import any_object, execute_root
 from bn_audit.source.interpreter.run import Budget, Decision, Run, worlds
 from bn_audit.source.interpreter.values import ClassVal, Module, Step
-from bn_audit.source.project import Project
+from bn_audit.source.project import Project, PyModule
 from bn_audit.source.targets import Tree
 
 __all__ = ["ModelReader", "ModelReading"]
@@ -44,53 +44,84 @@ class ModelReader:
         self._found: dict[Made, tuple[ModelReading, ...]] = {}
 
     def readings(self, made: Made) -> tuple[ModelReading, ...]:
-        """What a model may hold when the scope that makes it is done with it; empty if it could not be followed."""
+        """What a model may hold when the scope that makes it is done with it; empty if it could not be followed.
+
+        The outermost call on the way is run first, with the arguments it gives; where that leads nowhere, the scope
+        that makes the model is run by itself, with parameters that are not known.
+        """
         found = self._found.get(made)
         if found is None:
-            found = self._found[made] = tuple(self._read(made))
+            chain = _chain(made)
+            found = tuple(self._read(made, chain)) if len(chain) > 1 else ()
+            found = self._found[made] = found or tuple(self._read(made, chain[-1:]))
         return found
 
-    def _read(self, made: Made) -> list[ModelReading]:
+    def _read(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[ModelReading]:
         found: dict[Profile, tuple[Module, RawProfile, list[tuple[Decision, ...]]]] = {}
-        for world in worlds(self.project, lambda run: self._build(run, made), Budget(_STEPS)):
+        for world in worlds(self.project, lambda run: self._build(run, made, chain), Budget(_STEPS)):
             value = world.run.watched.get(id(made.node))
             if isinstance(value, Module):
                 raw = to_profile(value)
                 found.setdefault(raw.profile, (value, raw, []))[2].append(tuple(world.run.decisions))
         every = [decisions for _, _, rows in found.values() for decisions in rows]
+        way = self._way(chain)
         return [
-            ModelReading(_name(made, value), raw, _conditions(rows, every), tuple(_trail(made, value)), made)
+            ModelReading(
+                _name(made, value),
+                raw,
+                tuple(dict.fromkeys((*way, *_conditions(rows, every)))),
+                tuple(_trail(made, value)),
+                made,
+            )
             for value, raw, rows in found.values()
         ]
 
-    def _build(self, run: Run, made: Made) -> None:
+    def _build(self, run: Run, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> None:
         run.watched[id(made.node)] = None
         run.carried = False
-        if isinstance(made.node, cst.Call):
-            tree = self._trees.get(made.env.module.path)
-            if tree is None:
-                tree = self._trees[made.env.module.path] = Tree(made.env.module)
-            execute_root(run, [tree.target(made.node)])
+        if chain:
+            targets = [self._tree(module).target(call) for module, call in chain]
+            execute_root(run, targets[:1], targets[1:])
         elif made.cls is not None:
             run.watched[id(made.node)] = any_object(run, made.cls, run.module_frame(made.cls.module))
 
+    def _tree(self, module: PyModule) -> Tree:
+        found = self._trees.get(module.path)
+        if found is None:
+            found = self._trees[module.path] = Tree(module)
+        return found
 
-def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Decision, ...]]) -> tuple[str, ...]:
-    """What has to be so for a model to turn out as it did in these worlds, and not as in the others.
+    def _way(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[str]:
+        """The conditions under which the calls of a chain are reached, as their branches say."""
+        found: list[str] = []
+        for module, call in chain:
+            for test in reversed(self._tree(module).conditions(call)):
+                text = " ".join(module.tree.code_for_node(test).split())
+                if "__name__" not in text:
+                    found.append(text)
+        return found
 
-    Conditions on the way to the call that makes it (forced) decide whether it is made at all.
-    """
-    found: dict[str, None] = {}
+
+def _chain(made: Made) -> list[tuple[PyModule, cst.Call]]:
+    """The calls that lead to the one that makes a model, outermost first, that one last; empty if there is none."""
+    if not isinstance(made.node, cst.Call):
+        return []
+    found = [(made.env.module, made.node)]
+    env: Env | None = made.env
+    while env is not None and env.call is not None and env.caller is not None and env.receiver is None:
+        found.append((env.caller.module, env.call))
+        env = env.caller
+    return found[::-1]
+
+
+def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Decision, ...]]) -> Iterator[str]:
+    """What has to be so for a model to turn out as it did in these worlds, and not as in the others."""
     for decision in rows[0]:
         same = (decision.key, decision.outcome)
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in rows):
             continue
-        others = all(same in {(row.key, row.outcome) for row in decisions} for decisions in every)
-        if (decision.forced or not others) and decision.outcome:
-            found[decision.text] = None
-        elif not others:
-            found[f"not ({decision.text})"] = None
-    return tuple(found)
+        if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in every):
+            yield decision.text if decision.outcome else f"not ({decision.text})"
 
 
 def _name(made: Made, value: Module) -> str:

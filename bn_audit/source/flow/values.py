@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
     from bn_audit.source.flow.averaging import Averaging
     from bn_audit.source.flow.index import Scope
-    from bn_audit.source.interpreter.values import ClassVal
+    from bn_audit.source.interpreter.values import ClassVal, Value
     from bn_audit.source.project import PyModule
 
-__all__ = ["Combined", "Env", "Loaded", "Made", "Opaque", "Origin", "Parts", "Received", "State"]
+__all__ = ["Callee", "Combined", "Env", "Loaded", "Made", "Opaque", "Origin", "Parts", "Received", "State"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +114,24 @@ class Received(Origin):
     """What came in a message: a parameter that nobody in the project gives, or what an unknown object handed out."""
 
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Callee(Origin):
+    """A class or function itself, handed about to be called later; ``receiver`` for a bound method."""
+
+    value: Value
+    receiver: Made | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Callee) and self._node is other._node and self.receiver == other.receiver
+
+    def __hash__(self) -> int:
+        return hash(id(self._node))
+
+    @property
+    def _node(self) -> object:
+        return getattr(self.value, "node", self.value)
 
 
 @dataclass(frozen=True, slots=True)
