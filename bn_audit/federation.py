@@ -12,6 +12,7 @@ from typing import Literal
 
 from bn_audit.filters import EVERYTHING, Test
 from bn_audit.finding import Evidence, Location
+from bn_audit.handwritten import HandWritten
 from bn_audit.profile import Profile
 
 __all__ = ["AveragingSite", "FederatedSite", "Participant"]
@@ -42,19 +43,23 @@ class AveragingSite:
         location: the statement or call that combines them.
         what: ``state`` if entries of state dicts are combined, ``parameters`` if only what ``parameters()`` gives.
         covers: which of these entries are.
+        forms: the ways in which it may be meant, of which one is true; none if it is written in no known way.
         participants: the models that may take part.
         through: the calls that lead to the combination, outermost first.
         states: where the parties' states are taken.
         load: where the result goes into a model.
+        again: other places in the same function that do the same.
     """
 
     location: Location
     what: Literal["state", "parameters"]
     participants: tuple[Participant, ...]
     covers: Test = EVERYTHING
+    forms: tuple[HandWritten, ...] = ()
     through: tuple[Evidence, ...] = ()
     states: tuple[Evidence, ...] = ()
     load: Evidence | None = None
+    again: tuple[Evidence, ...] = ()
 
 
 FederatedSite = AveragingSite

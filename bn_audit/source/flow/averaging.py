@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
+from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
 from bn_audit.source.nodes import dotted_name, root_name, walk
 
-__all__ = ["Averaging", "Loop", "find_averaging"]
+__all__ = ["Averaging", "Loop", "conditions", "find_averaging", "loops_around"]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 _MAX_LOOPS = 6
@@ -92,17 +92,18 @@ def _candidates(index: FileIndex) -> Iterator[Averaging]:
 def _accumulated(
     index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, added: cst.BaseExpression, how: str
 ) -> Iterator[Averaging]:
-    loops = _loops(index, node)
+    loops = loops_around(index, node)
     scope = index.scope_of(node)
     for keys in reversed(loops):
         for entry, state, what, key in _entry(index, keys, added):
             around = [loop for loop in reversed(loops) if loop is not keys]
-            parties = next((loop for loop in around if _depends(index, state, loop)), None)
-            if parties is not None and _depends(index, slot, parties):
+            own = frozenset(keys.names)  # which entry it is says nothing of whose
+            parties = next((loop for loop in around if _depends(index, state, loop, own)), None)
+            if parties is not None and _depends(index, slot, parties, own):
                 continue
             if parties is None and not _handed_in(index, slot, state, scope, keys):
                 continue
-            tests = _tests(index, node, keys)
+            tests = conditions(index, node, keys)
             yield Averaging(node, how, slot, added, entry, state, what, key, keys, parties, scope, tests)
             return
 
@@ -147,11 +148,11 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
     if not positional:
         return
     for comp in _collections(index, positional[0], node):
-        parties_loops = _comp_loops(comp) if isinstance(comp, cst.BaseComp) else _loops(index, comp)
+        parties_loops = _comp_loops(comp) if isinstance(comp, cst.BaseComp) else loops_around(index, comp)
         element = comp.elt if isinstance(comp, (cst.ListComp, cst.GeneratorExp)) else comp
         if not isinstance(element, cst.BaseExpression):
             continue
-        outer = _loops(index, node)
+        outer = loops_around(index, node)
         every = [*outer, *(loop for loop in parties_loops if loop not in outer)]
         for keys in reversed(every):
             for found, state, what, key in _entry(index, keys, element):
@@ -160,7 +161,7 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
                         continue
                     yield Averaging(
                         node, how, None, element, found, state, what, key, keys, parties, index.scope_of(node),
-                        _tests(index, node, keys),
+                        conditions(index, node, keys),
                     )  # fmt: skip
                     return
 
@@ -186,7 +187,7 @@ def _collections(index: FileIndex, node: cst.BaseExpression, call: cst.Call) -> 
 # --- loops -----------------------------------------------------------------------------------------------------------
 
 
-def _loops(index: FileIndex, node: cst.CSTNode) -> list[Loop]:
+def loops_around(index: FileIndex, node: cst.CSTNode) -> list[Loop]:
     """The loops around a node inside its scope, outermost first."""
     found: list[Loop] = []
     current = node
@@ -304,9 +305,20 @@ def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[st
             inside = id(body) in row.blocks and row.node is not loop.node and row.region is None
             if row.how == "part":  # what is added to a sum makes it nobody's own
                 continue
-            if inside and row.value is not None and _depends(index, row.value, loop, seen | {part.value}):
+            if inside and row.value is not None and _depends(index, _part(row), loop, seen | {part.value}):
                 return True
     return False
+
+
+def _part(row: Binding) -> cst.CSTNode:
+    """What a binding takes its value from: of ``for a, b in zip(x, y)`` the one that goes with the name."""
+    assert row.value is not None
+    over = _unwrapped(row.value) if isinstance(row.value, cst.BaseExpression) else row.value
+    if row.how == "item" and row.path and isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
+        number = row.path[-1]
+        if number < len(over.args):
+            return over.args[number].value
+    return row.value
 
 
 def _added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> cst.BaseExpression | None:
@@ -337,7 +349,7 @@ def _code(index: FileIndex, node: cst.CSTNode) -> str:
     return index.module.tree.code_for_node(node).strip()
 
 
-def _tests(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[cst.BaseExpression, bool], ...]:
+def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[cst.BaseExpression, bool], ...]:
     """The conditions between a loop over entries and a node in it: branches, ``continue`` before it, ``if`` clauses."""
     found: list[tuple[cst.BaseExpression, bool]] = []
     current = node

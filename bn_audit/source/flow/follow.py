@@ -8,13 +8,26 @@ all its callers in the project.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from bn_audit.source.flow.averaging import Averaging, find_averaging
+from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, loops_around
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of, index_of
-from bn_audit.source.flow.values import Callee, Combined, Env, Loaded, Made, Opaque, Origin, Parts, Received, State
+from bn_audit.source.flow.values import (
+    Callee,
+    Combined,
+    Env,
+    Filter,
+    Loaded,
+    Made,
+    Opaque,
+    Origin,
+    Parts,
+    Received,
+    State,
+)
 from bn_audit.source.interpreter import classes, expressions, scopes
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
@@ -94,6 +107,25 @@ _SAME = frozenset(
         "share_memory_",
         "compile",
         "named_children",
+        "mean",
+        "sum",
+        "median",
+        "div",
+        "mul",
+        "add",
+        "sub",
+        "true_divide",
+        "divide",
+        "multiply",
+        "round",
+        "long",
+        "int",
+        "clamp",
+        "div_",
+        "mul_",
+        "add_",
+        "sub_",
+        "astype",
     ]
 )
 """Methods and attributes that give what they are asked of, or an item of it, as far as we care."""
@@ -331,8 +363,10 @@ class Follower:
             yield from self.origins(node.left, env)
             yield from self.origins(node.right, env)
         elif isinstance(node, (cst.ListComp, cst.SetComp, cst.GeneratorExp)):
-            yield from self.origins(node.elt, env)
-        elif isinstance(node, (cst.DictComp, cst.NamedExpr)):
+            yield from filtered(self.origins(node.elt, env), _clauses(node, env))
+        elif isinstance(node, cst.DictComp):
+            yield from filtered(self.origins(node.value, env), _clauses(node, env))
+        elif isinstance(node, cst.NamedExpr):
             yield from self.origins(node.value, env)
         elif isinstance(node, (cst.Await, cst.UnaryOperation)):
             yield from self.origins(node.expression, env)
@@ -431,13 +465,43 @@ class Follower:
         index = self.index(here.module)
         local = use if use is not None and here.scope is env.scope else None
         alive, sealed = _alive(index, rows, local)
+        removed = self._removed(name, here)
         for row in alive:
-            yield from self.binding(row, here)
+            yield from filtered(self.binding(row, here), removed)
         for value, node in scope.puts.get(name, ()):
-            yield from self._combined(node, here)
-            yield from self.origins(value, here)
+            passed = (*self._passed(node, here), *removed)
+            yield from filtered(self._combined(node, here), passed)
+            yield from filtered(self.origins(value, here), passed)
         if not sealed:
             yield from self.parameter(name, here)
+
+    def _removed(self, name: str, env: Env) -> tuple[Filter, ...]:
+        """What is taken out of a named state again: ``if "bn" in key: del state[key]``."""
+        found: list[Filter] = []
+        index = self.index(env.module)
+        for key, node in env.scope.removals.get(name, ()):
+            tests: tuple[tuple[cst.BaseExpression, bool], ...] = ()
+            if isinstance(key, cst.Name):
+                loop = next((loop for loop in loops_around(index, node)[::-1] if key.value in loop.names), None)
+                tests = conditions(index, node, loop) if loop is not None else ()
+            if len(tests) == 1 and isinstance(key, cst.Name):
+                found.append(Filter(tests[0][0], not tests[0][1], key.value, env))
+            else:
+                found.append(Filter(key, False, "", env))
+        return tuple(found)
+
+    def _passed(self, node: cst.CSTNode, env: Env) -> tuple[Filter, ...]:
+        """The conditions under which ``part[key] = value`` passes an entry on."""
+        if not isinstance(node, cst.Assign) or not isinstance(node.targets[0].target, cst.Subscript):
+            return ()
+        part = node.targets[0].target.slice[0].slice
+        if not isinstance(part, cst.Index) or not isinstance(part.value, cst.Name):
+            return ()
+        name, index = part.value.value, self.index(env.module)
+        loop = next((loop for loop in loops_around(index, node)[::-1] if name in loop.names), None)
+        if loop is None:
+            return ()
+        return tuple(Filter(test, wanted, name, env) for test, wanted in conditions(index, node, loop))
 
     def binding(self, row: Binding, env: Env) -> Iterable[Origin]:
         """What one binding gives its name."""
@@ -644,8 +708,9 @@ class Follower:
         self._busy.add(key)
         try:
             for write, env in self._writes_of(made, attr):
-                yield from self._combined(write.node, env)
-                yield from self._take(self.origins(write.value, env), write.path)
+                passed = self._passed(write.node, env) if write.deep else ()
+                yield from filtered(self._combined(write.node, env), passed)
+                yield from filtered(self._take(self.origins(write.value, env), write.path), passed)
             member = classes.find(made.cls, attr)
             method = _function(member[0]) if member is not None else None
             if method is not None:
@@ -799,7 +864,7 @@ class Follower:
             return [(value.func, None)]
         if value is not None and not isinstance(value, (Module, Instance)) and hasattr(value, "name"):
             name = getattr(value, "name", "")
-            if isinstance(name, str) and name in _TRANSPARENT:
+            if isinstance(name, str) and (name in _TRANSPARENT or name == "filter"):
                 return [(External(name), None)]
         found: list[tuple[Value, Made | None]] = []
         if isinstance(func, cst.Attribute):
@@ -856,6 +921,10 @@ class Follower:
             yield Opaque(dotted_name(node.func) or "")
 
     def _external(self, name: str, node: cst.Call, env: Env) -> Iterable[Origin]:
+        if name == "filter" and len(node.args) == 2:
+            unclear = (Filter(node, True, "", env),)
+            yield from filtered(self.items(self.origins(node.args[1].value, env)), unclear)
+            return
         if name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
             yield Loaded()
         elif name in _TRANSPARENT or name.rpartition(".")[2] in ("DataParallel", "DistributedDataParallel"):
@@ -949,6 +1018,33 @@ class Follower:
                     return True
             del receiver
         return False
+
+
+def filtered(found: Iterable[Origin], filters: tuple[Filter, ...]) -> Iterator[Origin]:
+    """States, and what they were combined to, after they have passed conditions on their entries."""
+    for origin in found:
+        if filters and isinstance(origin, (State, Combined)):
+            known = {id(row.node) for row in origin.filters}
+            fresh = tuple(row for row in filters if id(row.node) not in known)
+            yield replace(origin, filters=(*origin.filters, *fresh))
+        elif filters and isinstance(origin, Parts):
+            yield Parts(tuple(tuple(filtered(part, filters)) for part in origin.parts))
+        else:
+            yield origin
+
+
+def _clauses(node: cst.BaseComp, env: Env) -> tuple[Filter, ...]:
+    """The ``if`` clauses of a comprehension, with what it calls the key: the first name of ``for k, v in ...``."""
+    found: list[Filter] = []
+    clause: cst.CompFor | None = getattr(node, "for_in", None)
+    while clause is not None:
+        target: cst.CSTNode = clause.target
+        if isinstance(target, cst.Tuple) and target.elements:
+            target = target.elements[0].value
+        name = target.value if isinstance(target, cst.Name) else ""
+        found.extend(Filter(row.test, True, name, env) for row in clause.ifs)
+        clause = clause.inner_for_in
+    return tuple(found)
 
 
 def _function(value: Value | None) -> Func | None:

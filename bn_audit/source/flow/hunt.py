@@ -16,7 +16,7 @@ from bn_audit.source.flow.averaging import Averaging
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.models import ModelReader, ModelReading
-from bn_audit.source.flow.values import Combined, Env, Loaded, Made, Origin, Received, State
+from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.project import PyModule
 
@@ -34,6 +34,7 @@ class Federation:
         readings: the models that take part, each as it may turn out.
         states: where the parties' states are taken.
         what: ``state`` or ``parameters``: what the parties hand over.
+        filters: conditions that entries pass on their way from the parties, or back into the model.
     """
 
     averaging: Averaging
@@ -42,6 +43,7 @@ class Federation:
     readings: tuple[ModelReading, ...]
     states: tuple[Step, ...]
     what: str
+    filters: tuple[Filter, ...] = ()
 
 
 class Hunter:
@@ -103,7 +105,11 @@ class Hunter:
         )
         whats = {origin.what for origin in origins if isinstance(origin, State)} or {averaging.what}
         what = "parameters" if "state" not in whats or averaging.what == "parameters" else "state"
-        return Federation(averaging, env, load, readings, states, what)
+        filters = {id(one.node): one for one in row.filters}
+        for origin in origins:
+            if isinstance(origin, State):
+                filters.update({id(one.node): one for one in origin.filters})
+        return Federation(averaging, env, load, readings, states, what, tuple(filters.values()))
 
     def _in_place(self, module: PyModule, averaging: Averaging) -> Federation | None:
         """``for s, c in zip(server.parameters(), client.parameters()): s.data += c.data * w``."""
@@ -129,8 +135,10 @@ class Hunter:
 
 
 def _live(origins: tuple[Origin, ...]) -> bool:
-    """Whether something is a live model's, or came from one in a message; not what was read from files."""
+    """Whether what is combined is seen to be taken from live models, and none of it read from files.
+
+    What only came in a message is not enough: the party that sent it may have kept BatchNorm back.
+    """
     return any(
-        isinstance(origin, (State, Received)) or (isinstance(origin, Made) and origin.kind == "model")
-        for origin in origins
+        isinstance(origin, State) or (isinstance(origin, Made) and origin.kind == "model") for origin in origins
     ) and not any(isinstance(origin, Loaded) for origin in origins)

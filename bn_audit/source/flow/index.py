@@ -67,6 +67,8 @@ class Scope:
     writes: list[Write] = field(default_factory=list)
     puts: dict[str, list[tuple[cst.BaseExpression, cst.CSTNode]]] = field(default_factory=dict)
     """Values that become items of a named container."""
+    removals: dict[str, list[tuple[cst.BaseExpression, cst.CSTNode]]] = field(default_factory=dict)
+    """Keys that are taken out of a named container: ``state.pop(key)``, ``del state[key]``."""
     returns: list[cst.BaseExpression] = field(default_factory=list)
     yields: list[cst.BaseExpression] = field(default_factory=list)
     shared: set[str] = field(default_factory=set)
@@ -199,6 +201,8 @@ class FileIndex:
         func = node.func
         name = func.attr.value if isinstance(func, cst.Attribute) else func.value if isinstance(func, cst.Name) else ""
         self.calls.setdefault(str(name), []).append(node)
+        if name == "pop" and isinstance(func, cst.Attribute) and isinstance(func.value, cst.Name) and node.args:
+            self._removal(scope, func.value.value, node.args[0].value, node)
         if name in _PUTS and isinstance(func, cst.Attribute) and node.args:
             self._put(scope, func.value, node.args[-1].value, node)
 
@@ -230,6 +234,10 @@ class FileIndex:
         elif isinstance(node, cst.Yield) and node.value is not None:
             value = node.value.item if isinstance(node.value, cst.From) else node.value
             scope.yields.append(value)
+        elif isinstance(node, cst.Del) and isinstance(node.target, cst.Subscript):
+            part = node.target.slice[0].slice
+            if isinstance(node.target.value, cst.Name) and isinstance(part, cst.Index):
+                self._removal(scope, node.target.value.value, part.value, node)
         elif isinstance(node, (cst.Global, cst.Nonlocal)):
             scope.shared.update(item.name.value for item in node.names)
 
@@ -263,6 +271,10 @@ class FileIndex:
             scope.puts.setdefault(container.value, []).append((value, node))
         elif isinstance(container, cst.Attribute) and isinstance(container.value, cst.Name):
             scope.writes.append(Write(container.value.value, container.attr.value, value, (), node, True))
+
+    def _removal(self, scope: Scope, name: str, key: cst.BaseExpression, node: cst.CSTNode) -> None:
+        if not isinstance(key, (cst.Integer, cst.UnaryOperation)):  # an item of a list
+            scope.removals.setdefault(name, []).append((key, node))
 
     def _bind(
         self,

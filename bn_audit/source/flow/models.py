@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from bn_audit.profile import Profile
+from bn_audit.profile import NormLayer
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.roots import any_object, execute_root
@@ -57,23 +57,28 @@ class ModelReader:
         return found
 
     def _read(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[ModelReading]:
-        found: dict[Profile, tuple[Module, RawProfile, list[tuple[Decision, ...]]]] = {}
+        found: dict[tuple[NormLayer, ...], tuple[Module, RawProfile]] = {}
+        rows: dict[tuple[NormLayer, ...], list[tuple[Decision, ...]]] = {}
         for world in worlds(self.project, lambda run: self._build(run, made, chain), Budget(_STEPS)):
             value = world.run.watched.get(id(made.node))
             if isinstance(value, Module):
                 raw = to_profile(value)
-                found.setdefault(raw.profile, (value, raw, []))[2].append(tuple(world.run.decisions))
-        every = [decisions for _, _, rows in found.values() for decisions in rows]
+                norms = raw.profile.norms
+                # Ways that have the same norm layers are one; what is best known of it is kept.
+                if norms not in found or len(raw.profile.gaps) < len(found[norms][1].profile.gaps):
+                    found[norms] = (value, raw)
+                rows.setdefault(norms, []).append(tuple(world.run.decisions))
+        every = [decisions for group in rows.values() for decisions in group]
         way = self._way(chain)
         return [
             ModelReading(
                 _name(made, value),
                 raw,
-                tuple(dict.fromkeys((*way, *_conditions(rows, every)))),
+                tuple(dict.fromkeys((*way, *_conditions(rows[norms], every)))),
                 tuple(_trail(made, value)),
                 made,
             )
-            for value, raw, rows in found.values()
+            for norms, (value, raw) in found.items()
         ]
 
     def _build(self, run: Run, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from bn_audit.federation import AveragingSite, Participant
+from bn_audit.filters import EVERYTHING, All, Not, Test
 from bn_audit.finding import Evidence
-from bn_audit.source.flow.filters import read_tests
+from bn_audit.source.flow.filters import read_test, read_tests
 from bn_audit.source.flow.follow import Finder, Follower
+from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.models import ModelReading
 from bn_audit.source.flow.values import Env
@@ -38,8 +41,7 @@ class FederatedReader:
         found = list(self.hunter.federations(module))
         if self.follower.exhausted:
             self.notes.append(f"{self.follower.project.display(module.path)}: more to follow than the limit allows")
-        sites = [self._averaging(federation) for federation in found]
-        return list(dict.fromkeys(sites))
+        return merged(dict.fromkeys((id(row.averaging.scope), self._averaging(row)) for row in found))
 
     def _averaging(self, found: Federation) -> AveragingSite:
         averaging, env = found.averaging, found.env
@@ -47,11 +49,22 @@ class FederatedReader:
             location=self.locator.at(Step(env.module, averaging.node)),
             what="parameters" if found.what == "parameters" else "state",
             participants=self.participants(found.readings),
-            covers=read_tests(self.follower, averaging.tests, averaging.key, env),
+            covers=self._covers(found),
+            forms=forms(self.follower, averaging, env),
             through=self.evidence(calls_of(env)),
             states=self.evidence(found.states[:_MAX_STATES]),
             load=None if found.load.node is averaging.node else self.evidence([found.load])[0],
         )
+
+    def _covers(self, found: Federation) -> Test:
+        """Which entries are combined: those that pass the averaging's own conditions, and all on the way."""
+        own = read_tests(self.follower, found.averaging.tests, found.averaging.key, found.env)
+        others: list[Test] = []
+        for row in found.filters:
+            test = read_test(self.follower, row.node, row.key, row.env)
+            others.append(test if row.wanted else Not(test))
+        tests = tuple(dict.fromkeys(test for test in (own, *others) if test != EVERYTHING))
+        return tests[0] if len(tests) == 1 else All(tests)
 
     def participants(self, readings: Iterable[ModelReading]) -> tuple[Participant, ...]:
         """Models as plain data, each once."""
@@ -66,6 +79,24 @@ class FederatedReader:
     def evidence(self, steps: Sequence[Step]) -> tuple[Evidence, ...]:
         """Steps of a trail as plain data, each once."""
         return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
+
+
+def merged(rows: Iterable[tuple[int, AveragingSite]]) -> list[AveragingSite]:
+    """One site for all that one function combines in the same way for the same models: its branches, its terms.
+
+    ``rows`` are sites, each with what identifies the function.
+    """
+    found: dict[tuple[object, ...], AveragingSite] = {}
+    for function, site in rows:
+        key = (function, site.what, site.covers, site.participants)
+        known = found.get(key)
+        if known is None:
+            found[key] = site
+        elif site.location != known.location:
+            first, second = sorted((known, site), key=lambda one: one.location)
+            again = Evidence(second.location, "and here, in the same way")
+            found[key] = replace(first, again=tuple(dict.fromkeys((*known.again, *site.again, again))))
+    return list(found.values())
 
 
 def calls_of(env: Env) -> list[Step]:

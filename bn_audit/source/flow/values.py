@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bn_audit.source.interpreter.values import ClassVal, Value
     from bn_audit.source.project import PyModule
 
-__all__ = ["Callee", "Combined", "Env", "Loaded", "Made", "Opaque", "Origin", "Parts", "Received", "State"]
+__all__ = ["Callee", "Combined", "Env", "Filter", "Loaded", "Made", "Opaque", "Origin", "Parts", "Received", "State"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,23 +71,44 @@ class Made(Origin):
         return hash((id(self.node), self.name))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """A condition under which entries of a state are passed on; ``key`` is what it calls the key, "" if nothing.
+
+    ``node`` is the condition, which must hold if ``wanted``; a call whose condition is not known (``filter(f, state)``)
+    stands for itself.
+    """
+
+    node: cst.BaseExpression
+    wanted: bool
+    key: str
+    env: Env
+
+
 @dataclass(frozen=True, slots=True)
 class State(Origin):
     """A model's state dict, or a part of it; ``what`` is ``state`` or ``parameters``.
 
-    ``node`` is where it is taken. ``model`` is None where it could not be followed.
+    ``node`` is where it is taken. ``model`` is None where it could not be followed. ``filters`` are the conditions that
+    its entries have passed since.
     """
 
     what: str
     model: Made | None
     node: cst.CSTNode
     env: Env
+    filters: tuple[Filter, ...] = ()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, State) and other.node is self.node and other.model == self.model
+        return (
+            isinstance(other, State)
+            and other.node is self.node
+            and other.model == self.model
+            and _nodes(other.filters) == _nodes(self.filters)
+        )
 
     def __hash__(self) -> int:
-        return hash((id(self.node), self.model))
+        return hash((id(self.node), self.model, _nodes(self.filters)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +117,22 @@ class Combined(Origin):
 
     averaging: Averaging
     env: Env
+    filters: tuple[Filter, ...] = ()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Combined) and other.averaging is self.averaging and other.env.key == self.env.key
+        return (
+            isinstance(other, Combined)
+            and other.averaging is self.averaging
+            and other.env.key == self.env.key
+            and _nodes(other.filters) == _nodes(self.filters)
+        )
 
     def __hash__(self) -> int:
-        return hash(id(self.averaging))
+        return hash((id(self.averaging), _nodes(self.filters)))
+
+
+def _nodes(filters: tuple[Filter, ...]) -> tuple[tuple[int, bool], ...]:
+    return tuple((id(row.node), row.wanted) for row in filters)
 
 
 @dataclass(frozen=True, slots=True)

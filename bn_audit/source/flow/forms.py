@@ -1,0 +1,382 @@
+"""How an averaging is written: its accumulator, what is added and how, what becomes of the sum.
+
+What the source leaves open (is a weight an int or a float? what was in the accumulator?) gives several forms, one of
+which is true.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import libcst as cst
+
+from bn_audit.handwritten import (
+    Add,
+    Begin,
+    Cast,
+    Factor,
+    HandWritten,
+    Library,
+    Loop,
+    Number,
+    Operation,
+    Reduction,
+    Reductor,
+)
+from bn_audit.source.flow.averaging import Averaging
+from bn_audit.source.flow.follow import Follower
+from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.flow.values import Env
+from bn_audit.source.nodes import dotted_name, walk
+
+__all__ = ["forms"]
+
+_ANY_NUMBER = (Number.INT, Number.FLOAT, Number.TENSOR)
+_KEEP = frozenset({"detach", "clone", "cpu", "cuda", "data", "to", "contiguous", "copy", "item"})
+_CASTS = {"float": Cast.FLOAT, "double": Cast.DOUBLE, "long": Cast.LONG, "type_as": Cast.OWN}
+_FLOATS = ("float32", "float", "get_default_dtype")
+
+
+def forms(follower: Follower, averaging: Averaging, env: Env) -> tuple[HandWritten, ...]:
+    """The ways in which an averaging may be meant; empty if it is written in none that is known."""
+    return tuple(dict.fromkeys(_Reader(follower, averaging, env).read()))
+
+
+class _Reader:
+    def __init__(self, follower: Follower, averaging: Averaging, env: Env) -> None:
+        self.follower = follower
+        self.averaging = averaging
+        self.env = env
+        self.index: FileIndex = follower.index(env.module)
+
+    def read(self) -> Iterator[HandWritten]:
+        how = self.averaging.how
+        if how in ("+=", "+", "add_"):
+            for loop in self._loops():
+                yield HandWritten(loop, library=self._library())
+        elif how == "sum":
+            for (term, cast), scale in itertools.product(self._terms(), self._scales(self.averaging.node)):
+                begin, add = Begin.ZERO, Add.NEW
+                yield HandWritten(Loop(begin, term=term, cast=cast, add=add, scale=scale), library=self._library())
+        elif how in ("stack", "numpy"):
+            library = Library.NUMPY if how == "numpy" else Library.TORCH
+            for by, (term, cast), scale in itertools.product(
+                self._reductors(), self._terms(), self._scales(self.averaging.node)
+            ):
+                yield HandWritten(Reduction(by, term=term, cast=cast, scale=scale), library=library)
+
+    def _loops(self) -> Iterator[Loop]:
+        add = Add.NEW if self.averaging.how == "+" else Add.IN_PLACE
+        alpha = self._alpha()
+        for begin, (term, cast), scale in itertools.product(self._begins(), self._terms(), self._scales(None)):
+            if alpha is not None:
+                yield from (
+                    Loop(begin, term=Factor(Operation.TIMES, number), cast=cast, add=Add.ALPHA_IN_PLACE, scale=scale)
+                    for number in alpha
+                )
+            else:
+                yield Loop(begin, term=term, cast=cast, add=add, scale=scale)
+
+    def _library(self) -> Library:
+        """NumPy where the entry is turned into an array on the way; else torch."""
+        for part in walk(self.averaging.added):
+            if isinstance(part, cst.Attribute) and part.attr.value == "numpy":
+                return Library.NUMPY
+        return Library.TORCH
+
+    def _alpha(self) -> tuple[Number, ...] | None:
+        node = self.averaging.node
+        if self.averaging.how != "add_" or not isinstance(node, cst.Call):
+            return None
+        _, keywords, _ = arguments_of(node)
+        return self._numbers(keywords["alpha"]) if "alpha" in keywords else None
+
+    # --- what is added -------------------------------------------------------------------------------------------
+
+    def _terms(self) -> list[tuple[Factor | None, Cast | None]]:
+        """What becomes of the entry before it is added: one factor at most, and a conversion before it."""
+        node: cst.CSTNode = self._resolved(self.averaging.added)
+        factors: list[tuple[Factor | None, Cast | None]] = [(None, None)]
+        found = self._factor(node)
+        if found is not None:
+            inner, factors_found = found
+            cast = self._cast(inner)
+            factors = [(factor, cast) for factor in factors_found]
+        else:
+            factors = [(None, self._cast(node))]
+        return factors
+
+    def _factor(self, node: cst.CSTNode) -> tuple[cst.CSTNode, list[Factor]] | None:
+        """A product or quotient: the part that holds the entry, and what it is multiplied with or divided by."""
+        if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, (cst.Multiply, cst.Divide)):
+            operation = Operation.TIMES if isinstance(node.operator, cst.Multiply) else Operation.OVER
+            if self._holds(node.left):
+                return node.left, [Factor(operation, number) for number in self._numbers(node.right)]
+            if self._holds(node.right) and operation is Operation.TIMES:
+                return node.right, [Factor(operation, number) for number in self._numbers(node.left)]
+        if isinstance(node, cst.Call):
+            name = (dotted_name(node.func) or "").rpartition(".")[2]
+            if name in ("mul", "multiply", "div", "divide", "true_divide") and node.args:
+                operation = Operation.TIMES if name.startswith("mul") else Operation.OVER
+                positional, _, _ = arguments_of(node)
+                if isinstance(node.func, cst.Attribute) and self._holds(node.func.value) and positional:
+                    return node.func.value, [Factor(operation, number) for number in self._numbers(positional[0])]
+                if len(positional) == 2 and self._holds(positional[0]):
+                    return positional[0], [Factor(operation, number) for number in self._numbers(positional[1])]
+        return None
+
+    def _cast(self, node: cst.CSTNode) -> Cast | None:
+        """The conversion that an entry goes through: ``w[k].float()``, ``w[k].to(torch.float32)``."""
+        while isinstance(node, (cst.Call, cst.Attribute)):
+            func = node.func if isinstance(node, cst.Call) else node
+            if not isinstance(func, cst.Attribute) or not self._holds(func.value):
+                return None
+            name = func.attr.value
+            if isinstance(node, cst.Call):
+                if name in _CASTS:
+                    return _CASTS[name]
+                if name in ("to", "type", "astype"):
+                    named = _dtype_argument(node)
+                    if named in _FLOATS:
+                        return Cast.FLOAT
+                    if named in ("float64", "double"):
+                        return Cast.DOUBLE
+            node = func.value
+        return None
+
+    def _holds(self, node: cst.CSTNode) -> bool:
+        """Whether the party's entry is in an expression."""
+        entry = self.averaging.entry
+        return any(part is entry for part in walk(node)) or any(
+            isinstance(part, cst.Name) and isinstance(entry, cst.Name) and part.value == entry.value
+            for part in walk(node)
+        )
+
+    def _resolved(self, node: cst.BaseExpression) -> cst.CSTNode:
+        """The expression that holds the entry, where the one that is added is a name bound to it."""
+        current: cst.CSTNode = node
+        for _ in range(4):
+            if self._holds(current) or not isinstance(current, cst.Name):
+                return current
+            scope = self.index.scope_of(current)
+            rows = [row for row in scope.bindings.get(current.value, ()) if row.how == "value" and not row.path]
+            if len(rows) != 1 or rows[0].value is None:
+                return current
+            current = rows[0].value
+        return current
+
+    # --- numbers -------------------------------------------------------------------------------------------------
+
+    def _numbers(self, node: cst.CSTNode) -> tuple[Number, ...]:
+        """What a weight or divisor may be."""
+        if isinstance(node, cst.Integer):
+            return (Number.INT,)
+        if isinstance(node, cst.Float):
+            return (Number.FLOAT,)
+        if isinstance(node, cst.UnaryOperation):
+            return self._numbers(node.expression)
+        if isinstance(node, cst.Call):
+            name = dotted_name(node.func) or ""
+            if name in ("len", "int", "round"):
+                return (Number.INT,)
+            if name == "float" or name.endswith(".item"):
+                return (Number.FLOAT,)
+            if name.startswith(("torch.tensor", "torch.as_tensor")):
+                return (Number.TENSOR,)
+        if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
+            kinds = {*self._numbers(node.left), *self._numbers(node.right)}
+            if kinds <= {Number.INT, Number.FLOAT}:
+                return (Number.FLOAT,)
+            return (Number.FLOAT, Number.TENSOR)
+        if isinstance(node, cst.BinaryOperation):
+            kinds = {*self._numbers(node.left), *self._numbers(node.right)}
+            return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
+        if isinstance(node, cst.Name):
+            scope = self.index.scope_of(node)
+            rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
+            if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
+                return self._numbers(rows[0].value)
+        return _ANY_NUMBER
+
+    # --- accumulators ----------------------------------------------------------------------------------------------
+
+    def _begins(self) -> list[Begin]:
+        """What is in the slot before the first party's entry is added."""
+        slot = self.averaging.slot
+        if slot is None:
+            return [Begin.ZERO]
+        found: list[Begin] = []
+        if isinstance(slot, cst.Name):
+            scope = self.index.scope_of(slot)
+            for row in scope.bindings.get(slot.value, ()):
+                if row.how == "value" and row.value is not None and row.node is not self.averaging.node:
+                    found.extend(self._begin(row.value, True))
+            return list(dict.fromkeys(found)) or [Begin.COPY, Begin.ZEROS, Begin.FLOAT_ZEROS, Begin.ZERO]
+        base = slot.value if isinstance(slot, (cst.Subscript, cst.Attribute)) else slot
+        own = _code(self.index, slot)
+        # ``avg[k] = torch.zeros_like(...)`` before the loop over parties.
+        scope = self.index.scope_of(slot)
+        place = self.index.order[id(self.averaging.node)]
+        for target, value, node in _assigned(self.index, scope.node):
+            if node is self.averaging.node or self.index.order[id(node)] > place:
+                continue
+            if _code(self.index, target) == own:
+                found.extend(self._begin(value, True))
+        if found:
+            return list(dict.fromkeys(found))
+        if isinstance(base, cst.Name):
+            for row in scope.bindings.get(base.value, ()):
+                if row.how == "value" and row.value is not None and self.index.order[id(row.node)] < place:
+                    found.extend(self._begin(row.value, False))
+        return list(dict.fromkeys(found)) or [Begin.COPY, Begin.ZEROS, Begin.FLOAT_ZEROS]
+
+    def _begin(self, node: cst.CSTNode, entry: bool) -> list[Begin]:
+        """What a value is as an accumulator: that of one entry, or a dict of them."""
+        if isinstance(node, (cst.Integer, cst.Float)):
+            return [Begin.ZERO if isinstance(node, cst.Integer) else Begin.FLOAT_ZERO]
+        if isinstance(node, cst.Name) and node.value == "None":
+            return [Begin.NOTHING]
+        if isinstance(node, (cst.Dict, cst.List)):
+            return [Begin.NOTHING]
+        if isinstance(node, (cst.DictComp, cst.ListComp, cst.GeneratorExp)):
+            value = node.value if isinstance(node, cst.DictComp) else node.elt
+            return self._begin(value, True)
+        if isinstance(node, cst.BinaryOperation):
+            parts = [*self._begin(node.left, entry), *self._begin(node.right, entry)]
+            # ``w[0][k] * weight`` is a new tensor of the product's dtype.
+            return [Begin.FLOAT_ZEROS] if Begin.FLOAT_ZEROS in parts else [Begin.CLONE, Begin.FLOAT_ZEROS]
+        if isinstance(node, cst.Call):
+            name = dotted_name(node.func) or ""
+            leaf = name.rpartition(".")[2]
+            if leaf in ("zeros_like", "zeros", "full_like", "full"):
+                return [self._zeros(node, leaf)]
+            if leaf in ("float", "double") and isinstance(node.func, cst.Attribute):
+                return [Begin.FLOAT_ZEROS]
+            if leaf in ("deepcopy", "copy", "clone"):
+                return [Begin.CLONE if entry else Begin.COPY]
+            if leaf in ("OrderedDict", "dict", "defaultdict"):
+                positional, _, _ = arguments_of(node)
+                if positional and leaf != "defaultdict":
+                    return self._begin(positional[0], entry)
+                return [Begin.NOTHING]
+            if leaf in ("state_dict",):
+                return [Begin.FIRST]
+            if isinstance(node.func, cst.Attribute) and leaf in _KEEP:
+                return self._begin(node.func.value, entry)
+            return [Begin.COPY, Begin.ZEROS, Begin.FLOAT_ZEROS]
+        if isinstance(node, cst.Subscript):
+            return [Begin.FIRST]
+        return [Begin.COPY, Begin.ZEROS, Begin.FLOAT_ZEROS]
+
+    def _zeros(self, node: cst.Call, leaf: str) -> Begin:
+        named = _dtype_argument(node)
+        if named in _FLOATS or named in ("float64", "double"):
+            return Begin.FLOAT_ZEROS
+        if named:
+            return Begin.ZEROS
+        if leaf.endswith("_like"):
+            argument = node.args[0].value if node.args else None
+            if isinstance(argument, cst.Call) and (dotted_name(argument.func) or "").endswith((".float", ".double")):
+                return Begin.FLOAT_ZEROS
+            return Begin.ZEROS
+        return Begin.FLOAT_ZEROS
+
+    # --- what becomes of the sum -------------------------------------------------------------------------------------
+
+    def _scales(self, reduced: cst.CSTNode | None) -> list[Factor | None]:
+        """What the sum is divided by or multiplied with, and whether in place."""
+        if reduced is not None:
+            current: cst.CSTNode = reduced
+            for above in self.index.above(reduced):
+                if isinstance(above, cst.BinaryOperation) and above.left is current:
+                    operation = {cst.Divide: Operation.OVER, cst.Multiply: Operation.TIMES}.get(type(above.operator))
+                    if operation is not None:
+                        return [Factor(operation, number) for number in self._numbers(above.right)]
+                if not isinstance(above, (cst.Call, cst.Attribute, cst.Arg)):
+                    break
+                current = above
+            return [None]
+        slot = self.averaging.slot
+        assert slot is not None
+        own = _code(self.index, slot)
+        scope = self.index.scope_of(slot)
+        place = self.index.order[id(self.averaging.node)]
+        found: list[Factor | None] = []
+        for node in walk(scope.node):
+            if self.index.order.get(id(node), 0) <= place:
+                continue
+            found.extend(self._scaling(node, own))
+        return found or [None]
+
+    def _scaling(self, node: cst.CSTNode, own: str) -> Iterator[Factor]:
+        """``x /= n``, ``x.div_(n)``, ``x = x / n``, ``x = torch.div(x, n)``."""
+        if isinstance(node, cst.AugAssign) and _code(self.index, node.target) == own:
+            operation = {cst.DivideAssign: Operation.OVER, cst.MultiplyAssign: Operation.TIMES}.get(type(node.operator))
+            if operation is not None:
+                yield from (Factor(operation, number, True) for number in self._numbers(node.value))
+        elif isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+            name = node.func.attr.value
+            if name in ("div_", "mul_") and node.args and _code(self.index, node.func.value) == own:
+                operation = Operation.OVER if name == "div_" else Operation.TIMES
+                yield from (Factor(operation, number, True) for number in self._numbers(node.args[0].value))
+        elif isinstance(node, cst.Assign):
+            value: cst.CSTNode = node.value
+            if isinstance(value, cst.BinaryOperation) and _code(self.index, value.left) == own:
+                operation = {cst.Divide: Operation.OVER, cst.Multiply: Operation.TIMES}.get(type(value.operator))
+                if operation is not None:
+                    yield from (Factor(operation, number) for number in self._numbers(value.right))
+            elif isinstance(value, cst.Call):
+                name = (dotted_name(value.func) or "").rpartition(".")[2]
+                positional, _, _ = arguments_of(value)
+                known = name in ("div", "true_divide", "mul") and len(positional) == 2
+                if known and _code(self.index, positional[0]) == own:
+                    operation = Operation.TIMES if name == "mul" else Operation.OVER
+                    yield from (Factor(operation, number) for number in self._numbers(positional[1]))
+
+    def _reductors(self) -> Sequence[Reductor]:
+        """What reduces a stack: the call around it, or NumPy's own name."""
+        node = self.averaging.node
+        assert isinstance(node, cst.Call)
+        name = (dotted_name(node.func) or "").rpartition(".")[2]
+        if name in ("average", "mean", "median"):
+            return ({"average": Reductor.AVERAGE, "mean": Reductor.MEAN, "median": Reductor.MEDIAN}[name],)
+        around = itertools.islice(self.index.above(node), 6)
+        for above in around:
+            if isinstance(above, cst.Attribute):
+                word = above.attr.value
+            elif isinstance(above, cst.Call):
+                word = (dotted_name(above.func) or "").rpartition(".")[2]
+            else:
+                continue
+            found = {"mean": Reductor.MEAN, "sum": Reductor.SUM, "median": Reductor.MEDIAN}.get(word)
+            if found is not None:
+                return (found,)
+        # Bound to a name first: what reduces it stands elsewhere.
+        text = _code(self.index, self.index.scope_of(node).node)
+        words = {".mean(": Reductor.MEAN, ".sum(": Reductor.SUM, ".median(": Reductor.MEDIAN}
+        return tuple(found for word, found in words.items() if word in text) or (Reductor.MEAN, Reductor.SUM)
+
+
+def _dtype_argument(node: cst.Call) -> str:
+    """The dtype that a call names: ``dtype=torch.float32``, ``.to(torch.float)``; "" if none."""
+    for arg in node.args:
+        name = dotted_name(arg.value) or ""
+        if (arg.keyword is not None and arg.keyword.value == "dtype") or name.startswith(
+            ("torch.float", "torch.double")
+        ):
+            return name.rpartition(".")[2]
+    return ""
+
+
+def _assigned(
+    index: FileIndex, scope: cst.CSTNode
+) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression, cst.CSTNode]]:
+    for node in walk(scope):
+        if isinstance(node, cst.Assign):
+            for target in node.targets:
+                yield target.target, node.value, node
+
+
+def _code(index: FileIndex, node: cst.CSTNode) -> str:
+    return index.module.tree.code_for_node(node).strip()
