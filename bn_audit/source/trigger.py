@@ -26,13 +26,27 @@ _STATE = re.compile(
     rb"load_state_dict\s*\((?!\s*torch\.load\s*\()|copy_\s*\(|\.data\b|set_parameters|ArrayRecord|\bparams\s*="
 )
 _PARTIES = re.compile(
-    rb"(?i)fed(?:erat|avg|bn|prox|_?learn)|client|aggregat|w_locals|w_glob|global_(?:model|weights|params|net|state)"
-    rb"|local_(?:model|weights|params|state)s|\bparties\b|\bparty|participant|num_users|idxs_users|\bflwr\b|nvflare"
-    rb"|average_(?:weights|models?|params|state)|avg_(?:weights|state)|all_?reduce|worker_(?:models|states)"
+    rb"(?i)federat|fed_?avg|fed_?prox|fed_?bn|\bclients?\b|client_|_client|w_locals|w_glob|\bparty|\bparties"
+    rb"|global_(?:model|weights|params|net|state)|local_(?:models|weights|params|states)\b|num_users|idxs_users"
+    rb"|\bflwr\b|nvflare"
 )
+"""Words of which hardly anything else speaks."""
+_PERHAPS = re.compile(
+    rb"(?i)aggregat|participant|\bservers?\b|\baverag\w*\(|\bavg\w*\(|weighted"
+    rb"|\b(?:models|nets|states|state_dicts|workers|users)\[|\bin (?:models|nets|states|state_dicts|workers|users)\b"
+)
+"""Words that count half as much. Together three are wanted, of different ones: in 10,747 files of sixteen packages, a
+third of them federated frameworks, 123 have them beside state."""
+_SHORT = 12_000
+"""Files of fewer bytes cost little: there one word will do."""
 
 
 def may_federate(data: bytes) -> bool:
     """Whether a file may put combined states into a model: it does so with some state, and speaks of more than one
     party. What it calls them is no evidence, only a reason to look."""
-    return _STATE.search(data) is not None and _PARTIES.search(data) is not None
+    if _STATE.search(data) is None:
+        return False
+    if len(data) < _SHORT:
+        return _PARTIES.search(data) is not None or _PERHAPS.search(data) is not None
+    parties = {word.lower() for word in _PARTIES.findall(data)}
+    return len(parties) > 1 or 2 * len(parties) + len({word.lower() for word in _PERHAPS.findall(data)}) > 2

@@ -1,0 +1,315 @@
+"""From an averaging to the models whose states it combines, over all that lies between in a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bn_audit.federation import AveragingSite
+from tests.source.projects import project, read_project
+
+NETS = """\
+=== nets.py
+from torch import nn
+
+class Norm(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        self.bn = nn.BatchNorm2d(width)
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+"""
+AVERAGE = """\
+=== agg.py
+import copy
+import torch
+
+def average(w):
+    avg = copy.deepcopy(w[0])
+    for k in avg.keys():
+        for i in range(1, len(w)):
+            avg[k] += w[i][k]
+        avg[k] = torch.div(avg[k], len(w))
+    return avg
+"""
+
+FOUND = {
+    "states appended in a loop": (
+        """\
+=== main.py
+import copy
+from nets import Norm
+from agg import average
+net = Norm()
+for _ in range(10):
+    w_locals = []
+    for idx in range(5):
+        local = copy.deepcopy(net)
+        local.train()
+        w_locals.append(copy.deepcopy(local.state_dict()))
+    net.load_state_dict(average(w_locals))
+""",
+        {"Norm": ()},
+    ),
+    "a client class whose method returns a tuple": (
+        """\
+=== client.py
+class LocalUpdate:
+    def __init__(self, args):
+        self.args = args
+    def train(self, net):
+        net.train()
+        return net.state_dict(), 0.5
+=== main.py
+import copy
+from nets import Norm, Plain
+from agg import average
+from client import LocalUpdate
+args = parser.parse_args()
+if args.model == "norm":
+    net_glob = Norm(width=16)
+elif args.model == "plain":
+    net_glob = Plain()
+w_glob = net_glob.state_dict()
+for round in range(args.rounds):
+    w_locals, losses = [], []
+    for idx in range(args.users):
+        local = LocalUpdate(args=args)
+        w, loss = local.train(net=copy.deepcopy(net_glob).to(args.device))
+        w_locals.append(copy.deepcopy(w))
+    w_glob = average(w_locals)
+    net_glob.load_state_dict(w_glob)
+""",
+        {"Norm": ('args.model == "norm"',), "Plain": ('args.model == "plain"',)},
+    ),
+    "server and clients as classes, the model handed in by an attribute of the arguments": (
+        """\
+=== base.py
+import copy
+from agg import average
+
+class Client:
+    def __init__(self, args, number):
+        self.model = copy.deepcopy(args.model)
+    def upload(self):
+        return self.model.state_dict()
+
+class Server:
+    def __init__(self, args):
+        self.global_model = copy.deepcopy(args.model)
+        self.clients = []
+        self.uploaded = []
+    def set_clients(self, kind):
+        for i in range(10):
+            self.clients.append(kind(self.args, i))
+    def receive(self):
+        self.uploaded = [client.upload() for client in self.clients]
+    def aggregate(self):
+        self.global_model.load_state_dict(average(self.uploaded))
+=== fedavg.py
+from base import Client, Server
+
+class FedAvg(Server):
+    def __init__(self, args):
+        super().__init__(args)
+        self.args = args
+        self.set_clients(Client)
+=== main.py
+from nets import Norm
+from fedavg import FedAvg
+
+def run(args):
+    args.model = Norm().to(args.device)
+    server = FedAvg(args)
+    server.aggregate()
+""",
+        {"Norm": ()},
+    ),
+    "a factory picks the class": (
+        """\
+=== main.py
+from nets import Norm, Plain
+from agg import average
+
+def build(name, width):
+    if name == "norm":
+        return Norm(width)
+    return Plain()
+
+def main(args):
+    models = [build(args.net, 4) for _ in range(3)]
+    shared = average([m.state_dict() for m in models])
+    for m in models:
+        m.load_state_dict(shared)
+""",
+        {"Norm": ('name == "norm"',), "Plain": ()},
+    ),
+    "a class handed to the server": (
+        """\
+=== server.py
+import torch
+
+class Server:
+    def __init__(self, model_cls, clients):
+        self.model = model_cls()
+        self.clients = clients
+    def step(self):
+        states = [c.model.state_dict() for c in self.clients]
+        new = {k: torch.stack([s[k] for s in states]).mean(0) for k in states[0]}
+        self.model.load_state_dict(new)
+=== main.py
+from nets import Norm
+from server import Server
+
+class Client:
+    def __init__(self):
+        self.model = Norm()
+
+server = Server(Norm, [Client() for _ in range(4)])
+server.step()
+""",
+        {"Norm": ()},
+    ),
+    "copied into the server's own state": (
+        """\
+=== main.py
+import torch
+from nets import Norm
+
+def communicate(server, models, weights):
+    for key in server.state_dict().keys():
+        temp = torch.zeros_like(server.state_dict()[key], dtype=torch.float32)
+        for i in range(len(models)):
+            temp += weights[i] * models[i].state_dict()[key]
+        server.state_dict()[key].data.copy_(temp)
+        for i in range(len(models)):
+            models[i].state_dict()[key].data.copy_(server.state_dict()[key])
+    return server, models
+
+server = Norm()
+models = [Norm() for _ in range(5)]
+communicate(server, models, [0.2] * 5)
+""",
+        {"Norm": ()},
+    ),
+    "one party a call": (
+        """\
+=== main.py
+from nets import Norm
+
+class Server:
+    def __init__(self):
+        self.model = Norm()
+    def begin(self):
+        self.total = {k: v * 0.0 for k, v in self.model.state_dict().items()}
+    def add(self, state, share):
+        for k, v in state.items():
+            self.total[k] += v * share
+    def finish(self):
+        self.model.load_state_dict(self.total)
+
+def main(clients):
+    server = Server()
+    server.begin()
+    for client in [Norm() for _ in range(3)]:
+        server.add(client.state_dict(), 1 / 3)
+    server.finish()
+""",
+        {"Norm": ()},
+    ),
+    "parameters in place": (
+        """\
+=== main.py
+from nets import Norm
+
+def main():
+    server = Norm()
+    models = [Norm() for _ in range(3)]
+    for p in server.parameters():
+        p.data.zero_()
+    for model in models:
+        for p, q in zip(server.parameters(), model.parameters()):
+            p.data += q.data / 3
+""",
+        {"Norm": ()},
+    ),
+}
+
+SILENT = {
+    "checkpoints of one training": """\
+=== main.py
+import torch
+from nets import Norm
+from agg import average
+net = Norm()
+net.load_state_dict(average([torch.load(path) for path in paths]))
+""",
+    "checkpoints through a live model": """\
+=== main.py
+import torch
+from nets import Norm
+net = Norm()
+avg = {k: v * 0.0 for k, v in net.state_dict().items()}
+for path in paths:
+    net.load_state_dict(torch.load(path))
+    state = net.state_dict()
+    for k in avg:
+        avg[k] += state[k] / len(paths)
+net.load_state_dict(avg)
+""",
+    "nothing is loaded": """\
+=== main.py
+from nets import Norm
+from agg import average
+states = [Norm().state_dict() for _ in range(3)]
+print(average(states))
+""",
+    "a model nobody can follow": """\
+=== main.py
+from agg import average
+def main(clients, registry, name):
+    net = registry[name]()
+    net.load_state_dict(average(clients))
+""",
+}
+
+
+def sites(text: str, folder: Path) -> list[AveragingSite]:
+    result = read_project(project(NETS + AVERAGE + text), folder)
+    return [site for site in result.sites if isinstance(site, AveragingSite)]
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_models_are_found(name: str, tmp_path: Path) -> None:
+    text, expected = FOUND[name]
+    (site,) = sites(text, tmp_path)
+    assert {one.name: one.conditions for one in site.participants} == expected
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_no_site_with_a_model(name: str, tmp_path: Path) -> None:
+    assert [one for site in sites(SILENT[name], tmp_path) for one in site.participants] == []
+
+
+def test_a_filter_on_the_client_counts(tmp_path: Path) -> None:
+    text = """\
+=== main.py
+import copy
+from nets import Norm
+from agg import average
+net = Norm()
+states = []
+for _ in range(3):
+    local = copy.deepcopy(net)
+    states.append({k: v for k, v in local.state_dict().items() if "bn" not in k})
+net.load_state_dict(average(states), strict=False)
+"""
+    from bn_audit.filters import Contains, Not
+
+    (site,) = sites(text, tmp_path)
+    assert site.covers == Not(Contains("bn"))
