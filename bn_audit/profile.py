@@ -15,7 +15,10 @@ from typing import Literal
 
 from bn_audit.finding import Location
 
-__all__ = ["Gap", "NormLayer", "Profile", "Shape", "StateEntry"]
+__all__ = ["SOMEWHERE", "Gap", "NormLayer", "Profile", "Shape", "StateEntry"]
+
+SOMEWHERE = "(BatchNorm)"
+"""Stands in a path for a norm layer that lies somewhere below the module before it, nobody knows where."""
 
 Shape = tuple["int | None", ...]
 """Dimensions in order; None for one that is unknown. ``()`` is a scalar."""
@@ -91,9 +94,9 @@ class NormLayer:
     location: Location | None = None
 
     @property
-    def nested(self) -> bool:
-        """Whether it lies below the top level, where SecretFlow's ``skip_bn`` does not look."""
-        return "." in self.path
+    def nested(self) -> bool | None:
+        """Whether it lies below the top level, where SecretFlow's ``skip_bn`` does not look; None if not known."""
+        return None if self.path == SOMEWHERE else "." in self.path
 
 
 @dataclass(frozen=True, slots=True)

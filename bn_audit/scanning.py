@@ -68,6 +68,7 @@ def read_options(settings: Resolver, run: Config) -> ReadOptions:
         respect_gitignore=run.get("respect_gitignore", True),
         jobs=run.get("jobs", 0),
         exclusions=settings.exclusion,
+        teacher=settings.taught,
     )
 
 

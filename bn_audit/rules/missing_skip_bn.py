@@ -32,8 +32,8 @@ def _passed(case: FLModelCase) -> bool | None:
 
 
 def _has_batchnorm(profile: Profile) -> bool:
-    """Whether there is a BatchNorm with state of its own: what ``skip_bn`` is about."""
-    return any(norm.batchnorm and (norm.tracked or norm.affine) for norm in profile.norms)
+    """Whether there is a BatchNorm, or what the settings call one, with state of its own: what ``skip_bn`` is about."""
+    return any(norm.batchnorm is not False and (norm.tracked or norm.affine) for norm in profile.norms)
 
 
 def _missing(case: FLModelCase) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def _concerned(outcome: Outcome) -> bool:
     version = release(outcome.settings.secretflow_version)
     if version is not None and version < SINCE:
         return True
-    return any(norm.batchnorm and not norm.nested and norm.affine for norm in outcome.profile.norms)
+    return any(norm.batchnorm and norm.nested is False and norm.affine for norm in outcome.profile.norms)
 
 
 def _speaks(code: str, case: FLModelCase) -> tuple[Possibility, ...]:
@@ -151,7 +151,7 @@ def unreached(outcome: Outcome) -> tuple[NormLayer, ...]:
 
 
 def _skipped(outcome: Outcome) -> tuple[NormLayer, ...]:
-    return tuple(norm for norm in outcome.profile.norms if norm.batchnorm and not norm.nested)
+    return tuple(norm for norm in outcome.profile.norms if norm.batchnorm and norm.nested is False)
 
 
 def _asked(case: FLModelCase) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from bn_audit.exchange.plan import Difference, Fate, PlanError
 from bn_audit.finding import Evidence, Location
-from bn_audit.profile import NormLayer, Profile
+from bn_audit.profile import SOMEWHERE, NormLayer, Profile
 from bn_audit.rules.case import FLModelCase, Outcome, Possibility, owners
 from bn_audit.site import FLModelCall
 
@@ -168,6 +168,7 @@ def trail(case: FLModelCase, norms: Callable[[Possibility], Iterable[NormLayer]]
         steps.append(Evidence(case.site.call, "FLModel is called here"))
     for reading in case.readings:
         steps.extend(reading.model_trail)
+    told: set[Location] = set()
     for way in case.possibilities:
         places: dict[Location, NormLayer] = {}
         for norm in norms(way):
@@ -175,11 +176,13 @@ def trail(case: FLModelCase, norms: Callable[[Possibility], Iterable[NormLayer]]
                 places.setdefault(norm.location, norm)
         for place, norm in list(places.items())[:PLACES]:
             steps.append(Evidence(place, describe(way.reading, norm)))
+            if norm.path.endswith(SOMEWHERE):
+                told.add(place)  # of which the source shows nothing
     for reading in case.readings:
         steps.extend(reading.settings_trail)
     kept: dict[Location, Evidence] = {}
     for step in steps:
-        if not _inside(step.location, case.site.location):
+        if step.location in told or not _inside(step.location, case.site.location):
             kept.setdefault(step.location, step)
     return tuple(kept.values())
 
@@ -194,6 +197,8 @@ def _inside(inner: Location, outer: Location) -> bool:
 
 def describe(reading: FLModelCall, norm: NormLayer) -> str:
     """``this BatchNorm2d is `layer1.0.bn1` of `ResNet```, with how many more the same line makes."""
+    if norm.path.endswith(SOMEWHERE):
+        return f"the settings say that what is made here has BatchNorm: {listed([norm.path])} of {model_name(reading)}"
     model = reading.model
     paths = [norm.path]
     if model is not None and norm.location is not None:

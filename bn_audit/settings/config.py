@@ -50,6 +50,10 @@ class Config(TypedDict, total=False):
     output_format: str
     jobs: int
     secretflow_version: str
+    models_with_batchnorm: tuple[str, ...]
+    models_without_batchnorm: tuple[str, ...]
+    batchnorm_classes: tuple[str, ...]
+    flmodel_wrappers: tuple[str, ...]
 
 
 def shown(path: str) -> str:

@@ -6,6 +6,7 @@ This table is what files are read by, what the schema for editors is made of, an
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -118,6 +119,27 @@ def _per_file_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": _codes_schema(vocabulary)}
 
 
+_PART = r"[^\W\d]\w*"
+_NAME = rf"{_PART}(?:\.{_PART})*"
+_DOTTED = rf"{_PART}(?:\.{_PART})+"
+
+
+def _names(value: object, source: Source) -> tuple[str, ...]:
+    names = _strings(value)
+    for name in names:
+        if re.fullmatch(_NAME, name) is None:
+            raise ValueError(f"must be a list of dotted names, which {name!r} is not")
+    return names
+
+
+def _dotted(value: object, source: Source) -> tuple[str, ...]:
+    names = _names(value, source)
+    for name in names:
+        if "." not in name:
+            raise ValueError(f"must be a list of dotted names with their module, which {name!r} lacks")
+    return names
+
+
 def _bool(value: object, source: Source) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -168,6 +190,8 @@ def _list_of(pattern: str | None = None) -> dict[str, Any]:
 CODES = Kind(_codes, _codes_schema)
 PATTERNS = Kind(_patterns, lambda vocabulary: _list_of())
 PER_FILE = Kind(_per_file, _per_file_schema)
+NAMES = Kind(_names, lambda vocabulary: _list_of(_NAME))
+DOTTED = Kind(_dotted, lambda vocabulary: _list_of(_DOTTED))
 BOOL = Kind(_bool, lambda vocabulary: {"type": "boolean"})
 NUMBER = Kind(_number, lambda vocabulary: {"type": "integer", "minimum": 0})
 SEVERITY = Kind(_severity, lambda vocabulary: {"enum": list(SEVERITIES)})
@@ -199,5 +223,29 @@ KEYS = {
         Key("output-format", FORMAT, "The format of the report.", '"text"', run=True),
         Key("jobs", NUMBER, "Processes to use; 0 chooses.", "0", run=True),
         Key("secretflow-version", RELEASE, "The release of SecretFlow; else the project's pin, else 1.13.", ""),
+        Key(
+            "models-with-batchnorm",
+            DOTTED,
+            "Functions and classes, by dotted name, whose result is a torch model with a BatchNorm in it that keeps "
+            "running statistics. Where it lies and what else the model holds stays unknown.",
+        ),
+        Key(
+            "models-without-batchnorm",
+            DOTTED,
+            "Functions and classes, by dotted name, whose result is a torch model without any layer that keeps running "
+            "statistics.",
+        ),
+        Key(
+            "batchnorm-classes",
+            NAMES,
+            "Classes of layers that keep running statistics as BatchNorm does: by dotted name, or by a bare name that "
+            "stands for every class so called.",
+        ),
+        Key(
+            "flmodel-wrappers",
+            DOTTED,
+            "Functions and classes, by dotted name, that make an FLModel of SecretFlow and take its parameters by the "
+            "same names.",
+        ),
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bn_audit.settings.config import SHARED, STANDALONE, TABLE, Config, ConfigError, shown
 from bn_audit.settings.layers import override
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from bn_audit.settings.keys import Vocabulary
     from bn_audit.settings.per_file import PerFile
     from bn_audit.source.exclusion import Exclusion
+    from bn_audit.source.taught import Taught
 
 __all__ = ["Resolver"]
+
+_TEACHING = ("models_with_batchnorm", "models_without_batchnorm", "batchnorm_classes", "flmodel_wrappers")
+"""The keys that teach the source reader, in the order of :class:`bn_audit.source.taught.Taught`."""
 
 
 class Resolver:
@@ -53,6 +57,7 @@ class Resolver:
         self._flags = flags
         self._found: dict[str, Config] = {}
         self._exclusions: dict[int, Exclusion] = {}
+        self._taught: dict[int, Taught] = {}
         self._ignores: dict[int, tuple[PerFile, ...]] = {}
         self._default = self._finished(Config())
         self._everywhere: Config | None = self._default if isolated else None
@@ -127,6 +132,19 @@ class Resolver:
             found = self._ignores[id(config)] = tuple(PerFile(*row) for row in rows)
         absolute = os.path.abspath(path)
         return tuple(dict.fromkeys(code for row in found if row.matches(absolute) for code in row.codes))
+
+    def taught(self, path: str) -> Taught | None:
+        """What the settings of a file teach the source reader; None if they say nothing."""
+        config = self.of(path)
+        if not any(key in config for key in _TEACHING):
+            return None
+        found = self._taught.get(id(config))
+        if found is None:
+            from bn_audit.source.taught import Taught
+
+            names = (frozenset(cast("tuple[str, ...]", config.get(key, ()))) for key in _TEACHING)
+            found = self._taught[id(config)] = Taught(*names)
+        return found
 
     def files(self) -> tuple[str, ...]:
         """The configuration files read so far, sorted."""

@@ -21,6 +21,7 @@ from bn_audit.source.text import SourceError, read_bytes
 
 if TYPE_CHECKING:
     from bn_audit.source.parse import ParsedFile
+    from bn_audit.source.taught import Taught, Teacher
 
 __all__ = ["EXTERNAL_PACKAGES", "Project", "PyModule", "project_root"]
 
@@ -102,9 +103,10 @@ class PyModule:
     start from.
     """
 
-    def __init__(self, path: str, parsed: ParsedFile) -> None:
+    def __init__(self, path: str, parsed: ParsedFile, taught: Taught | None = None) -> None:
         self.path = path
         self.parsed = parsed
+        self.taught = taught
         self.tree: cst.Module = parsed.module
         self.names = NameIndex(self.tree if any("global " in part.source for part in parsed.parts) else None)
         self.is_package = os.path.basename(path).startswith("__init__.")
@@ -166,12 +168,19 @@ class PyModule:
 class Project:
     """All that can be imported from a set of scanned folders. Files are read and parsed when first asked for.
 
-    ``contents`` is read in place of what stands in files, by absolute path.
+    ``contents`` is read in place of what stands in files, by absolute path; ``teacher`` says what a file's settings
+    teach.
     """
 
-    def __init__(self, roots: Sequence[str] = (), contents: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        roots: Sequence[str] = (),
+        contents: Mapping[str, bytes] | None = None,
+        teacher: Teacher | None = None,
+    ) -> None:
         self.roots = [os.path.abspath(root) for root in roots]
         self._contents = contents or {}
+        self._teacher = teacher
         self._modules: dict[str, PyModule | SourceError] = {}
         self._found: dict[tuple[str, str], str | None] = {}
         self._listings: dict[str, frozenset[str]] = {}
@@ -192,7 +201,8 @@ class Project:
         if found is None:
             self.parsed.add(path)
             try:
-                found = PyModule(path, parse(path, self.data(path) if data is None else data))
+                parsed = parse(path, self.data(path) if data is None else data)
+                found = PyModule(path, parsed, None if self._teacher is None else self._teacher(path))
             except SourceError as error:
                 found = error
             self._modules[path] = found

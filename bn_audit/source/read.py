@@ -7,6 +7,7 @@ parties, or if a trail leads there. libcst is imported only when a file remains.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,14 +18,15 @@ from bn_audit.source.trigger import TRIGGERS
 if TYPE_CHECKING:
     from bn_audit.federation import FederatedSite
     from bn_audit.site import FLModelSite, Unreadable
+    from bn_audit.source.taught import Teacher
 
 __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
 
 
 class ReadOptions(NamedTuple):
-    """What to read; all but ``jobs`` mean what they do in :class:`bn_audit.source.discovery.DiscoveryOptions`.
+    """What to read; all but the ones below mean what they do in :class:`bn_audit.source.discovery.DiscoveryOptions`.
 
-    ``jobs``: how many processes read; 0 chooses.
+    ``jobs``: how many processes read; 0 chooses. ``teacher``: what the settings of a file teach the reader.
     """
 
     exclude: tuple[str, ...] = ()
@@ -33,6 +35,7 @@ class ReadOptions(NamedTuple):
     respect_gitignore: bool = True
     jobs: int = 0
     exclusions: Exclusions | None = None
+    teacher: Teacher | None = None
 
 
 class ReadResult(NamedTuple):
@@ -92,20 +95,23 @@ def read(
     write. ``progress`` is told now and then how much is done, and how much there is.
     """
     found = list_files(paths, options=options)
-    screening = screen(found.files, TRIGGERS, progress)
-    hits = hits_in(contents or {}, found.files, TRIGGERS, screening.hits)
+    wanted = (*TRIGGERS, *_taught_triggers(found.files, stdin, options.teacher))
+    screening = screen(found.files, wanted, progress)
+    hits = hits_in(contents or {}, found.files, wanted, screening.hits)
     total = len(found.files) + (stdin is not None)
     if stdin is not None:
-        triggers = tuple(trigger for trigger in TRIGGERS if trigger in stdin[1])
+        triggers = tuple(trigger for trigger in wanted if trigger in stdin[1])
         hits.pop(stdin[0], None)
         if triggers:
             hits[stdin[0]] = triggers
     if not hits:
         return ReadResult((), (), total, 0, (*found.problems, *screening.problems), found.missing)
 
+    from bn_audit.source.sources import Sources
     from bn_audit.source.survey import survey
 
-    surveyed = survey(found.files, hits, paths, options.jobs, stdin, contents or {}, progress)
+    sources = Sources(found.files, paths, stdin, contents or {}, options.teacher)
+    surveyed = survey(sources, hits, options.jobs, progress)
     return ReadResult(
         surveyed.sites,
         surveyed.unreadable,
@@ -115,3 +121,18 @@ def read(
         found.missing,
         surveyed.notes,
     )
+
+
+def _taught_triggers(
+    files: Sequence[str], stdin: tuple[str, bytes] | None, teacher: Teacher | None
+) -> tuple[bytes, ...]:
+    """What else makes a file worth a look, by the settings of any of them."""
+    if teacher is None:
+        return ()
+    folders = {os.path.dirname(path) for path in files}
+    places = [os.path.join(folder, "_.py") for folder in folders]
+    if stdin is not None:
+        places.append(stdin[0])
+    rows = [taught.triggers for place in places if (taught := teacher(place)) is not None]
+    names = sorted({name for row in rows for name in row})
+    return tuple(name.encode() for name in names if name.encode() not in TRIGGERS)

@@ -16,6 +16,7 @@ from bn_audit.source.explore import Explorer
 from bn_audit.source.flow.sites import FederatedReader
 from bn_audit.source.prefilter import hits_in, mentions, screen
 from bn_audit.source.project import Project, PyModule
+from bn_audit.source.sources import Sources
 from bn_audit.source.text import SourceError
 from bn_audit.source.trigger import TRIGGER, may_federate, takes_flmodel
 
@@ -62,31 +63,26 @@ class _Part:
 
 
 def survey(
-    files: Sequence[str],
+    sources: Sources,
     hits: Mapping[str, Collection[bytes]],
-    paths: Sequence[str],
     jobs: int,
-    stdin: tuple[str, bytes] | None,
-    contents: Mapping[str, bytes],
     progress: Callable[[int, int], None] | None = None,
 ) -> Surveyed:
     """Look into the files that hold a trigger, as far as they have to do with a federation.
 
     ``hits`` gives the triggers that stand in each of them.
     """
-    return run_with_deep_stack(lambda: _survey(files, hits, paths, jobs, stdin, contents, progress))
+    return run_with_deep_stack(lambda: _survey(sources, hits, jobs, progress))
 
 
 def _survey(
-    files: Sequence[str],
+    sources: Sources,
     hits: Mapping[str, Collection[bytes]],
-    paths: Sequence[str],
     jobs: int,
-    stdin: tuple[str, bytes] | None,
-    contents: Mapping[str, bytes],
     progress: Callable[[int, int], None] | None,
 ) -> Surveyed:
-    surveyor = Surveyor(files, paths, stdin, contents)
+    surveyor = Surveyor(sources)
+    files = sources.files
     tasks = surveyor.candidates(hits)
     count = jobs or (min(os.cpu_count() or 1, 8) if len(tasks) >= _MANY else 1)
     parts = [surveyor.part]
@@ -95,7 +91,7 @@ def _survey(
         size = -(-len(tasks) // (count * 2))
         stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
         with ProcessPoolExecutor(max_workers=count) as pool:
-            work = [pool.submit(_look_into, files, paths, stdin, contents, stretch) for stretch in stretches]
+            work = [pool.submit(_look_into, sources, stretch) for stretch in stretches]
             parts.extend(future.result() for future in work)
     else:
         for number, task in enumerate(tasks):
@@ -122,15 +118,9 @@ def _key(location: Location) -> tuple[object, ...]:
     return (location.path, location.cell or 0, location.line, location.column, location.end_line, location.end_column)
 
 
-def _look_into(
-    files: Sequence[str],
-    paths: Sequence[str],
-    stdin: tuple[str, bytes] | None,
-    contents: Mapping[str, bytes],
-    tasks: Sequence[Task],
-) -> _Part:
+def _look_into(sources: Sources, tasks: Sequence[Task]) -> _Part:
     def work() -> _Part:
-        surveyor = Surveyor(files, paths, stdin, contents)
+        surveyor = Surveyor(sources)
         for task in tasks:
             surveyor.look_into(task)
         return surveyor.part
@@ -161,19 +151,14 @@ def may_import(data: bytes, names: Iterable[str], module: PyModule) -> bool:
 class Surveyor:
     """One process's view of the project."""
 
-    def __init__(
-        self,
-        files: Sequence[str],
-        paths: Sequence[str],
-        stdin: tuple[str, bytes] | None,
-        contents: Mapping[str, bytes],
-    ) -> None:
-        self.files = files
-        self.stdin = stdin
-        self.contents = contents
+    def __init__(self, sources: Sources) -> None:
+        self.files = sources.files
+        self.stdin = sources.stdin
+        self.contents = sources.contents
+        self.teacher = sources.teacher
         self.part = _Part()
-        folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths]
-        self.project = Project(folders, contents)
+        folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in sources.paths]
+        self.project = Project(folders, sources.contents, sources.teacher)
         self.explorer = Explorer(self.project, self._callers)
         self.federated = FederatedReader(self.project, self._callers)
         self._named: dict[str, tuple[str, ...]] = {}
@@ -220,6 +205,10 @@ class Surveyor:
             if TRIGGER in triggers:
                 (queue if takes_flmodel(data) else left).append(path)
         names = {path: {TRIGGER.decode()} for path in queue}
+        for path, wrappers in self._wrappers(hits).items():
+            if path not in names:
+                queue.append(path)
+            names.setdefault(path, set()).update(wrappers)
         while queue:
             path = queue.pop(0)
             module = self.open(path)
@@ -245,6 +234,16 @@ class Surveyor:
             Task(path, tuple(sorted(names[path])) if path in found else (), path in federated)
             for path in sorted(found.keys() | federated)
         ]
+
+    def _wrappers(self, hits: Mapping[str, Collection[bytes]]) -> dict[str, tuple[str, ...]]:
+        """By file: the names by which it may call what its settings say to be a wrapper of FLModel."""
+        found = {}
+        for path, triggers in hits.items():
+            taught = None if self.teacher is None else self.teacher(path)
+            held = () if taught is None else tuple(name for name in taught.triggers if name.encode() in triggers)
+            if held:
+                found[path] = held
+        return found
 
     def holding(self, names: Sequence[str]) -> tuple[str, ...]:
         """The files in which one of the names stands."""

@@ -161,3 +161,14 @@ def test_stdin_has_the_settings_of_its_name(nested: Path, bn_audit: Command, mon
     assert bn_audit("scan", "-", "--stdin-filename", "sub/new.py").status == 0
     Stdin.buffer = io.BytesIO(TRAIN.encode())
     assert bn_audit("scan", "-", "--stdin-filename", "new.py").status == 1
+
+
+def test_settings_teach_the_reader(project: Path, bn_audit: Command) -> None:
+    (project / "models.py").unlink()
+    (project / "train.py").write_text(TRAIN.replace("models", "inhouse"), encoding="utf-8")
+    assert "BNA108" in bn_audit("scan").out
+    (project / "bn-audit.toml").write_text("models-with-batchnorm = ['inhouse.Net']\n", encoding="utf-8")
+    done = bn_audit("scan")
+    assert done.status == 1
+    assert "BNA101 missing-skip-bn [error] `inhouse.Net` has BatchNorm" in done.out
+    assert "the settings say that what is made here has BatchNorm" in done.out

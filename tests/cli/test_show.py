@@ -39,6 +39,10 @@ exclude = [...]
 extend-exclude = ["a/b"]                        # bn-audit.toml:3
 fail-on = "info"                                # --fail-on
 # secretflow-version: the newest release with FLModel
+models-with-batchnorm = []                      # default
+models-without-batchnorm = []                   # default
+batchnorm-classes = []                          # default
+flmodel-wrappers = []                           # default
 
 # Settings of the run
 # from bn-audit.toml, extending base.toml

@@ -42,6 +42,10 @@ def test_every_key(tmp_path: Path) -> None:
         output-format = "concise"
         jobs = 2
         secretflow-version = "1.12.0b0"
+        models-with-batchnorm = ["a.b"]
+        models-without-batchnorm = ["a.c", "a.b.C.d"]
+        batchnorm-classes = ["FancyBN", "a.BN"]
+        flmodel-wrappers = ["a.fl"]
 
         [tool.bn-audit.extend-per-file-ignores]
         "a.py" = ["ALL"]
@@ -62,6 +66,10 @@ def test_every_key(tmp_path: Path) -> None:
         "output_format": "concise",
         "jobs": 2,
         "secretflow_version": "1.12.0b0",
+        "models_with_batchnorm": ("a.b",),
+        "models_without_batchnorm": ("a.c", "a.b.C.d"),
+        "batchnorm_classes": ("FancyBN", "a.BN"),
+        "flmodel_wrappers": ("a.fl",),
     }
     assert (config["path"], config["root"], config["files"]) == (path, str(tmp_path), (path,))
     assert set(config["origins"].values()) == {(path,)}
@@ -96,7 +104,7 @@ def test_a_shared_file_without_the_table_does_not_count(tmp_path: Path, text: st
     ("text", "says"),
     [
         ("\ningore = []", ":2: unknown key `ingore`; did you mean `ignore`?"),
-        ("zzz = 1", ":1: unknown key `zzz`; known keys are exclude, extend, extend-exclude,"),
+        ("zzz = 1", ":1: unknown key `zzz`; known keys are batchnorm-classes, exclude, extend,"),
         ("path = 'x'", ":1: unknown key `path`"),
         ("extend_select = []", "did you mean `extend-select`?"),
         ("# select\nselect = 'BNA1'", ":2: `select` must be a list of strings"),
@@ -113,6 +121,8 @@ def test_a_shared_file_without_the_table_does_not_count(tmp_path: Path, text: st
         ("force-exclude = 1", "`force-exclude` must be true or false"),
         ("jobs = -1", "`jobs` must be a whole number from 0"),
         ("jobs = true", "`jobs` must be a whole number from 0"),
+        ("models-with-batchnorm = ['make']", "must be a list of dotted names with their module, which 'make' lacks"),
+        ("batchnorm-classes = ['a b']", "`batchnorm-classes` must be a list of dotted names, which 'a b' is not"),
         ("exclude = {}", "`exclude` must be a list of strings"),
         ("extend = []", "`extend` must be a string"),
         ("jobs = 1\nselect = [ # never closed\n\n", ":2: "),

@@ -47,7 +47,11 @@ def at_top_level(profile: Profile, skips: bool, own_stay: bool = False) -> list[
         skips: whether ``skip_bn`` works; otherwise nothing is left out.
         own_stay: whether the root's own entries are left out too.
     """
-    norms = {norm.path: norm.batchnorm for norm in profile.norms if norm.path and not norm.nested}
+    norms = {
+        norm.path: norm.batchnorm if norm.nested is False or not norm.batchnorm else None
+        for norm in profile.norms
+        if norm.path and not norm.nested
+    }
     containers = {entry.top for entry in profile.entries if entry.module} - set(norms)
 
     def entry_skipped(entry: StateEntry) -> bool | None:

@@ -31,6 +31,7 @@ from bn_audit.source.flow.values import (
 from bn_audit.source.interpreter import classes, expressions, scopes
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
+from bn_audit.source.interpreter.taught import names_of
 from bn_audit.source.interpreter.values import (
     BoundMethod,
     ClassVal,
@@ -911,6 +912,8 @@ class Follower:
     def _apply(self, value: Value, receiver: Made | None, node: cst.Call, env: Env) -> Iterable[Origin]:
         if isinstance(value, Partial):
             yield from self._apply(value.func, receiver, node, env)
+        elif env.module.taught is not None and env.module.taught.makes_model(names_of(value)):
+            yield Made("model", names_of(value)[0], None, node, env)
         elif isinstance(value, ClassVal):
             yield Made(_kind(value), value.name, value, node, env)
         elif isinstance(value, Func):

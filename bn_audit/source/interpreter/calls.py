@@ -20,6 +20,7 @@ from bn_audit.source.interpreter import (
     records,
     scopes,
     statements,
+    taught,
     torch_calls,
 )
 from bn_audit.source.interpreter.frames import Frame
@@ -174,7 +175,7 @@ def evaluate_call(run: Run, node: cst.Call, frame: Frame, *, dropped: bool = Fal
         if node.func.value in ("locals", "vars"):
             return DictVal(dict(frame.vars), open=True, origin=Step(frame.module, node))
     func = expressions.evaluate(run, node.func, frame)
-    if dropped and isinstance(func, Func) and _changes_nothing(run, func):
+    if dropped and isinstance(func, Func) and frame.module.taught is None and _changes_nothing(run, func):
         return Const(None)
     needs = run.needs.get(id(node))
     if isinstance(func, External):
@@ -286,6 +287,10 @@ def call(
     run.step()
     if run.change is not None:
         changes.check_call(run.change, func, kwargs)
+    if frame.module.taught is not None:
+        found = taught.call(frame.module.taught, run, func, args, kwargs, open_kwargs, frame, node, deps)
+        if found is not None:
+            return found
     if isinstance(func, Func):
         return call_function(run, func, args, kwargs, frame, node, open_kwargs, deps)
     if isinstance(func, BoundMethod):
@@ -302,9 +307,9 @@ def call(
     if isinstance(func, External):
         return external_calls.call(run, func, args, kwargs, open_kwargs, frame, node, deps)
     if isinstance(func, Instance):
-        found = classes.find(func.cls, "__call__")
-        if found is not None and isinstance(found[0], Func):
-            return call_function(run, found[0], [func, *args], kwargs, frame, node, open_kwargs, deps)
+        method = classes.find(func.cls, "__call__")
+        if method is not None and isinstance(method[0], Func):
+            return call_function(run, method[0], [func, *args], kwargs, frame, node, open_kwargs, deps)
     if isinstance(func, Module):
         if func.framework == "keras":
             return keras_calls.apply(run, func, args, kwargs, frame, node)

@@ -110,6 +110,8 @@ def kind(cls: ClassVal) -> str:
 
 def _kind(cls: ClassVal) -> str:
     names = [base.name for base in external_bases(cls)]
+    if cls.module.taught is not None and cls.module.taught.is_batchnorm(names):
+        return "torch"
     if any(is_flmodel(name) for name in names):
         return "flmodel"
     kinds = {base_kind(name) for name in names}

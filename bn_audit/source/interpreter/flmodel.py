@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
     from bn_audit.source.project import PyModule
 
-__all__ = ["Arrival", "arrive", "arrive_at_override", "event", "relevant", "returned"]
+__all__ = ["Arrival", "arrive", "arrive_at_override", "arrive_by_name", "event", "relevant", "returned"]
 
 AGGREGATORS: dict[str, Aggregator] = {
     "PlainAggregator": "plain",
@@ -146,6 +146,37 @@ def arrive_at_override(
         given[name] = arg
     given.update(kwargs)
     _record(run, value, given, unsure, frame, node, deps, own_init=True)
+
+
+def arrive_by_name(
+    run: Run,
+    value: Value,
+    wrapper: Value,
+    args: Arguments,
+    kwargs: dict[str, Value],
+    open_kwargs: bool,
+    frame: Frame,
+    node: cst.CSTNode,
+    deps: frozenset[str],
+) -> None:
+    """A wrapper that takes FLModel's parameters by name; which one a positional argument is, only a signature tells."""
+    given: dict[str, Value] = {}
+    params: list[str] = []
+    skipped = 0
+    if isinstance(wrapper, BoundMethod) and isinstance(wrapper.func, Func):
+        wrapper, skipped = wrapper.func, 1
+    elif isinstance(wrapper, ClassVal):
+        init = classes.find(wrapper, "__init__")
+        wrapper, skipped = (init[0], 1) if init is not None else (wrapper, 0)
+    if isinstance(wrapper, Func):
+        given.update({name: default for name, default in wrapper.defaults.items() if name in FLMODEL_PARAMETERS})
+        signature = wrapper.node.params
+        params = [param.name.value for param in (*signature.posonly_params, *signature.params)][skipped:]
+    for name, arg in zip(params, args, strict=False):
+        if isinstance(arg, Value):
+            given[name] = arg
+    unsure = open_kwargs or len(args) > len(params) or any(isinstance(arg, Hole) for arg in args)
+    _record(run, value, {**given, **kwargs}, unsure, frame, node, deps, own_init=False)
 
 
 def _record(
@@ -361,7 +392,7 @@ def _own_exchange(module: Module) -> Step | None:
 def _is_base_module(module: Module) -> bool | None:
     """Whether a model derives from SecretFlow's BaseModule; None if some base of its class is not known."""
     if module.cls is None:
-        return False
+        return None if "taught" in module.extra else False
     order = classes.mro(module.cls)
     if any(isinstance(base, External) and secretflow_leaf(base.name) == "BaseModule" for base in order):
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
+from bn_audit.profile import SOMEWHERE, Gap, NormLayer, Profile, StateEntry
 from bn_audit.source.interpreter import classes, keras_graph
 from bn_audit.source.interpreter.values import Module, RegistryGap, Step, TensorVal, uncertain_name
 from bn_audit.source.state import NormTraits
@@ -63,6 +63,15 @@ class _Builder:
             label = path if uncertain_name(name) else (f"{path}.{name}" if path else name)
             self.gap(label, child, True)
 
+    def somewhere(self, path: str, gap: RegistryGap) -> None:
+        """A BatchNorm with running statistics that lies somewhere in a module; more is not known of it."""
+        place = f"{path}.{SOMEWHERE}" if path else SOMEWHERE
+        self.norms.append(NormLayer(place, "BatchNorm", affine=None, momentum=None, cumulative=None, eps=None))
+        self.norm_steps.append(gap.step)
+        for name in ("running_mean", "running_var"):
+            self.entry(place, name, TensorVal((None,), "float32"), "buffer")
+        self.entry(place, "num_batches_tracked", TensorVal((), "int64", number=0), "buffer")
+
     def trained_first(self, start: int) -> None:
         """Reorder the entries from ``start`` on as a Keras layer or list has them, other than a model: what is trained,
         then what is not."""
@@ -107,7 +116,12 @@ class _Builder:
                 self.gap(path, buffer, False)
             elif buffer is not None and name in module.persistent:
                 self.entry(path, name, buffer, "buffer")
+        holds = _still_holds(module)
         for name, child in module.children.items():
+            if holds and isinstance(child, RegistryGap):
+                holds = False
+                self.child(name, child, path)
+                self.somewhere(path, child)
             tracked = child.extra.get("tracked") if isinstance(child, Module) else None
             if tracked is None:
                 self.child(name, child, path)
@@ -119,6 +133,18 @@ class _Builder:
         if module.framework == "keras" and module.cls is not None and not classes.is_keras_model(module.cls):
             self.trained_first(start)
         self.path_ids.discard(id(module))
+
+
+_NO_STAND_IN = frozenset({"Linear", "Bilinear", "Embedding", *(f"Conv{rank}d" for rank in (1, 2, 3))})
+"""Layers that are set in a model in place of one like them, never in place of a BatchNorm or of blocks that hold it."""
+
+
+def _still_holds(module: Module) -> bool:
+    """Whether a model of which the settings say that it has BatchNorm has it still, after what was set in it since."""
+    return "holds_batchnorm" in module.extra and all(
+        isinstance(child, RegistryGap) or (isinstance(child, Module) and child.type_name in _NO_STAND_IN)
+        for child in module.children.values()
+    )
 
 
 def _as_it_stands(module: Module, norm: NormTraits) -> NormTraits:

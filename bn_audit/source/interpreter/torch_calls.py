@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import builtin_calls, calls, classes, external_calls, operations
+from bn_audit.source.interpreter import builtin_calls, calls, classes, external_calls, operations, taught
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import base_kind, canonical
 from bn_audit.source.interpreter.run import Run
@@ -134,6 +134,8 @@ def clone_module(value: Module, memo: dict[int, Value]) -> Module:
         else:
             twin.children[name] = child
     twin.attrs = {key: external_calls.clone(item, memo) for key, item in value.attrs.items()}
+    if "holds_batchnorm" in value.extra:
+        twin.extra["holds_batchnorm"] = True
     return twin
 
 
@@ -325,6 +327,9 @@ def init(
 ) -> None:
     """``super().__init__(...)`` of a module into a base class outside the project."""
     step = Step(frame.module, node)
+    if module.cls is not None and taught.is_batchnorm(base, module.cls.module.taught):
+        taught.register_batchnorm(module, module.origin or step)
+        return
     name = canonical(base.name)
     leaf = name.rpartition(".")[2]
     kind = base_kind(name)

@@ -1,0 +1,29 @@
+"""What a survey may look at: the files of a scan, and what stands in for some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from bn_audit.source.taught import Teacher
+
+__all__ = ["Sources"]
+
+
+class Sources(NamedTuple):
+    """The files of a scan.
+
+    Attributes:
+        files: in the order of the scan.
+        paths: the files and folders that were named.
+        stdin: a further file's name and content.
+        contents: what is read in place of what stands in files, by absolute path.
+        teacher: what the settings of a file teach the reader.
+    """
+
+    files: Sequence[str]
+    paths: Sequence[str]
+    stdin: tuple[str, bytes] | None
+    contents: Mapping[str, bytes]
+    teacher: Teacher | None
