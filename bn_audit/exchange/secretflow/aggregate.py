@@ -106,6 +106,7 @@ def _mask(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int, 
             continue
         dtype = entry.dtype
         first = first or dtype
+        exact = exact and not (differences and entry.shape is None)  # a 0-d one would be refused for being a scalar
 
         def stop(type_: str, text: str, text_certain: bool = True, key: str = entry.key, exact: bool = exact) -> Phase:
             return Phase(True, PlanError(type_, text, exact and text_certain, key, round_))
@@ -118,7 +119,6 @@ def _mask(uploads: Iterable[Upload], settings: SecretFlowSettings, round_: int, 
         if dtype == "bool" or dtype in COMPLEX:
             return stop("AssertionError", "Data type are neither integer nor float.")
         if dtype not in FLOATS:
-            exact = exact and not (differences and entry.shape is None)
             continue
         if entry.shape is None:
             exact = False
