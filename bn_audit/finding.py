@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Applicability", "Edit", "Evidence", "Finding", "Fix", "Location", "Severity"]
+__all__ = ["Applicability", "Edit", "Evidence", "Finding", "Fix", "Location", "Severity", "Silenced"]
 
 
 class Severity(enum.Enum):
@@ -93,3 +94,15 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     help: str | None = None
     fix: Fix | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """A finding that somebody decided not to hear of: by a comment beside it, or by a baseline that knows it.
+
+    ``reason`` is what the comment says about it; "" if nothing.
+    """
+
+    finding: Finding
+    by: Literal["comment", "baseline"]
+    reason: str = ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bn_audit.finding import Finding
     from bn_audit.settings.keys import Vocabulary
 
-__all__ = ["SECRETFLOW", "fails", "judge", "read_options", "reported", "resolver", "vocabulary"]
+__all__ = ["SECRETFLOW", "failures", "judge", "read_options", "reported", "resolver", "vocabulary"]
 
 SECRETFLOW = ("secretflow", "secretflow-lite")
 """Distributions that hold FLModel, or bring it."""
@@ -94,15 +94,16 @@ def reported(every: Sequence[Finding], settings: Resolver) -> tuple[Finding, ...
     return tuple(finding for finding in every if finding.code in selection(finding.location.path))
 
 
-def fails(findings: Sequence[Finding], settings: Resolver) -> bool:
-    """Whether a finding is as severe as it takes to fail, by the settings of the file that it stands in."""
+def failures(findings: Sequence[Finding], settings: Resolver) -> frozenset[Finding]:
+    """The findings as severe as it takes to fail, by the settings of the files that they stand in."""
     if not findings:
-        return False
+        return frozenset()
     from bn_audit.finding import Severity
 
-    return any(
-        finding.severity.rank >= Severity(settings.of(finding.location.path).get("fail_on", "warning")).rank
+    return frozenset(
+        finding
         for finding in findings
+        if finding.severity.rank >= Severity(settings.of(finding.location.path).get("fail_on", "warning")).rank
     )
 
 

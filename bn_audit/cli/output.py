@@ -20,16 +20,18 @@ class Failure(click.ClickException):
 def emit(lines: Iterable[str], path: str | None = None, *, to_stderr: bool = False) -> None:
     """Write lines to stdout, to stderr, or to a file.
 
-    A reader who closes the pipe has seen enough: no error, and the exit status stays what the findings make it.
+    A file is written whole or not at all. A reader who closes the pipe has seen enough: no error, and the exit status
+    stays what the findings make it.
 
     Raises:
         Failure: the file cannot be written (exit status 2).
     """
     text = "".join(f"{line}\n" for line in lines)
     if path is not None:
+        from bn_audit.fix.files import write
+
         try:
-            with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                file.write(text)
+            write(path, text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise Failure(f"{path}: {error.strerror}") from error
         return

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
+from bn_audit import __version__
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.settings import SettingsFlags, as_settings, settings_options
-from bn_audit.scanning import fails, judge, read_options, reported, resolver
+from bn_audit.scanning import failures, judge, read_options, reported, resolver
 from bn_audit.settings.config import ConfigError
 from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from bn_audit.cli.fixing import Look, Scan
     from bn_audit.cli.progress import ProgressBar
     from bn_audit.finding import Finding
-    from bn_audit.report.model import Excerpt
     from bn_audit.settings.config import Config
     from bn_audit.settings.resolver import Resolver
     from bn_audit.source.discovery import Discovery
@@ -105,18 +105,11 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
 
         status = _fix(_seen(result, settings), look, stdin, flags, run, settings)
     else:
-        findings = judge(result, settings)
-        _write(result, findings, flags, run, stdin)
-        status = _status(findings, flags, settings)
+        status = _write(result, judge(result, settings), flags, run, stdin, settings=settings)
     if not flags["quiet"]:
         for note in settings.notes:
             _say(note)
     return 2 if incomplete else status
-
-
-def _status(findings: Sequence[Finding], flags: Flags, settings: Resolver) -> int:
-    """The exit status, as the findings make it."""
-    return int(fails(findings, settings) and not flags["exit_zero"])
 
 
 def _seen(result: ReadResult, settings: Resolver) -> Scan:
@@ -142,8 +135,16 @@ def _fix(scan: Scan, look: Look, stdin: tuple[str, bytes] | None, flags: Flags, 
             click.echo(f"Would fix {count(fixed.count, 'finding')}.", err=True)
     else:
         fixed = fixing.fix(scan, look, stdin, unsafe=unsafe)
-        _write(fixed.scan.result, fixed.scan.findings, flags, run, fixed.stdin, fixed=fixed.count)
-        status = _status(fixed.scan.findings, flags, settings)
+        status = _write(
+            fixed.scan.result,
+            fixed.scan.findings,
+            flags,
+            run,
+            fixed.stdin,
+            settings=settings,
+            fixed=fixed.count,
+            complaints=fixed.complaints,
+        )
     for complaint in fixed.complaints:
         _say(complaint)
     return 2 if fixed.complaints else status
@@ -158,38 +159,6 @@ def _progress(flags: Flags) -> ProgressBar | nullcontext[None]:
     return ProgressBar()
 
 
-def _excerpt(stdin: tuple[str, bytes] | None) -> Excerpt:
-    """Lines of source, for frames: from the files, and from stdin for the program that was read there."""
-    read_there: dict[int | None, list[str]] | None = None
-
-    def excerpt(path: str, cell: int | None, line: int) -> str | None:
-        nonlocal read_there
-        if stdin is None or path != stdin[0]:
-            from bn_audit.source.positions import excerpt
-
-            return excerpt(path, cell, line)
-        if read_there is None:
-            read_there = _lines(*stdin)
-        lines = read_there.get(cell, [])
-        return lines[line - 1] if 1 <= line <= len(lines) else None
-
-    return excerpt
-
-
-def _lines(name: str, data: bytes) -> dict[int | None, list[str]]:
-    """The lines of a program by cell, which is None for one that is no notebook; none if it cannot be decoded."""
-    from bn_audit.source.notebook import read_notebook
-    from bn_audit.source.parse import is_notebook
-    from bn_audit.source.text import SourceError, decode
-
-    try:
-        if is_notebook(name):
-            return {cell.number: cell.source.split("\n") for cell in read_notebook(data)}
-        return {None: decode(data).normalized.split("\n")}
-    except SourceError:
-        return {}
-
-
 def _write(
     result: ReadResult,
     findings: tuple[Finding, ...],
@@ -197,12 +166,15 @@ def _write(
     run: Config,
     stdin: tuple[str, bytes] | None,
     *,
+    settings: Resolver,
     fixed: int = 0,
-) -> None:
+    complaints: tuple[str, ...] = (),
+) -> int:
     """Write the report, in the format and to the place that the flags and the settings of the run name.
 
-    If the program from stdin goes to stdout, the report goes to stderr.
+    If the program from stdin goes to stdout, the report goes to stderr. The exit status is returned.
     """
+    from bn_audit.cli.sources import Sources
     from bn_audit.report.formats import renderer
     from bn_audit.report.model import Report, View
 
@@ -212,6 +184,9 @@ def _write(
         raise Failure(f"the format {name} has no statistics")
     color = wants_color(flags["color"], to_file=flags["output_file"] is not None)
     calls = result.calls
+    failing = failures(findings, settings)
+    problems = (*result.complaints, *complaints)
+    status = 2 if problems else int(bool(failing) and not flags["exit_zero"])
     report = Report(
         findings,
         files=result.files,
@@ -220,9 +195,16 @@ def _write(
         others=len(result.sites) - calls,
         fixed=fixed,
         unsafe_fixes=flags["unsafe_fixes"],
+        paths=result.paths,
+        problems=problems,
+        failing=failing,
+        status=status,
+        version=__version__,
     )
-    lines = render(report, View(_excerpt(stdin), color=color, footer=not flags["quiet"]))
-    emit(lines, flags["output_file"], to_stderr=flags["fix"] and stdin is not None)
+    sources = Sources(stdin)
+    view = View(sources.excerpt, color=color, footer=not flags["quiet"], in_file=sources.in_file)
+    emit(render(report, view), flags["output_file"], to_stderr=flags["fix"] and stdin is not None)
+    return status
 
 
 def _show(paths: list[str], options: ReadOptions, settings: Resolver, run: Config, flags: Flags) -> int:
@@ -235,11 +217,9 @@ def _show(paths: list[str], options: ReadOptions, settings: Resolver, run: Confi
 
 def _complain(result: ReadResult | Discovery) -> bool:
     """Say what could not be read, and whether there was anything."""
-    for path in result.missing:
-        _say(f"{path}: no such file or folder")
-    for problem in result.problems:
-        _say(problem)
-    return bool(result.missing or result.problems)
+    for complaint in result.complaints:
+        _say(complaint)
+    return bool(result.complaints)
 
 
 def _say(text: str) -> None:

@@ -197,7 +197,12 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         metavar="PATH|KEY=VALUE",
         help="A configuration file that holds everywhere, or a key and its value, as in TOML, over every file's.",
     ),
-    click.option("--output-format", callback=_format, metavar="FORMAT", help="text (the default), concise or json."),
+    click.option(
+        "--output-format",
+        callback=_format,
+        metavar="FORMAT",
+        help="text (the default), concise, github, gitlab, json, jsonl, junit or sarif.",
+    ),
     click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="Processes to use; 0 chooses.  [default: 0]"),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),
 )

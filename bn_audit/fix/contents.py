@@ -13,7 +13,7 @@ from bn_audit.fix.raw_notebook import edit_cell
 from bn_audit.source.parse import is_notebook
 from bn_audit.source.text import SourceError, decode
 
-__all__ = ["Edited", "Refused", "edit_bytes"]
+__all__ = ["Edited", "Refused", "edit_bytes", "notebook_text"]
 
 
 class Refused(Exception):
@@ -67,9 +67,7 @@ _MARKS = (
 
 
 def _edit_notebook(data: bytes, edits: Mapping[int | None, Sequence[Edit]]) -> Edited:
-    mark, encoding = next(
-        ((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", json.detect_encoding(data))
-    )
+    mark, encoding = _encoding(data)
 
     def encode(text: str) -> bytes:
         return text.encode(encoding, "surrogatepass")
@@ -81,6 +79,21 @@ def _edit_notebook(data: bytes, edits: Mapping[int | None, Sequence[Edit]]) -> E
         raw, applied[cell] = edit_cell(data[len(mark) :].decode(encoding, "surrogatepass"), cell, changes)
         data = _spliced(data, mark, raw, encode)
     return Edited(data, applied)
+
+
+def notebook_text(data: bytes) -> str:
+    """The JSON text of a notebook, without a byte order mark.
+
+    Raises:
+        UnicodeError: the bytes are none of its encoding.
+    """
+    mark, encoding = _encoding(data)
+    return data[len(mark) :].decode(encoding, "surrogatepass")
+
+
+def _encoding(data: bytes) -> tuple[bytes, str]:
+    """The byte order mark of a JSON text, and the codec for what follows it."""
+    return next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", json.detect_encoding(data)))
 
 
 def _spliced(data: bytes, mark: bytes, applied: Applied, encode: Callable[[str], bytes]) -> bytes:

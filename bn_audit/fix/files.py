@@ -7,14 +7,16 @@ in the file's place in one step. A link is followed: its target changes, not the
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import stat
 import tempfile
 
 from bn_audit.fix.contents import Refused
 from bn_audit.source.text import SourceError, read_bytes
 
-__all__ = ["TEMPORARY", "put", "take"]
+__all__ = ["TEMPORARY", "put", "take", "write"]
 
 TEMPORARY = ".bn-audit-"
 """What the names of files begin with that a killed process may leave behind."""
@@ -70,6 +72,43 @@ def put(path: str, old: bytes, new: bytes) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+    _flush_folder(folder)
+
+
+def write(path: str, data: bytes) -> None:
+    """Write a file whole: what was there before stays until all of the new content is on the disk.
+
+    A file that was there keeps its mode. What is no regular file (``/dev/null``, a pipe) is written to as it is.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed.
+    """
+    target = os.path.realpath(path)
+    mode: int | None = None
+    with contextlib.suppress(FileNotFoundError):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        mode = stat.S_IMODE(status.st_mode)
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        if mode is not None:
+            os.chmod(temporary, mode)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
     _flush_folder(folder)
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from bn_audit.finding import Edit
 from bn_audit.fix.edits import Applied, EditError, Splice, edit_text
 
-__all__ = ["edit_cell"]
+__all__ = ["edit_cell", "place"]
 
+_NEWLINE = re.compile(r"\r\n?|\n")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _SCALAR = re.compile(r"[^\s,\]}]+")
@@ -62,6 +63,17 @@ class _Source:
         start, end = (self._places[at] if at < stop else literal.end for at in (one.start, one.end))
         return Splice(start, end, self._written(one.content, number))
 
+    def place(self, line: int, column: int) -> tuple[int, int]:
+        """A position in the joined text, as line and column of the JSON text."""
+        starts = [0, *(match.end() for match in _NEWLINE.finditer(self.text))]
+        start = starts[min(line, len(starts)) - 1]
+        end = starts[line] - 1 if line < len(starts) else len(self.text)
+        at = min(start + column - 1, end)
+        offset = self._places[at] if at < len(self._places) else self.literals[-1].end
+        before = self.raw[:offset]
+        newlines = [match.end() for match in _NEWLINE.finditer(before)]
+        return len(newlines) + 1, offset - (newlines[-1] if newlines else 0) + 1
+
     def _number(self, start: int, end: int) -> int:
         """The string in which an edit lies; at a border, the one whose line goes on."""
         number = max(bisect_right(self.starts, start) - 1, 0)
@@ -104,6 +116,17 @@ def edit_cell(raw: str, cell: int, edits: Sequence[Edit]) -> tuple[Applied, Appl
     source = _source(raw, cell)
     inside = edit_text(source.text, edits)
     return Applied(raw, [source.splice(one) for one in inside.splices]), inside
+
+
+def place(raw: str, cell: int, line: int, column: int) -> tuple[int, int]:
+    """Where a position in the source of a code cell stands in the JSON text: line and column, from 1.
+
+    A position at the end of a line, or beyond what there is, is where the line's string ends.
+
+    Raises:
+        EditError: there is no such cell, or it has no source.
+    """
+    return _source(raw, cell).place(line, column)
 
 
 def _source(raw: str, cell: int) -> _Source:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bn_audit.finding import Location
 
-__all__ = ["count", "enumerate_words", "position", "printable"]
+__all__ = ["count", "enumerate_words", "forward", "in_cell", "position", "printable", "sentence"]
 
 
 def printable(text: str) -> str:
@@ -40,3 +41,18 @@ def enumerate_words(words: Sequence[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop, unless it ends in a mark of its own."""
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+
+
+def in_cell(location: Location, text: str) -> str:
+    """The text, with the cell and the line there before it; for formats whose positions are those of files."""
+    return text if location.cell is None else f"cell {location.cell}, line {location.line}: {text}"
+
+
+def forward(path: str) -> str:
+    """A path with ``/`` between its parts, as URIs and the formats of other systems have it."""
+    return path if os.sep == "/" else path.replace(os.sep, "/")

@@ -64,6 +64,11 @@ class Discovery(NamedTuple):
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What is not there and what could not be read, in words."""
+        return (*(f"{path}: no such file or folder" for path in self.missing), *self.problems)
+
 
 def discover(paths: Sequence[str], options: DiscoveryOptions | None = None) -> Discovery:
     """Find the files to scan.

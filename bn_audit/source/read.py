@@ -47,6 +47,7 @@ class ReadResult(NamedTuple):
         problems: folders and files that could not be read, in words.
         missing: paths given that do not exist.
         notes: where trails ended.
+        paths: the files that were looked at, in order.
     """
 
     sites: tuple[FLModelSite | FederatedSite, ...]
@@ -56,6 +57,12 @@ class ReadResult(NamedTuple):
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What is not there and what could not be read, in words."""
+        return Discovery((), self.problems, self.missing).complaints
 
     @property
     def calls(self) -> int:
@@ -99,13 +106,15 @@ def read(
     screening = screen(found.files, wanted, progress)
     hits = hits_in(contents or {}, found.files, wanted, screening.hits)
     total = len(found.files) + (stdin is not None)
+    read_paths = found.files
     if stdin is not None:
+        read_paths = tuple(sorted({*found.files, stdin[0]}))
         triggers = tuple(trigger for trigger in wanted if trigger in stdin[1])
         hits.pop(stdin[0], None)
         if triggers:
             hits[stdin[0]] = triggers
     if not hits:
-        return ReadResult((), (), total, 0, (*found.problems, *screening.problems), found.missing)
+        return ReadResult((), (), total, 0, (*found.problems, *screening.problems), found.missing, paths=read_paths)
 
     from bn_audit.source.sources import Sources
     from bn_audit.source.survey import survey
@@ -120,6 +129,7 @@ def read(
         (*found.problems, *screening.problems),
         found.missing,
         surveyed.notes,
+        read_paths,
     )
 
 

@@ -18,17 +18,15 @@ from dataclasses import dataclass
 
 from bn_audit.source.text import SourceError
 
-__all__ = ["check_size", "logical_line_end"]
+__all__ = ["FSTRING_TEXT", "STRINGS", "check_size", "logical_line_end"]
 
 _MAX_BRACKETS = 200
 _MAX_CHAIN = 3_000
 _MAX_CHARACTERS = 2_000_000  # libcst's tree takes some 220 bytes a character
 _MAX_WORK = 20_000_000  # about ten seconds of libcst's time
 
-_TOKEN = re.compile(
-    r"""
-    \#[^\n]* | \\\n
-    | (?<!\w)(?P<fstring>(?:[fFtT][rR]?|[rR][fFtT])(?:'''|\"""|'|"))
+STRINGS = r"""
+    (?<!\w)(?P<fstring>(?:[fFtT][rR]?|[rR][fFtT])(?:'''|\"""|'|"))
     | (?P<string>
         '''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'''
       | \"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*\"""
@@ -36,6 +34,14 @@ _TOKEN = re.compile(
       | "(?!"")[^"\\\n]*(?:\\.[^"\\\n]*)*"
       )
     | (?P<unterminated>['"])
+"""
+"""A whole string, the beginning of an f-string (what follows is found by :data:`FSTRING_TEXT`), or a quote that never
+ends; a part of a verbose regular expression whose dot matches line ends."""
+
+_TOKEN = re.compile(
+    r"\#[^\n]* | \\\n |"
+    + STRINGS
+    + r"""
     | (?P<open>[(\[{]) | (?P<close>[)\]}]) | (?P<separator>[,;]) | (?P<newline>\n) | (?P<colon>:)
     | (?P<loose>[-+&|^~<>]+ | \b(?:and|or|not|if|del)\b) | (?P<tight>[*/%@.]+ | \bawait\b)
     | (?P<nest>\b(?:lambda|for)\b)
@@ -43,9 +49,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-# Inside the text of an f-string: an escape (but not of a brace), a doubled brace, the start or end of a field, the
-# closing quote.
-_FSTRING_TEXT = {
+FSTRING_TEXT = {
     (quote, raw): re.compile(
         ("" if raw else r"\\N\{[^}\n]*\}|") + r"\\[^{}]|\{\{|\}\}|[{}]|" + quote + ("|\n" if len(quote) == 1 else ""),
         re.DOTALL,
@@ -53,6 +57,8 @@ _FSTRING_TEXT = {
     for quote in ("'", '"', "'''", '"""')
     for raw in (False, True)
 }
+"""By closing quote and whether it is a raw one, what matters inside the text of an f-string: an escape (but not of a
+brace), a doubled brace, the start or end of a field, the closing quote."""
 # A format specification ends with its field; a brace is never doubled there.
 _FORMAT_SPEC = re.compile(r"[{}]")
 
@@ -175,7 +181,7 @@ def _scan(text: str, position: int, work: int, in_case: bool = False) -> tuple[i
                 count, tight = count + links, tight + links
                 if kind == "fstring":
                     quote = token.lstrip("fFtTrR")
-                    frames.append(_Frame("f", count, tight, base, _FSTRING_TEXT[quote, "r" in token.lower()], quote))
+                    frames.append(_Frame("f", count, tight, base, FSTRING_TEXT[quote, "r" in token.lower()], quote))
             work += count
             _check(text, match.start(), count, depth, work)
     return position, work

@@ -223,3 +223,45 @@ def test_fix_killed_at_any_moment(tmp_path: Path) -> None:
         for left in tmp_path.glob(f"{TEMPORARY}*"):
             left.unlink()
     assert len(seen) > 1
+
+
+def test_a_whole_file_is_written(tmp_path: Path) -> None:
+    path, link = tmp_path / "report.json", tmp_path / "link.json"
+    files.write(str(path), b"old")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    path.chmod(0o640)
+    link.symlink_to(path)
+    files.write(str(link), b"new")
+    assert link.is_symlink()
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o640)
+    assert sorted(os.listdir(tmp_path)) == ["link.json", "report.json"]
+
+
+def test_what_cannot_be_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(b"old")
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, step, fail)
+            with pytest.raises(OSError, match="No space left"):
+                files.write(str(path), b"new")
+        assert path.read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["report.json"]
+    with pytest.raises(OSError):
+        files.write(str(tmp_path / "missing" / "report.json"), b"new")
+    with pytest.raises(OSError):
+        files.write(str(tmp_path), b"new")
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    files.write(os.devnull, b"gone")
+    assert not stat.S_ISREG(os.stat(os.devnull).st_mode)
+    command = "from bn_audit.fix.files import write; write('/dev/stdout', b'seen')"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == (b"seen", b"")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bn_audit.finding import Evidence, Finding, Fix, Severity
 from bn_audit.report.model import Report, View
 
-__all__ = ["VERSION", "render", "statistics"]
+__all__ = ["VERSION", "as_data", "render", "statistics"]
 
 VERSION = 1
 
@@ -18,7 +18,7 @@ def render(report: Report, view: View) -> Iterator[str]:
     yield json.dumps(
         {
             "version": VERSION,
-            "findings": [_finding(finding) for finding in report.findings],
+            "findings": [as_data(finding) for finding in report.findings],
             "summary": _summary(report),
         },
         indent=2,
@@ -45,10 +45,12 @@ def _summary(report: Report) -> dict[str, int]:
         "infos": report.count(Severity.INFO),
         "fixable": report.fixable,
         "suppressed": report.suppressed,
+        "baselined": report.baselined,
     }
 
 
-def _finding(finding: Finding) -> dict[str, object]:
+def as_data(finding: Finding) -> dict[str, object]:
+    """A finding as the schema has it."""
     location = finding.location
     return {
         "code": finding.code,

@@ -56,12 +56,18 @@ def footer(report: Report) -> Iterator[str]:
     found = [count(severities.count(noun), noun) for noun in _COLORS if noun in severities]
     what = f"Found {enumerate_words(found)}" if found else "No findings"
     fixed = f"Fixed {count(report.fixed, 'finding')}. " if report.fixed else ""
-    yield f"{fixed}{what} ({where})."
+    yield f"{fixed}{what} ({where}{_kept_back(report)})."
     hidden = report.hidden_fixes
     if report.fixable:
         yield f"{MARK} {report.fixable} fixable with --fix{f' ({hidden} more with --unsafe-fixes)' if hidden else ''}."
     elif hidden:
         yield f"No safe fixes ({count(hidden, 'unsafe fix', 'unsafe fixes')} with --unsafe-fixes)."
+
+
+def _kept_back(report: Report) -> str:
+    counts = ((report.suppressed, "suppressed"), (report.baselined, "in the baseline"))
+    words = [f"{number} {how}" for number, how in counts if number]
+    return f"; {', '.join(words)}" if words else ""
 
 
 def _finding(finding: Finding, view: View, *, fixable: bool) -> Iterator[str]:
