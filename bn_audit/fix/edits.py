@@ -41,14 +41,13 @@ class Applied:
         splices: what was done, in order.
     """
 
-    __slots__ = ("_lines", "_new_lines", "before", "splices", "text")
+    __slots__ = ("_lines", "before", "splices", "text")
 
     def __init__(self, before: str, splices: Sequence[Splice]) -> None:
         self.before = before
         self.splices = tuple(splices)
         self.text = "".join(self.pieces())
-        self._lines = _line_starts(before)
-        self._new_lines: list[int] | None = None
+        self._lines: tuple[list[int], list[int]] | None = None
 
     def pieces(self) -> list[str]:
         """The text after, cut where an edit begins or ends: what stays at even places, what is new at odd ones."""
@@ -61,12 +60,13 @@ class Applied:
 
     def moved(self, line: int, column: int) -> tuple[int, int]:
         """Where what stood at a position, outside every edit, stands now."""
-        if self._new_lines is None:
-            self._new_lines = _line_starts(self.text)
-        offset = self._lines[line - 1] + column - 1
+        if self._lines is None:
+            self._lines = _line_starts(self.before), _line_starts(self.text)
+        old, new = self._lines
+        offset = old[line - 1] + column - 1
         offset += sum(len(one.content) - (one.end - one.start) for one in self.splices if one.start < offset)
-        number = bisect_right(self._new_lines, offset)
-        return number, offset - self._new_lines[number - 1] + 1
+        number = bisect_right(new, offset)
+        return number, offset - new[number - 1] + 1
 
 
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:
