@@ -101,8 +101,8 @@ def _fits(arrival: Arrival) -> bool:
     """Whether a call certainly does not pass ``skip_bn=True``, and its model has a BatchNorm to skip."""
     value = arrival.skip_bn_value
     known = value is None or isinstance(value, Const)
-    has_norms = arrival.raw is not None and any(norm.batchnorm for norm in arrival.raw.profile.norms)
-    return known and has_norms and arrival.skip_bn is False and not arrival.own_init
+    has_norms = arrival.raw is not None and any(norm.batchnorm is not False for norm in arrival.raw.profile.norms)
+    return known and has_norms and arrival.skip_bn is False and arrival.takes_skip_bn
 
 
 def _is_constant(node: cst.CSTNode) -> bool:

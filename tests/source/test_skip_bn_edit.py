@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from bn_audit.fix.edits import apply_edits
-from bn_audit.site import SkipBnEdit
+from bn_audit.site import FLModelSite, SkipBnEdit
+from bn_audit.source.read import ReadOptions, read
+from bn_audit.source.taught import Taught
 from tests.source.projects import IMPORTS, read_project
 
 PROGRAM = (
@@ -210,3 +212,37 @@ def test_both_worlds_must_agree(tmp_path: Path) -> None:
     call = "import os\n\noptions = {}\nif os.environ.get('X'):\n    options['skip_bn'] = False\nbase(Net, **options)\n"
     found = look("", call, tmp_path)
     assert found == [None]
+
+
+@pytest.mark.parametrize(
+    ("definition", "fixed"),
+    [
+        (
+            "from inhouse.fl import federate\n",
+            "federate(model=TorchModel(model_fn=Net), backend='torch', skip_bn=True)",
+        ),
+        (
+            "def federate(model, backend, skip_bn=False):\n    return start(model, backend, skip_bn)\n",
+            "federate(model=TorchModel(model_fn=Net), backend='torch', skip_bn=True)",
+        ),
+        (
+            "def federate(model, backend, **further):\n    return start(model, backend, further)\n",
+            "federate(model=TorchModel(model_fn=Net), backend='torch', skip_bn=True)",
+        ),
+        ("def federate(model, backend):\n    return start(model, backend)\n", None),
+        ("def federate(model, backend, skip_bn=False, /):\n    return start(model, backend, skip_bn)\n", None),
+    ],
+)
+def test_a_wrapper_that_the_settings_name(definition: str, fixed: str | None, tmp_path: Path) -> None:
+    """It takes FLModel's parameters by name, as far as its signature, where there is one, does not say otherwise."""
+    text = f"{PROGRAM}{definition}federate(model=TorchModel(model_fn=Net), backend='torch')"
+    (tmp_path / "train.py").write_text(text, encoding="utf-8")
+    taught = Taught(flmodel_wrappers=frozenset({"inhouse.fl.federate", "train.federate"}))
+    result = read([str(tmp_path)], options=ReadOptions(jobs=1, teacher=lambda path: taught))
+    last = text.count("\n") + 1
+    (site,) = [one for one in result.sites if isinstance(one, FLModelSite) and one.location.line == last]
+    if fixed is None:
+        assert site.skip_bn_edit is None
+    else:
+        assert site.skip_bn_edit is not None
+        assert apply_edits(text, site.skip_bn_edit.edits).endswith(fixed)

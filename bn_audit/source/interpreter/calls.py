@@ -71,6 +71,7 @@ __all__ = [
     "instantiate",
     "make_class",
     "make_function",
+    "omitted",
     "symbolic_arguments",
 ]
 
@@ -418,7 +419,7 @@ def _bind(
                 f"{name} comes from arguments that are not known", func.module, param, deps=deps
             )
         elif name in func.defaults:
-            inner.vars[name] = _omitted(func, name)
+            inner.vars[name] = omitted(func, name)
         else:
             inner.vars[name] = run.unknown(f"{name} is not passed", func.module, param)
     if isinstance(params.star_arg, cst.Param):
@@ -432,7 +433,7 @@ def _bind(
                 f"{name} comes from arguments that are not known", func.module, param, deps=deps
             )
         elif name in func.defaults:
-            inner.vars[name] = _omitted(func, name)
+            inner.vars[name] = omitted(func, name)
         else:
             inner.vars[name] = run.unknown(f"{name} is not passed", func.module, param)
     if run.change is not None:
@@ -443,7 +444,7 @@ def _bind(
         inner.vars[params.star_kwarg.name.value] = extra
 
 
-def _omitted(func: Func, name: str) -> Value:
+def omitted(func: Func, name: str) -> Value:
     """What a parameter is that a call leaves out."""
     default = func.defaults[name]
     return Omitted(default, name) if type(default) is Const and not default.value else default

@@ -84,8 +84,8 @@ class Arrival:
     skip_bn_passed: bool | None
     skip_bn_value: Value | None
     """What is passed, None if nothing is."""
-    own_init: bool
-    """Whether it is a subclass whose ``__init__`` does FLModel's work itself."""
+    takes_skip_bn: bool
+    """Whether what is called certainly takes ``skip_bn`` by name and hands it to SecretFlow."""
     settings_trail: list[Step]
     base_module: bool | None
     model_deps: frozenset[str]
@@ -116,7 +116,7 @@ def arrive(
             break
         if number < len(FLMODEL_PARAMETERS):
             given.setdefault(FLMODEL_PARAMETERS[number], arg)
-    _record(run, value, given, unsure, frame, node, deps, own_init=False)
+    _record(run, value, given, unsure, frame, node, deps, takes_skip_bn=True)
 
 
 def arrive_at_override(
@@ -145,7 +145,7 @@ def arrive_at_override(
             break
         given[name] = arg
     given.update(kwargs)
-    _record(run, value, given, unsure, frame, node, deps, own_init=True)
+    _record(run, value, given, unsure, frame, node, deps, takes_skip_bn=False)
 
 
 def arrive_by_name(
@@ -163,20 +163,23 @@ def arrive_by_name(
     given: dict[str, Value] = {}
     params: list[str] = []
     skipped = 0
+    takes_skip_bn = True
     if isinstance(wrapper, BoundMethod) and isinstance(wrapper.func, Func):
         wrapper, skipped = wrapper.func, 1
     elif isinstance(wrapper, ClassVal):
         init = classes.find(wrapper, "__init__")
         wrapper, skipped = (init[0], 1) if init is not None else (wrapper, 0)
     if isinstance(wrapper, Func):
-        given.update({name: default for name, default in wrapper.defaults.items() if name in FLMODEL_PARAMETERS})
+        given.update({name: calls.omitted(wrapper, name) for name in wrapper.defaults if name in FLMODEL_PARAMETERS})
         signature = wrapper.node.params
         params = [param.name.value for param in (*signature.posonly_params, *signature.params)][skipped:]
+        by_name = (param.name.value for param in (*signature.params, *signature.kwonly_params))
+        takes_skip_bn = signature.star_kwarg is not None or "skip_bn" in by_name
     for name, arg in zip(params, args, strict=False):
         if isinstance(arg, Value):
             given[name] = arg
     unsure = open_kwargs or len(args) > len(params) or any(isinstance(arg, Hole) for arg in args)
-    _record(run, value, {**given, **kwargs}, unsure, frame, node, deps, own_init=False)
+    _record(run, value, {**given, **kwargs}, unsure, frame, node, deps, takes_skip_bn=takes_skip_bn)
 
 
 def _record(
@@ -188,7 +191,7 @@ def _record(
     node: cst.CSTNode,
     deps: frozenset[str],
     *,
-    own_init: bool,
+    takes_skip_bn: bool,
 ) -> None:
     step = Step(frame.module, node)
     before = len(run.decisions)
@@ -240,7 +243,8 @@ def _record(
     arrival = Arrival(
         step, _chain(frame, step), _makers(frame), value,
         raw, name, trail, unresolved, backend, strategy, aggregator, skip_bn, passed,
-        given.get("skip_bn"), own_init, settings_trail, base_module, model_deps, skip_deps, other, tuple(run.decisions),
+        given.get("skip_bn"), takes_skip_bn, settings_trail, base_module,
+        model_deps, skip_deps, other, tuple(run.decisions),
     )  # fmt: skip
     run.arrivals.append(arrival)
 
