@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bn_audit.exchange.plan import PlanError
-from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Phase, first_stop
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
+from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, first_stop
 from bn_audit.profile import StateEntry
 
 __all__ = ["COMPLEX", "FLOATS", "INTEGERS", "Upload", "average", "gather", "keeps_integers"]

@@ -13,23 +13,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from bn_audit.exchange.load_state_dict import error_text, fits, mismatch, missing
 from bn_audit.exchange.plan import Fate, PlanError
 from bn_audit.exchange.secretflow.aggregate import COMPLEX, INTEGERS
-from bn_audit.exchange.secretflow.sequence import Item, Phase
+from bn_audit.exchange.secretflow.sequence import Item
+from bn_audit.exchange.steps import Effect, Phase
 from bn_audit.profile import Shape, StateEntry
 
-__all__ = ["Effect", "Load", "Loader", "effects_by_tensor"]
+__all__ = ["Load", "Loader"]
 
 _LARGE = 1 << 28
 """Elements above which allocating a tensor may fail with a text of the machine's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a load may do to one key: fates, None for "nothing is loaded"; the source, if certainly another entry."""
-
-    possible: frozenset[Fate | None]
-    source: StateEntry | None = None
 
 
 _NOTHING = Effect(frozenset({None}))
@@ -121,18 +115,18 @@ class Loader:
                 )
                 effects.append(Effect(frozenset({Fate.FAILS})))
                 continue
-            fits = True if same and value.garbage is False else self._fits(entry.shape, value.shape)
+            taken = True if same and value.garbage is False else fits(entry.shape, value.shape, self.first_of_many)
             if value.shape is not None and value.garbage and any((size or 0) > _LARGE for size in value.shape):
                 exact = False
-            if fits is None:
+            if taken is None:
                 exact = False
-            elif fits is False:
+            elif taken is False:
                 at_fault = at_fault or entry.key
                 exact = exact and None not in (*(entry.shape or ()), *(value.shape or ()))
                 if self.first_of_many and entry.shape == () and value.shape == (0,):
                     early.append(("IndexError", "index 0 is out of bounds for dimension 0 with size 0", entry.key))
                 else:
-                    sizes.append(_mismatch(entry, value.shape))
+                    sizes.append(mismatch(entry, value.shape))
                 effects.append(Effect(frozenset({Fate.FAILS})))
                 continue
             effects.append(self._written(entry, source, value))
@@ -143,7 +137,8 @@ class Loader:
             phase = Phase(True, PlanError(type_, text, exact, key, round_))
         elif sizes:
             phase = Phase(
-                True, PlanError("RuntimeError", self.error_text(sizes), exact and self.model[1], at_fault, round_)
+                True,
+                PlanError("RuntimeError", error_text(self.model[0], sizes), exact and self.model[1], at_fault, round_),
             )
         else:
             # What uninitialised memory does to the next round, nobody knows.
@@ -160,29 +155,26 @@ class Loader:
             return Phase(None)
         if len(sent) == len(self._entries):
             return Phase(False)
-        missing = [entry for entry in self._entries[len(sent) :] if entry.name != "num_batches_tracked"]
+        absent = [entry for entry in self._entries[len(sent) :] if entry.name != "num_batches_tracked"]
         lines = []
         exact = True
-        if missing:
-            quoted = ", ".join(f'"{entry.key}"' for entry in missing)
-            lines.append(f"Missing key(s) in state_dict: {quoted}. ")
+        if absent:
+            lines.append(missing([entry.key for entry in absent]))
         for entry, source in zip(self._entries, sent, strict=False):
             value = self._rebuild(source, integers)
-            fits = self._fits(entry.shape, value.shape)
-            if value.negative is not None or fits is None:
+            taken = fits(entry.shape, value.shape, self.first_of_many)
+            if value.negative is not None or taken is None:
                 exact = False
-            elif not fits:
+            elif not taken:
                 if self.first_of_many and entry.shape == () and value.shape == (0,):
                     exact = False
-                lines.append(_mismatch(entry, value.shape))
+                lines.append(mismatch(entry, value.shape))
         if not lines:
             return Phase(False if exact else None)
-        at_fault = missing[0].key if missing else None
-        return Phase(True, PlanError("RuntimeError", self.error_text(lines), exact and self.model[1], at_fault, round_))
-
-    def error_text(self, lines: Sequence[str]) -> str:
-        """The text of ``load_state_dict``'s RuntimeError."""
-        return f"Error(s) in loading state_dict for {self.model[0]}:\n\t" + "\n\t".join(lines)
+        at_fault = absent[0].key if absent else None
+        return Phase(
+            True, PlanError("RuntimeError", error_text(self.model[0], lines), exact and self.model[1], at_fault, round_)
+        )
 
     def _pair(self) -> Iterator[tuple[bool, StateEntry | None]]:
         """For each item whether it is certain whose array meets its key, and that entry (None: nothing is loaded).
@@ -238,20 +230,6 @@ class Loader:
         # A complex array loses its imaginary part here.
         return _Value(source.shape, None if source.dtype is None or source.dtype in COMPLEX else False)
 
-    def _fits(self, target: Shape | None, shape: Shape | None) -> bool | None:
-        """Whether ``load_state_dict`` takes a tensor of a shape for an entry of another; None if it may."""
-        if target is None or shape is None:
-            return None
-        if target == () and len(shape) == 1:
-            size = shape[0]
-            return None if size is None else size > 0 if self.first_of_many else size == 1
-        if len(target) != len(shape):
-            return False
-        pairs = list(zip(target, shape, strict=True))
-        if any(a is not None and b is not None and a != b for a, b in pairs):
-            return False
-        return True if all(a is not None and b is not None for a, b in pairs) else None
-
     def _written(self, entry: StateEntry, source: StateEntry, value: _Value) -> Effect:
         if value.garbage:
             return Effect(frozenset({Fate.CORRUPT}))
@@ -260,31 +238,3 @@ class Loader:
         if value.garbage is None:
             possible |= {Fate.CORRUPT}
         return Effect(possible, None if own else source)
-
-
-def _mismatch(entry: StateEntry, shape: Shape | None) -> str:
-    return (
-        f"size mismatch for {entry.key}: copying a param with shape {_size(shape)} from checkpoint, "
-        f"the shape in current model is {_size(entry.shape)}."
-    )
-
-
-def _size(shape: Shape | None) -> str:
-    dims = "..." if shape is None else ", ".join("?" if size is None else str(size) for size in shape)
-    return f"torch.Size([{dims}])"
-
-
-def effects_by_tensor(effects: Sequence[Effect], groups: Sequence[int]) -> list[Effect]:
-    """What each tensor ends up with: keys that share one are loaded in order, and the last that is loaded wins."""
-    last: dict[int, Effect] = {}
-    for effect, group in zip(effects, groups, strict=True):
-        earlier = last.get(group)
-        written = effect.possible - {Fate.FAILS} or frozenset({None})
-        if earlier is None or None not in written:
-            last[group] = Effect(written, effect.source)
-        else:
-            last[group] = Effect(written - {None} | earlier.possible, earlier.source if written == {None} else None)
-    return [
-        effect if effect.possible == {Fate.FAILS} else last[group]
-        for effect, group in zip(effects, groups, strict=True)
-    ]

@@ -1,7 +1,6 @@
 """A profile as the exchange sees it: a sequence of entries and gaps, each left out of the upload or not.
 
-Everything here is three-valued. A gap may hold any number of entries; None is "not known". Two things are assumed of
-what is not known: an unknown dimension is at least 1, and the unknown entries of a gap share no tensor with known ones.
+Everything here is three-valued. A gap may hold any number of entries; None is "not known".
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bn_audit.exchange.plan import PlanError
 from bn_audit.profile import Gap, Profile, StateEntry
 
-__all__ = ["PASSED", "UNKNOWN", "Item", "Phase", "at_top_level", "first_stop", "tensor_groups", "uploads"]
+__all__ = ["Item", "at_top_level", "uploads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +22,6 @@ class Item:
 
     entry: StateEntry | None
     skipped: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One step of a round: whether it stops the round (None: it may), and the error if it does."""
-
-    stops: bool | None
-    error: PlanError | None = None
-
-
-PASSED = Phase(False)
-UNKNOWN = Phase(None)
 
 
 def at_top_level(profile: Profile, skips: bool, own_stay: bool = False) -> list[Item]:
@@ -85,30 +71,3 @@ def uploads(items: Sequence[Item]) -> Iterator[tuple[StateEntry | None, bool]]:
     for item in items:
         if item.skipped is not True:
             yield item.entry, item.entry is not None and item.skipped is False
-
-
-def first_stop(phases: Sequence[Phase]) -> Phase:
-    """Steps in the order they run, as one: the first that certainly stops gives the error.
-
-    Its text is certain only if no step before it may stop the round too.
-    """
-    doubtful = False
-    for phase in phases:
-        if phase.stops:
-            assert phase.error is not None
-            error = phase.error
-            if doubtful and error.text_certain:
-                error = PlanError(error.type, error.text, False, error.key, error.round)
-            return Phase(True, error)
-        doubtful = doubtful or phase.stops is None
-    return UNKNOWN if doubtful else PASSED
-
-
-def tensor_groups(profile: Profile) -> list[int]:
-    """For each entry the index of the first entry that is the same tensor."""
-    index = {entry.key: number for number, entry in enumerate(profile.entries)}
-    groups: list[int] = []
-    for number, entry in enumerate(profile.entries):
-        first = index.get(entry.alias_of, number) if entry.alias_of is not None else number
-        groups.append(groups[first] if first < number else number)
-    return groups

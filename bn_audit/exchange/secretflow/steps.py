@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bn_audit.exchange.fedbn import expected_fates
-from bn_audit.exchange.plan import EntryPlan, Fate, PlanError
+from bn_audit.exchange.plan import Fate, PlanError
 from bn_audit.exchange.secretflow.aggregate import Upload
-from bn_audit.exchange.secretflow.load import Effect
-from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Phase
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings
 from bn_audit.exchange.secretflow.strategies import Strategy
-from bn_audit.profile import Profile, StateEntry
+from bn_audit.exchange.steps import PASSED, UNKNOWN, Effect, Phase
+from bn_audit.profile import Profile
 
 __all__ = [
     "GRADIENTS_NOTE",
     "average_sparse",
     "either",
-    "entry_plans",
     "gradients_drift",
     "steps_of_gradients",
     "subtract",
@@ -31,12 +28,6 @@ _LASTING = frozenset({Fate.MISPLACED, Fate.CORRUPT})
 """What a first exchange does to an entry for good, however rightly it is exchanged later."""
 
 _SPARSE_TYPE = "sparse.numba_backend._coo.core.COO"
-
-
-def entry_plans(profile: Profile, effects: Sequence[Effect], stop: Phase) -> tuple[EntryPlan, ...]:
-    """What a round does to each entry, in the words of a plan."""
-    rows = zip(profile.entries, expected_fates(profile), effects, strict=True)
-    return tuple(_entry_plan(entry, expected, effect, stop) for entry, expected, effect in rows)
 
 
 def gradients_drift(profile: Profile, first: Sequence[Effect]) -> bool | None:
@@ -55,19 +46,6 @@ def steps_of_gradients(profile: Profile) -> list[Effect]:
 def updates_drift(sent: Sequence[Upload]) -> bool | None:
     """Whether parties drift apart that add the mean update to what they have trained already."""
     return any(certain and entry is not None and entry.kind == "parameter" for entry, certain in sent) or None
-
-
-def _entry_plan(entry: StateEntry, expected: frozenset[Fate], effect: Effect, stop: Phase) -> EntryPlan:
-    if stop.error is not None and stop.error.text_certain and stop.error.key == entry.key:
-        return EntryPlan(entry.key, frozenset({Fate.FAILS}))
-    possible: set[Fate] = set()
-    for fate in effect.possible:
-        if fate is not None:
-            possible.add(fate)
-        else:
-            possible |= {Fate.LOCAL if wanted is Fate.LOCAL else Fate.STALE for wanted in expected}
-    certain = possible == {Fate.MISPLACED} and effect.source is not None
-    return EntryPlan(entry.key, frozenset(possible), effect.source.key if certain and effect.source else None)
 
 
 def then(first: Sequence[Effect], later: Sequence[Effect]) -> list[Effect]:

@@ -18,13 +18,11 @@ from collections.abc import Sequence
 
 from bn_audit.exchange.plan import Fate, Plan, PlanError
 from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, average
-from bn_audit.exchange.secretflow.load import Effect
-from bn_audit.exchange.secretflow.sequence import PASSED, UNKNOWN, Item, Phase, at_top_level, first_stop, uploads
+from bn_audit.exchange.secretflow.sequence import Item, at_top_level, uploads
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.exchange.secretflow.steps import (
     GRADIENTS_NOTE,
     average_sparse,
-    entry_plans,
     gradients_drift,
     steps_of_gradients,
     subtract,
@@ -32,6 +30,7 @@ from bn_audit.exchange.secretflow.steps import (
     updates_drift,
 )
 from bn_audit.exchange.secretflow.strategies import Strategy
+from bn_audit.exchange.steps import PASSED, UNKNOWN, Effect, Phase, entry_plans, first_stop
 from bn_audit.profile import Profile
 
 __all__ = ["plan_tensorflow"]

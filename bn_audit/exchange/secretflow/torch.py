@@ -21,23 +21,13 @@ from dataclasses import dataclass, field, replace
 
 from bn_audit.exchange.plan import Plan, PlanError
 from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, average, gather, keeps_integers
-from bn_audit.exchange.secretflow.load import Effect, Loader, effects_by_tensor
-from bn_audit.exchange.secretflow.sequence import (
-    PASSED,
-    UNKNOWN,
-    Item,
-    Phase,
-    at_top_level,
-    first_stop,
-    tensor_groups,
-    uploads,
-)
+from bn_audit.exchange.secretflow.load import Loader
+from bn_audit.exchange.secretflow.sequence import Item, at_top_level, uploads
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.exchange.secretflow.steps import (
     GRADIENTS_NOTE,
     average_sparse,
     either,
-    entry_plans,
     gradients_drift,
     steps_of_gradients,
     subtract,
@@ -45,6 +35,16 @@ from bn_audit.exchange.secretflow.steps import (
     updates_drift,
 )
 from bn_audit.exchange.secretflow.strategies import Strategy
+from bn_audit.exchange.steps import (
+    PASSED,
+    UNKNOWN,
+    Effect,
+    Phase,
+    effects_by_tensor,
+    entry_plans,
+    first_stop,
+    tensor_groups,
+)
 from bn_audit.profile import Profile, Shape, StateEntry
 
 __all__ = ["plan_torch"]

@@ -1,0 +1,76 @@
+"""Which entries a form covers, and whose value meets whose key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bn_audit.exchange.arithmetic import KNOWN, Value
+from bn_audit.exchange.handwritten.form import Covers
+from bn_audit.profile import Profile, StateEntry
+
+__all__ = ["covered", "pairs", "values_of"]
+
+
+def covered(entry: StateEntry, covers: Covers) -> bool | None:
+    """Whether an entry is meant; None if that is not known."""
+    if covers.keys is not None and entry.key not in covers.keys:
+        return False
+    if entry.key in covers.without:
+        return False
+    if covers.parameters and (entry.kind != "parameter" or entry.alias_of is not None):
+        return False
+    if covers.floating:
+        return None if entry.dtype is None else entry.dtype.startswith(("float", "bfloat"))
+    return True
+
+
+def values_of(entry: StateEntry) -> Iterator[Value | None]:
+    """All tensors that the entry may be, as far as arithmetic asks; None for one whose arithmetic is not known.
+
+    A dtype that is not known is taken to be one whose arithmetic is.
+    """
+    if entry.dtype is not None and entry.dtype not in KNOWN:
+        yield None
+        return
+    shapes = [False, True] if entry.shape is None else [entry.shape == ()]
+    empty = entry.shape is not None and 0 in entry.shape
+    for dtype in [entry.dtype] if entry.dtype is not None else sorted(KNOWN):
+        for scalar in shapes:
+            yield Value(dtype, scalar=scalar, empty=empty)
+
+
+def pairs(profile: Profile, names: Covers, values: Covers) -> list[tuple[bool | None, StateEntry | None]]:
+    """For each entry whether a value meets its key where keys and values are zipped, and whose (None: not known)."""
+    if names == values:
+        return [(covered(entry, names), entry) for entry in profile.entries]
+    sent, certain_values = _leading(profile, values)
+    keys, certain_names = _leading(profile, names)
+    place = {entry.key: number for number, entry in enumerate(keys)}
+    found: list[tuple[bool | None, StateEntry | None]] = []
+    for entry in profile.entries:
+        named = covered(entry, names)
+        number = place.get(entry.key)
+        if named is False:
+            found.append((False, None))
+        elif number is None:
+            found.append((None, None))
+        elif number < len(sent):
+            found.append((True, sent[number]))
+        else:
+            found.append((False, None) if certain_values and certain_names else (None, None))
+    return found
+
+
+def _leading(profile: Profile, covers: Covers) -> tuple[Sequence[StateEntry], bool]:
+    """The covered entries whose place among the covered ones is certain, and whether those are all."""
+    gap = min((gap.index for gap in profile.gaps), default=None)
+    leading: list[StateEntry] = []
+    for number, entry in enumerate(profile.entries):
+        if number == gap:
+            return leading, False
+        which = covered(entry, covers)
+        if which is None:
+            return leading, False
+        if which:
+            leading.append(entry)
+    return leading, gap is None and profile.ordered
