@@ -9,7 +9,8 @@ from types import ModuleType
 
 from bn_audit.exchange.arithmetic import KNOWN, Kind, Refused, Unsettled, Value, numpy, torch
 from bn_audit.exchange.arithmetic.dtypes import category
-from bn_audit.exchange.handwritten.form import (
+from bn_audit.exchange.rebuild import rebuilt
+from bn_audit.handwritten import (
     Add,
     Arithmetic,
     Begin,
@@ -122,7 +123,10 @@ class _Course:
             average = self._in_place(value, average, "add") if add is Add.IN_PLACE else self._do("add", value, average)
         sized = False
         if self.form.rebuild is not None:
-            average, sized = self._rebuilt(average)
+            # torch.Tensor leaves the imaginary part out.
+            real = self.form.rebuild is Rebuild.TENSOR_CLASS and category(average.dtype) == 3
+            self.lossy = True if real else self.lossy
+            average, sized = rebuilt(average, self.form.rebuild)
         return Outcome(average, lossy=self.lossy, sized=sized, negative=sized and self.differs)
 
     @property
@@ -247,13 +251,3 @@ class _Course:
         term = self._apply(prepared, reduction.term)
         names = {Reductor.MEAN: "mean", Reductor.SUM: "summed", Reductor.MEDIAN: "median"}
         return self._apply(self._do(names[reduction.by], term), reduction.scale)
-
-    def _rebuilt(self, value: Value) -> tuple[Value, bool]:
-        match self.form.rebuild:
-            case Rebuild.FROM_NUMPY:
-                return numpy.from_numpy(value), False
-            case Rebuild.TENSOR_CLASS:
-                self.lossy = True if category(value.dtype) == 3 else self.lossy
-                return numpy.tensor_class(value)
-            case _:
-                return numpy.tensor(value), False

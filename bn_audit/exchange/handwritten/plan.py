@@ -7,9 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bn_audit.exchange.arithmetic import KNOWN, Value, torch
-from bn_audit.exchange.handwritten.cover import covered, pairs, values_of
+from bn_audit.exchange.courses import Course, first_error
+from bn_audit.exchange.cover import covered, pairs, values_of
 from bn_audit.exchange.handwritten.evaluate import GATHERING, Outcome, outcome
-from bn_audit.exchange.handwritten.form import (
+from bn_audit.exchange.load import Arrival, Loaded, load
+from bn_audit.exchange.plan import Fate, Plan
+from bn_audit.exchange.steps import UNKNOWN, Phase, effects_by_tensor, entry_plans, first_stop, tensor_groups
+from bn_audit.handwritten import (
     Add,
     Begin,
     Flattened,
@@ -20,10 +24,6 @@ from bn_audit.exchange.handwritten.form import (
     Order,
     Rest,
 )
-from bn_audit.exchange.handwritten.stop import Course, first_error
-from bn_audit.exchange.load_state_dict import Arrival, Loaded, load, misplaced
-from bn_audit.exchange.plan import Fate, Plan
-from bn_audit.exchange.steps import UNKNOWN, Effect, Phase, effects_by_tensor, entry_plans, first_stop, tensor_groups
 from bn_audit.profile import Profile, Shape, StateEntry
 
 __all__ = ["plan"]
@@ -141,12 +141,11 @@ def _phase(profile: Profile, form: HandWritten, courses: Sequence[Course]) -> Ph
 
 def _loaded(profile: Profile, form: HandWritten, entries: Sequence[_Entry], groups: Sequence[int]) -> Loaded:
     arrivals = list(_arrivals(profile, form, entries))
-    if form.load.how in (How.STATE_DICT, How.LENIENT):
-        strict = form.load.how is How.STATE_DICT
-        # A gap's entries are loaded like the others, unless they may be missing.
-        exact = profile.complete or (form.load.names in (None, form.covers) and form.left is not Rest.ABSENT)
-        return load(profile, arrivals, groups, strict, 1, exact or not strict)
-    return _assigned(profile, form, arrivals, groups)
+    # A gap's entries are loaded like the others, unless they may be missing or meet another's value.
+    aligned = form.load.names in (None, form.covers)
+    dict_ = form.load.how in (How.STATE_DICT, How.LENIENT)
+    exact = profile.complete or (aligned and (not dict_ or form.left is not Rest.ABSENT))
+    return load(profile, arrivals, groups, form.load.how, 1, exact)
 
 
 def _arrivals(profile: Profile, form: HandWritten, entries: Sequence[_Entry]) -> Iterator[Arrival]:
@@ -232,63 +231,6 @@ def _arrival(one: _Entry, rest: Arrival) -> Arrival:
     if one.covered is None:
         return Arrival(True, frozenset(possible) | rest.possible, entry, shape, garbage, received)
     return Arrival(True, frozenset(possible), entry, shape, garbage, received, dtype)
-
-
-def _assigned(profile: Profile, form: HandWritten, arrivals: Sequence[Arrival], groups: Sequence[int]) -> Loaded:
-    """``p.data.copy_(v)`` and ``p.data = v``, entry by entry."""
-    courses: list[Course] = []
-    effects: list[Effect] = []
-    index = {entry.key: number for number, entry in enumerate(profile.entries)}
-    for entry, group, arrival in zip(profile.entries, groups, arrivals, strict=True):
-        if arrival.present is False:
-            courses.append(Course(entry.key))
-            effects.append(Effect(arrival.possible))
-            continue
-        if arrival.present is None or arrival.source is None or arrival.received or arrival.garbage is not False:
-            courses.append(Course(entry.key, known=False))
-            effects.append(Effect(frozenset({None, *Fate} - {Fate.FAILS, Fate.LOCAL})))
-            continue
-        own = group == groups[index[arrival.source.key]]
-        placed = Effect(misplaced(arrival.possible), arrival.source)
-        effects.append(Effect(arrival.possible) if own else placed)
-        if form.load.how is How.ASSIGN:
-            courses.append(_replaced(entry, arrival.dtype))
-        else:
-            courses.append(Course(entry.key) if own else _copied(entry, arrival.shape))
-    phase = first_error(courses, by_step=False, ordered=profile.ordered)
-    if not profile.complete and phase.stops is False and form.load.names not in (None, form.covers):
-        phase = UNKNOWN
-    return Loaded(phase, tuple(effects))
-
-
-def _copied(entry: StateEntry, shape: Shape | None) -> Course:
-    """``p.copy_(v)`` with a tensor of another entry, which is broadcast if it can be."""
-    target = entry.shape
-    if target is None or shape is None or None in target or None in shape:
-        return Course(entry.key, known=False)
-    for back in range(1, min(len(target), len(shape)) + 1):
-        a, b = target[-back], shape[-back]
-        if a != b and a != 1 and b != 1:
-            dim = max(len(target), len(shape)) - back
-            text = f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {dim}"
-            return Course(entry.key, frozenset({(0, "RuntimeError", text)}), passes=False)
-    longest = max(len(target), len(shape))
-    padded = ((1,) * (longest - len(one)) + tuple(one) for one in (target, shape))
-    whole = tuple(right if left == 1 else left for left, right in zip(*padded, strict=True))
-    if whole == target:
-        return Course(entry.key)
-    text = f"output with shape {list(target)} doesn't match the broadcast shape {list(whole)}"
-    return Course(entry.key, frozenset({(0, "RuntimeError", text)}), passes=False)
-
-
-def _replaced(entry: StateEntry, dtype: str | None) -> Course:
-    """``p.data = v``: any shape and dtype will do, but an integer where there are gradients."""
-    if entry.kind == "buffer" or (dtype is not None and dtype not in _INTEGERS):
-        return Course(entry.key)
-    if dtype is None:
-        return Course(entry.key, known=False)
-    text = "data set to a tensor that requires gradients must be floating point or complex dtype"
-    return Course(entry.key, frozenset({(0, "RuntimeError", text)}), passes=False)
 
 
 def _spoiled(profile: Profile, form: HandWritten, groups: Sequence[int]) -> list[bool | None]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bn_audit.exchange.load_state_dict import error_text, fits, mismatch, missing
+from bn_audit.exchange.load import error_text, fits, mismatch, missing
 from bn_audit.exchange.plan import Fate, PlanError
 from bn_audit.exchange.secretflow.aggregate import COMPLEX, INTEGERS
 from bn_audit.exchange.secretflow.sequence import Item

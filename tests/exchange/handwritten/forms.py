@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from bn_audit.exchange.handwritten import (
+from bn_audit.handwritten import (
     Add,
     Begin,
     Cast,

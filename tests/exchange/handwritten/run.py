@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from bn_audit.exchange.fedbn import expected_fates
-from bn_audit.exchange.handwritten import (
+from bn_audit.exchange.handwritten import plan
+from bn_audit.exchange.plan import Fate, Plan
+from bn_audit.handwritten import (
     Factor,
     Flattened,
     HandWritten,
@@ -25,9 +27,7 @@ from bn_audit.exchange.handwritten import (
     Rebuild,
     Reduction,
     Reductor,
-    plan,
 )
-from bn_audit.exchange.plan import Fate, Plan
 from bn_audit.profile import Profile
 from tests.exchange.handwritten.write import source_of
 

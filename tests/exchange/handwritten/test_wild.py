@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bn_audit.exchange.fedbn import expectation
-from bn_audit.exchange.handwritten import (
+from bn_audit.exchange.handwritten import plan
+from bn_audit.exchange.plan import Fate, compare
+from bn_audit.handwritten import (
     Add,
     Begin,
     Cast,
@@ -24,9 +26,7 @@ from bn_audit.exchange.handwritten import (
     Reduction,
     Reductor,
     Rest,
-    plan,
 )
-from bn_audit.exchange.plan import Fate, compare
 from tests.exchange.build import batchnorm, buffer, gap, layer, parameter, profile
 
 _NET = profile(layer("conv", (3, 1, 3, 3), (3,)), batchnorm("bn", 3), layer("fc", (2, 3), (2,)))

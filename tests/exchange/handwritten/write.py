@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.exchange.handwritten import (
+from bn_audit.handwritten import (
     Add,
     Begin,
     Cast,

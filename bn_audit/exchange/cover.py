@@ -1,11 +1,11 @@
-"""Which entries a form covers, and whose value meets whose key."""
+"""Which entries are meant, and whose value meets whose key where the two are zipped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from bn_audit.exchange.arithmetic import KNOWN, Value
-from bn_audit.exchange.handwritten.form import Covers
+from bn_audit.handwritten import Covers
 from bn_audit.profile import Profile, StateEntry
 
 __all__ = ["covered", "pairs", "values_of"]

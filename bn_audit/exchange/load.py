@@ -1,4 +1,4 @@
-"""``Module.load_state_dict``: what it takes, and what it says of what it does not take.
+"""How arrays get into a model: what ``load_state_dict`` and its like take, and what they say of what they do not.
 
 As in torch 2.13. Up to 2.7 a vector of any length was taken for a scalar; SecretFlow's plan knows, where it matters.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bn_audit.exchange.arithmetic.dtypes import category
+from bn_audit.exchange.courses import Course, first_error
 from bn_audit.exchange.plan import Fate, PlanError
-from bn_audit.exchange.steps import Effect, Phase
+from bn_audit.exchange.steps import UNKNOWN, Effect, Phase
+from bn_audit.handwritten import How
 from bn_audit.profile import Profile, Shape, StateEntry
 
-__all__ = ["Arrival", "Loaded", "error_text", "fits", "load", "mismatch", "misplaced", "missing"]
+__all__ = ["Arrival", "Loaded", "error_text", "fits", "load", "mismatch", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,24 @@ _ANYTHING: frozenset[Fate | None] = frozenset({None, Fate.AVERAGED, Fate.MISPLAC
 
 
 def load(
-    profile: Profile, arrivals: Sequence[Arrival], groups: Sequence[int], strict: bool, round_: int, exact: bool = True
+    profile: Profile, arrivals: Sequence[Arrival], groups: Sequence[int], how: How, round_: int, exact: bool = True
 ) -> Loaded:
-    """Load a dict into a model.
+    """Put what has arrived into a model.
 
     Args:
         arrivals: one for each entry of the profile.
         groups: for each entry the index of the first that is the same tensor.
-        exact: whether nothing else is in the dict, and the model has no other entry.
+        exact: whether nothing else has arrived, and the model has no other entry.
     """
+    if how in (How.STATE_DICT, How.LENIENT):
+        strict = how is How.STATE_DICT
+        return _load_state_dict(profile, arrivals, groups, strict, round_, exact or not strict)
+    return _assigned(profile, arrivals, groups, how, round_, exact)
+
+
+def _load_state_dict(
+    profile: Profile, arrivals: Sequence[Arrival], groups: Sequence[int], strict: bool, round_: int, exact: bool
+) -> Loaded:
     index = {entry.key: number for number, entry in enumerate(profile.entries)}
     effects: list[Effect] = []
     absent: list[str] = []
@@ -93,7 +105,7 @@ def load(
             effects.append(Effect(frozenset({Fate.FAILS})))
             continue
         exact = exact and taken is True
-        possible = arrival.possible if own else misplaced(arrival.possible)
+        possible = arrival.possible if own else _misplaced(arrival.possible)
         if arrival.garbage is not False:
             chance = True
             possible = frozenset({Fate.CORRUPT}) if arrival.garbage else possible | {Fate.CORRUPT}
@@ -107,9 +119,68 @@ def load(
     return Loaded(Phase(True, PlanError("RuntimeError", text, certain, at_fault, round_)), tuple(effects))
 
 
-def misplaced(possible: frozenset[Fate | None]) -> frozenset[Fate | None]:
+def _misplaced(possible: frozenset[Fate | None]) -> frozenset[Fate | None]:
     """What an entry becomes that gets another one's value, of which this may become."""
     return frozenset({Fate.CORRUPT if fate is Fate.CORRUPT else Fate.MISPLACED for fate in possible})
+
+
+def _assigned(
+    profile: Profile, arrivals: Sequence[Arrival], groups: Sequence[int], how: How, round_: int, exact: bool
+) -> Loaded:
+    """``p.data.copy_(v)`` and ``p.data = v``, entry by entry."""
+    courses: list[Course] = []
+    effects: list[Effect] = []
+    index = {entry.key: number for number, entry in enumerate(profile.entries)}
+    for entry, group, arrival in zip(profile.entries, groups, arrivals, strict=True):
+        if arrival.present is False:
+            courses.append(Course(entry.key))
+            effects.append(Effect(arrival.possible))
+            continue
+        if arrival.present is None or arrival.source is None or arrival.received or arrival.garbage is not False:
+            courses.append(Course(entry.key, known=False))
+            effects.append(Effect(frozenset({None, *Fate} - {Fate.FAILS, Fate.LOCAL})))
+            continue
+        own = group == groups[index[arrival.source.key]]
+        placed = Effect(_misplaced(arrival.possible), arrival.source)
+        effects.append(Effect(arrival.possible) if own else placed)
+        if how is How.ASSIGN:
+            courses.append(_replaced(entry, arrival.dtype))
+        else:
+            courses.append(Course(entry.key) if own else _copied(entry, arrival.shape))
+    phase = first_error(courses, by_step=False, ordered=profile.ordered, round_=round_)
+    if phase.stops is False and not exact:
+        phase = UNKNOWN
+    return Loaded(phase, tuple(effects))
+
+
+def _copied(entry: StateEntry, shape: Shape | None) -> Course:
+    """``p.copy_(v)`` with a tensor of another entry, which is broadcast if it can be."""
+    target = entry.shape
+    if target is None or shape is None or None in target or None in shape:
+        return Course(entry.key, known=False)
+    for back in range(1, min(len(target), len(shape)) + 1):
+        a, b = target[-back], shape[-back]
+        if a != b and a != 1 and b != 1:
+            dim = max(len(target), len(shape)) - back
+            text = f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {dim}"
+            return Course(entry.key, frozenset({(0, "RuntimeError", text)}), passes=False)
+    longest = max(len(target), len(shape))
+    padded = ((1,) * (longest - len(one)) + tuple(one) for one in (target, shape))
+    whole = tuple(right if left == 1 else left for left, right in zip(*padded, strict=True))
+    if whole == target:
+        return Course(entry.key)
+    text = f"output with shape {list(target)} doesn't match the broadcast shape {list(whole)}"
+    return Course(entry.key, frozenset({(0, "RuntimeError", text)}), passes=False)
+
+
+def _replaced(entry: StateEntry, dtype: str | None) -> Course:
+    """``p.data = v``: any shape and dtype will do, but an integer where there are gradients."""
+    if entry.kind == "buffer" or (dtype is not None and category(dtype) >= 2):
+        return Course(entry.key)
+    if dtype is None:
+        return Course(entry.key, known=False)
+    text = "data set to a tensor that requires gradients must be floating point or complex dtype"
+    return Course(entry.key, frozenset({(0, "RuntimeError", text)}), passes=False)
 
 
 def _default(profile: Profile, entry: StateEntry) -> bool | None:
