@@ -15,7 +15,7 @@ from bn_audit.finding import Evidence, Location
 from bn_audit.handwritten import HandWritten
 from bn_audit.profile import Profile
 
-__all__ = ["AveragingSite", "FederatedSite", "Participant"]
+__all__ = ["AveragingSite", "FederatedSite", "Participant", "ServerStepSite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class AveragingSite:
         states: where the parties' states are taken.
         load: where the result goes into a model.
         again: other places in the same function that do the same.
+        picks: where conditions on entries stand.
     """
 
     location: Location
@@ -60,7 +61,29 @@ class AveragingSite:
     states: tuple[Evidence, ...] = ()
     load: Evidence | None = None
     again: tuple[Evidence, ...] = ()
+    picks: tuple[Evidence, ...] = ()
 
 
-FederatedSite = AveragingSite
+@dataclass(frozen=True, slots=True)
+class ServerStepSite:
+    """Something other than a mean is done to the entries of a federation's state, before it is loaded.
+
+    Attributes:
+        location: the statement or call.
+        kind: ``noise`` that is added, or a server's ``momentum``, which gathers over rounds.
+        participants: the models that may take part.
+        covers: which entries it is done to.
+        averaging: where the parties' states are combined.
+        load: where the result goes into a model.
+    """
+
+    location: Location
+    kind: Literal["noise", "momentum"]
+    participants: tuple[Participant, ...]
+    covers: Test = EVERYTHING
+    averaging: Evidence | None = None
+    load: Evidence | None = None
+
+
+FederatedSite = AveragingSite | ServerStepSite
 """Any of these kinds."""

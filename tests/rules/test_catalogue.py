@@ -24,7 +24,31 @@ from tests.golden import same_as
 
 ROOT = str(Path(__file__).parent.parent.parent)
 RULES = list(catalogue().values())
-NUMBERS = (101, 102, 103, 104, 105, 106, 107, 108, 303, 401, 402, 403, 404, 405, 406, 407, 408, 901)
+NUMBERS = (
+    101,
+    102,
+    103,
+    104,
+    105,
+    106,
+    107,
+    108,
+    201,
+    202,
+    203,
+    207,
+    208,
+    303,
+    401,
+    402,
+    403,
+    404,
+    405,
+    406,
+    407,
+    408,
+    901,
+)
 CODES = [f"BNA{number}" for number in NUMBERS]
 
 

@@ -27,7 +27,7 @@ from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.values import Const, ListVal, Value
 from bn_audit.source.nodes import dotted_name, walk
 
-__all__ = ["read_test", "read_tests"]
+__all__ = ["concerns", "read_test", "read_tests"]
 
 _DTYPES = {"long": "int64", "float": "float32", "double": "float64", "half": "float16", "int": "int32"}
 
@@ -40,11 +40,16 @@ def read_tests(follower: Follower, tests: Iterable[tuple[cst.BaseExpression, boo
     """
     parts: list[Test] = []
     for node, wanted in tests:
-        if key and not _mentions(node, key) and not _asks_dtype(node):
+        if not concerns(node, key):
             continue
         test = read_test(follower, node, key, env)
         parts.append(test if wanted else Not(test))
     return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def concerns(node: cst.BaseExpression, key: str) -> bool:
+    """Whether a condition asks for an entry, by its key or dtype, and not for something else."""
+    return not key or _mentions(node, key) or _asks_dtype(node)
 
 
 def read_test(follower: Follower, node: cst.BaseExpression, key: str, env: Env) -> Test:

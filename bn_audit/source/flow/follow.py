@@ -15,6 +15,7 @@ import libcst as cst
 
 from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, loops_around
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of, index_of
+from bn_audit.source.flow.server_steps import ServerStep, find_steps
 from bn_audit.source.flow.values import (
     Callee,
     Combined,
@@ -27,6 +28,7 @@ from bn_audit.source.flow.values import (
     Parts,
     Received,
     State,
+    Stepped,
 )
 from bn_audit.source.interpreter import classes, expressions, scopes
 from bn_audit.source.interpreter.libraries import canonical
@@ -108,6 +110,7 @@ _SAME = frozenset(
         "share_memory_",
         "compile",
         "named_children",
+        "apply",
         "mean",
         "sum",
         "median",
@@ -170,6 +173,10 @@ _TRANSPARENT = frozenset(
         "torch.empty_like",
         "numpy.random.choice",
         "random.sample",
+        "numpy.divide",
+        "numpy.true_divide",
+        "numpy.multiply",
+        "numpy.add",
         "random.choice",
         "random.choices",
         "torch.ones_like",
@@ -205,9 +212,11 @@ class Follower:
         self.averagings: dict[str, list[Averaging]] = {}
         """By file: where states may be combined."""
         self._marks: dict[int, Averaging] = {}
+        self._steps: dict[int, ServerStep] = {}
         self._run = Run(project, [], Budget())
         self._globals: dict[tuple[str, str], Value | None] = {}
         self._known: dict[tuple[object, ...], Origins] = {}
+        self._tentative: dict[tuple[object, ...], Origins] = {}
         self._busy: set[tuple[object, ...]] = set()
         self._depth = 0
         self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
@@ -224,6 +233,7 @@ class Follower:
         if not known:
             self.averagings[module.path] = find_averaging(found)
             self._marks.update((id(row.node), row) for row in self.averagings[module.path])
+            self._steps.update((id(row.node), row) for row in find_steps(found))
         return found
 
     def env(self, module: PyModule, node: cst.CSTNode) -> Env:
@@ -311,7 +321,7 @@ class Follower:
     def origins(self, node: cst.CSTNode, env: Env) -> Origins:
         """All that an expression may come from, each once, in the order in which it was found."""
         key = (id(node), env.key)
-        known = self._known.get(key)
+        known = self._known.get(key) or self._tentative.get(key)
         if known is not None:
             return known
         if key in self._busy:
@@ -331,8 +341,12 @@ class Follower:
             self._depth -= 1
         if self.cut == before or not self._busy:
             self._known[key] = found
-            if not self._busy:
-                self.cut = 0
+        else:
+            # Met itself on the way: what is missing comes in where the circle began. Good enough until that is done.
+            self._tentative[key] = found
+        if not self._busy:
+            self.cut = 0
+            self._tentative.clear()
         return found
 
     def _origins(self, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
@@ -376,6 +390,9 @@ class Follower:
         averaging = self._marks.get(id(node))
         if averaging is not None:
             yield Combined(averaging, env)
+        step = self._steps.get(id(node))
+        if step is not None:
+            yield Stepped(step, env)
 
     def items(self, found: Iterable[Origin]) -> Iterator[Origin]:
         """The items of what may be tuples; other containers are their items."""
@@ -938,7 +955,9 @@ class Follower:
                 if name in ("zip", "enumerate"):
                     yield from self.items(self.each(node, env))
                     return
-                yield from self.origins(argument, env)
+                found = self.origins(argument, env)
+                # ``dict((key, value) for ...)``: what it holds are the values.
+                yield from self.items(found) if name.rpartition(".")[2] in ("dict", "OrderedDict") else found
             for arg in node.args:
                 if arg.star == "*":
                     yield from self.items(self.origins(arg.value, env))

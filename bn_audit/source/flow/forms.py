@@ -243,9 +243,13 @@ class _Reader:
             value = node.value if isinstance(node, cst.DictComp) else node.elt
             return self._begin(value, True)
         if isinstance(node, cst.BinaryOperation):
-            parts = [*self._begin(node.left, entry), *self._begin(node.right, entry)]
             # ``w[0][k] * weight`` is a new tensor of the product's dtype.
-            return [Begin.FLOAT_ZEROS] if Begin.FLOAT_ZEROS in parts else [Begin.CLONE, Begin.FLOAT_ZEROS]
+            if isinstance(node.operator, cst.Divide):
+                return [Begin.FLOAT_ZEROS]
+            known = [kinds for kinds in (self._numbers(node.left), self._numbers(node.right)) if len(kinds) == 1]
+            if (Number.INT,) in known:
+                return [Begin.CLONE]
+            return [Begin.FLOAT_ZEROS] if (Number.FLOAT,) in known else [Begin.CLONE, Begin.FLOAT_ZEROS]
         if isinstance(node, cst.Call):
             name = dotted_name(node.func) or ""
             leaf = name.rpartition(".")[2]

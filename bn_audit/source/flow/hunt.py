@@ -16,7 +16,7 @@ from bn_audit.source.flow.averaging import Averaging
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.models import ModelReader, ModelReading
-from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State
+from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.project import PyModule
 
@@ -35,6 +35,7 @@ class Federation:
         states: where the parties' states are taken.
         what: ``state`` or ``parameters``: what the parties hand over.
         filters: conditions that entries pass on their way from the parties, or back into the model.
+        steps: what else is done to entries on this way: noise, a server's momentum.
     """
 
     averaging: Averaging
@@ -44,6 +45,7 @@ class Federation:
     states: tuple[Step, ...]
     what: str
     filters: tuple[Filter, ...] = ()
+    steps: tuple[Stepped, ...] = ()
 
 
 class Hunter:
@@ -57,13 +59,16 @@ class Hunter:
         """Those whose result is loaded in a file, or that work in place there."""
         for node, receiver, value in self._loads(module):
             env = self.follower.env(module, node)
-            combined = [row for row in self.follower.origins(value, env) if isinstance(row, Combined)]
+            origins = self.follower.origins(value, env)
+            combined = [row for row in origins if isinstance(row, Combined)]
             if not combined:
                 continue
             models = list(self._models(receiver, env))
+            stepped = [row for row in origins if isinstance(row, Stepped)]
             for row in combined:
                 found = self._federation(row, models, Step(module, node, "the result is loaded here"))
                 if found is not None:
+                    found.steps = (*stepped, *found.steps)
                     yield found
         self.follower.index(module)
         for averaging in self.follower.averagings[module.path]:
@@ -109,7 +114,8 @@ class Hunter:
         for origin in origins:
             if isinstance(origin, State):
                 filters.update({id(one.node): one for one in origin.filters})
-        return Federation(averaging, env, load, readings, states, what, tuple(filters.values()))
+        steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
+        return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps)
 
     def _in_place(self, module: PyModule, averaging: Averaging) -> Federation | None:
         """``for s, c in zip(server.parameters(), client.parameters()): s.data += c.data * w``."""

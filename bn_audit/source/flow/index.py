@@ -18,7 +18,9 @@ __all__ = ["Binding", "FileIndex", "Scope", "Write", "arguments_of", "index_of"]
 
 Function = cst.FunctionDef | cst.Lambda
 
-_PUTS = frozenset({"append", "extend", "insert", "add", "put", "appendleft", "setdefault", "update", "add_"})
+_PUTS = frozenset(
+    {"append", "extend", "insert", "add", "put", "appendleft", "setdefault", "update", "add_", "sub_", "copy_"}
+)
 """Methods that put their last argument into a container."""
 
 
@@ -261,6 +263,9 @@ class FileIndex:
             self._target(scope, target.value, how, value, path[:-1], node, blocks, region)
         elif isinstance(target, cst.Attribute) and isinstance(target.value, cst.Name):
             scope.writes.append(Write(target.value.value, target.attr.value, value, path, node))
+        elif isinstance(target, cst.Attribute) and isinstance(target.value, cst.Subscript):
+            if target.attr.value == "data":  # state[key].data = value
+                self._put(scope, target.value.value, value, node)
         elif isinstance(target, cst.Subscript):
             self._put(scope, target.value, value, node)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from bn_audit.federation import AveragingSite, Participant
+from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite
 from bn_audit.filters import EVERYTHING, All, Not, Test
 from bn_audit.finding import Evidence
-from bn_audit.source.flow.filters import read_test, read_tests
+from bn_audit.source.flow.filters import concerns, read_test, read_tests
 from bn_audit.source.flow.follow import Finder, Follower
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.models import ModelReading
-from bn_audit.source.flow.values import Env
+from bn_audit.source.flow.values import Env, Stepped
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
 from bn_audit.source.project import Project, PyModule
@@ -35,13 +35,27 @@ class FederatedReader:
         self.locator = Locator(project)
         self.notes: list[str] = []
 
-    def sites(self, module: PyModule) -> list[AveragingSite]:
+    def sites(self, module: PyModule) -> list[FederatedSite]:
         """The sites whose trail begins in a file."""
         self.follower.steps, self.follower.exhausted = _FILE_STEPS, False
         found = list(self.hunter.federations(module))
         if self.follower.exhausted:
             self.notes.append(f"{self.follower.project.display(module.path)}: more to follow than the limit allows")
-        return merged(dict.fromkeys((id(row.averaging.scope), self._averaging(row)) for row in found))
+        averagings = [(id(row.averaging.scope), self._averaging(row)) for row in found]
+        steps = [self._step(row, stepped) for row in found for stepped in row.steps]
+        return [*merged(dict.fromkeys(averagings)), *dict.fromkeys(steps)]
+
+    def _step(self, found: Federation, stepped: Stepped) -> ServerStepSite:
+        step, env = stepped.step, stepped.env
+        combined = Step(found.env.module, found.averaging.node, "the parties' states are combined here")
+        return ServerStepSite(
+            location=self.locator.at(Step(env.module, step.node)),
+            kind=step.kind,
+            participants=self.participants(found.readings),
+            covers=read_tests(self.follower, step.tests, step.key, env),
+            averaging=self.evidence([combined])[0],
+            load=None if found.load.node is found.averaging.node else self.evidence([found.load])[0],
+        )
 
     def _averaging(self, found: Federation) -> AveragingSite:
         averaging, env = found.averaging, found.env
@@ -54,13 +68,23 @@ class FederatedReader:
             through=self.evidence(calls_of(env)),
             states=self.evidence(found.states[:_MAX_STATES]),
             load=None if found.load.node is averaging.node else self.evidence([found.load])[0],
+            picks=self._picks(found),
         )
+
+    def _picks(self, found: Federation) -> tuple[Evidence, ...]:
+        """Where the conditions on entries stand."""
+        tests = [(test, found.averaging.key, found.env) for test, _ in found.averaging.tests]
+        tests.extend((row.node, row.key, row.env) for row in found.filters)
+        steps = [Step(env.module, node, "entries are picked here") for node, key, env in tests if concerns(node, key)]
+        return self.evidence(steps)
 
     def _covers(self, found: Federation) -> Test:
         """Which entries are combined: those that pass the averaging's own conditions, and all on the way."""
         own = read_tests(self.follower, found.averaging.tests, found.averaging.key, found.env)
         others: list[Test] = []
         for row in found.filters:
+            if not concerns(row.node, row.key):
+                continue
             test = read_test(self.follower, row.node, row.key, row.env)
             others.append(test if row.wanted else Not(test))
         tests = tuple(dict.fromkeys(test for test in (own, *others) if test != EVERYTHING))

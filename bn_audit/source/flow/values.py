@@ -10,10 +10,24 @@ if TYPE_CHECKING:
 
     from bn_audit.source.flow.averaging import Averaging
     from bn_audit.source.flow.index import Scope
+    from bn_audit.source.flow.server_steps import ServerStep
     from bn_audit.source.interpreter.values import ClassVal, Value
     from bn_audit.source.project import PyModule
 
-__all__ = ["Callee", "Combined", "Env", "Filter", "Loaded", "Made", "Opaque", "Origin", "Parts", "Received", "State"]
+__all__ = [
+    "Callee",
+    "Combined",
+    "Env",
+    "Filter",
+    "Loaded",
+    "Made",
+    "Opaque",
+    "Origin",
+    "Parts",
+    "Received",
+    "State",
+    "Stepped",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +143,20 @@ class Combined(Origin):
 
     def __hash__(self) -> int:
         return hash((id(self.averaging), _nodes(self.filters)))
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped(Origin):
+    """What has been given noise, or a step of a server's optimiser."""
+
+    step: ServerStep
+    env: Env
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stepped) and other.step is self.step
+
+    def __hash__(self) -> int:
+        return hash(id(self.step))
 
 
 def _nodes(filters: tuple[Filter, ...]) -> tuple[tuple[int, bool], ...]:

@@ -1,0 +1,266 @@
+"""States of several parties become one, BatchNorm's among them.
+
+Most federated code averages by hand: a loop over the keys of a state dict, a loop over the clients, a sum and a
+division. BatchNorm has three kinds of entries that a loop over all keys takes along. Its counter of batches is an
+integer, on which the arithmetic raises or which it truncates. Its running statistics describe one party's data; their
+mean describes nobody's. And its weight and bias are scaled by these statistics, so that sharing one without the other
+leaves each party with a layer that was trained for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bn_audit.federation import AveragingSite
+from bn_audit.filters import EVERYTHING, text_of
+from bn_audit.finding import Finding, Severity
+from bn_audit.rules.averaging_case import Judged, Misfit, judge_averaging, misfits, models_named, trail_of
+from bn_audit.rules.averaging_examples import averaging_example
+from bn_audit.rules.rule import Rule
+from bn_audit.rules.wording import listed, norm_names
+
+__all__ = ["RULES"]
+
+
+def _integers(site: AveragingSite) -> Iterator[Finding]:
+    stopped = [one for one in judge_averaging(site) if one.error is not None and _counter_stops(one)]
+    if not stopped:
+        return
+    error = stopped[0].error
+    assert error is not None
+    sure = "" if error.text_certain else "most likely "
+    yield INTEGERS.finding(
+        site.location,
+        f"averaging stops at `{error.key}` of {_models(stopped)}, {sure}with {error.type}: "
+        f"{' '.join(error.text.split())}",
+        evidence=trail_of(site, stopped),
+        help=_HELP,
+    )
+
+
+def _counter_stops(judged: Judged) -> bool:
+    """Whether it is an integer of BatchNorm's at which the arithmetic stops."""
+    error = judged.error
+    return error is not None and any(entry.key == error.key for entry in judged.shared)
+
+
+def _shares(site: AveragingSite) -> Iterator[Finding]:
+    judged = judge_averaging(site)
+    if site.what != "state" or any(_counter_stops(one) for one in judged):
+        return
+    shared = [one for one in judged if one.statistics and one.error is None and misfits(site, one) is None]
+    if not shared:
+        return
+    first = shared[0]
+    names = listed(norm_names(first.participant.profile, [entry.key for entry in first.statistics]))
+    what = "the running statistics" if not _affine(first) else "running statistics, weight and bias"
+    yield SHARES.finding(
+        site.location,
+        f"{what} of {names} of {_models(shared)} are averaged over the parties, and nothing says so",
+        evidence=trail_of(site, shared),
+        help=_HELP,
+    )
+
+
+def _affine(judged: Judged) -> bool:
+    return any(entry.kind == "parameter" for entry in judged.shared)
+
+
+def _fragile(site: AveragingSite) -> Iterator[Finding]:
+    if site.what != "state" or site.covers == EVERYTHING:
+        return
+    wrong = [found for one in judge_averaging(site) if (found := misfits(site, one)) is not None]
+    if not wrong:
+        return
+    first = wrong[0]
+    yield FRAGILE.finding(
+        site.location,
+        f"the filter `{text_of(site.covers)}` {_mistake(first)} of {_models([found.judged for found in wrong])}",
+        evidence=trail_of(site, [found.judged for found in wrong]),
+        help=_HELP,
+    )
+
+
+def _mistake(found: Misfit) -> str:
+    parts = []
+    if found.missed:
+        names = norm_names(found.judged.participant.profile, found.missed)
+        parts.append(f"lets {listed(found.missed)} of BatchNorm through ({listed(names)})")
+    if found.caught:
+        parts.append(
+            f"keeps back {listed(found.caught)}, which {'is' if len(found.caught) == 1 else 'are'} no BatchNorm's"
+        )
+    return " and ".join(parts)
+
+
+def _parameters(site: AveragingSite) -> Iterator[Finding]:
+    if site.what != "parameters":
+        return
+    halves = [one for one in judge_averaging(site) if one.shared and one.error is None]
+    if not halves:
+        return
+    names = listed(norm_names(halves[0].participant.profile, [entry.key for entry in halves[0].shared]))
+    yield PARAMETERS.finding(
+        site.location,
+        f"only parameters are averaged: weight and bias of {names} of {_models(halves)} are shared, and the running "
+        f"statistics they were trained with are not",
+        evidence=trail_of(site, halves),
+        help="keep weight and bias of BatchNorm with each party as well, or average its statistics too, on purpose",
+    )
+
+
+def _models(judged: Sequence[Judged]) -> str:
+    return models_named([one.participant for one in judged])
+
+
+_HELP = (
+    'leave BatchNorm\'s entries out of the average, by module and not by name: `[f"{name}.{key}" for name, module in '
+    "model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) for key in module.state_dict()]` are "
+    "their keys; each party keeps its own"
+)
+_WHY = """\
+A BatchNorm in a state dict is five entries. `num_batches_tracked` is a 0-d int64: in-place arithmetic with floats
+raises on it, and so do `mean()` and `from_numpy` of what NumPy makes of it. `running_mean` and `running_var` are
+statistics of one party's data; averaged, every party normalises with statistics that are nobody's, and the variance
+between the parties' means is lost altogether. Nothing says so while it happens: the loss is a little higher, and the
+model worse for the parties whose data differs most."""
+_SILENT = """\
+- No model with BatchNorm can be followed to the averaging: over imports, calls, attributes, lists, constructors.
+- What is averaged is not the state of several live parties that goes back into a model: checkpoints of one training,
+  teachers, exponential averages over time, prototypes, gradients.
+- A filter keeps BatchNorm out, by module or by key, and the model's keys prove it right.
+- BatchNorm keeps no running statistics (`track_running_stats=False`), or has been replaced."""
+_REFERENCES = (
+    "Li et al., FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, ICLR 2021, "
+    "arXiv:2102.07623",
+    "McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017, "
+    "arXiv:1602.05629",
+)
+_FIX_SAFETY = "No edit is offered: what is to stay with a party is the author's decision."
+
+INTEGERS = Rule(
+    code="BNA201",
+    name="average-integer-state",
+    severity=Severity.ERROR,
+    summary="Averaging raises on BatchNorm's integer counter",
+    finds="""\
+An averaging of parties' states whose arithmetic certainly raises on `num_batches_tracked` of a model that takes
+part: `+=`, `*=`, `/=` or `add_` with floats on the int64 entry, `torch.stack(...).mean`, NumPy scalars that go back
+through `from_numpy`. Where a model is one of several, the message says when it is the one.""",
+    why=_WHY,
+    remedy="""\
+Leave BatchNorm's entries out of the average, by module type. If it is to be averaged, on purpose, take the counter
+from one party and average the rest in floating point.""",
+    silent=_SILENT,
+    fix_safety=_FIX_SAFETY,
+    references=_REFERENCES,
+    bad=(averaging_example("average[key] += state[key] * weight"), averaging_example(form="stack")),
+    good=(
+        averaging_example("average[key] += state[key] * weight", norm="nn.GroupNorm(2, 8)"),
+        averaging_example("average[key] += state[key] * weight", skip='if "bn" in key:'),
+    ),
+    judges=AveragingSite,
+    check=_integers,
+)
+
+SHARES = Rule(
+    code="BNA202",
+    name="average-shares-batchnorm",
+    severity=Severity.WARNING,
+    summary="BatchNorm's running statistics are averaged over the parties, in silence",
+    finds="""\
+An averaging of parties' states that takes BatchNorm's running statistics along without an error. A dtype guard that
+steps over the counter does not change that.""",
+    why=_WHY,
+    remedy="""\
+Leave BatchNorm's entries out of the average, by module type. Where its statistics are pooled on purpose, silence the
+rule at this place, with the reason.""",
+    silent=_SILENT,
+    fix_safety=_FIX_SAFETY,
+    references=_REFERENCES,
+    bad=(
+        averaging_example("average[key] = average[key] + state[key] * weight"),
+        averaging_example("average[key] += state[key] * weight", skip='if "num_batches_tracked" in key:'),
+    ),
+    good=(
+        averaging_example("average[key] = average[key] + state[key] * weight", norm="nn.GroupNorm(2, 8)"),
+        averaging_example("average[key] = average[key] + state[key] * weight", skip='if "bn" in key:'),
+        averaging_example(
+            "average[key] = average[key] + state[key] * weight", norm="nn.BatchNorm2d(8, track_running_stats=False)"
+        ),
+    ),
+    judges=AveragingSite,
+    check=_shares,
+)
+
+FRAGILE = Rule(
+    code="BNA203",
+    name="fragile-name-filter",
+    severity=Severity.ERROR,
+    summary="A filter by name misses a BatchNorm, or catches what is none",
+    finds="""\
+An averaging that leaves entries out by their names, where the keys of a model that takes part prove the filter wrong:
+entries of one BatchNorm are left out and those of another go through, or an entry of another layer is left out because
+its name looks like BatchNorm's. The message lists the keys.""",
+    why="""\
+Names are habits. torchvision's ResNets have BatchNorms called `downsample.1`, MobileNets have `features.0.1`, and
+"subnet" contains "bn". Of 1,576 architectures with BatchNorm, `"bn" in key` misses some of it in 682. What slips
+through is averaged, half of a model's BatchNorms local and half of them shared.""",
+    remedy="""\
+Ask the modules: collect the keys of every module that is an instance of `torch.nn.modules.batchnorm._BatchNorm`, and
+leave those out.""",
+    silent="""\
+- The keys prove the filter right, whatever it is.
+- It does not mean BatchNorm: `"fc" in key` keeps a head local.
+- It keeps the statistics of every BatchNorm and shares weight and bias of every one (SiloBN), or steps over the counter
+  alone (BNA202 speaks of what is left).
+- The model's keys are not known.""",
+    fix_safety=_FIX_SAFETY,
+    references=_REFERENCES,
+    bad=(
+        averaging_example(
+            "average[key] = average[key] + state[key] * weight",
+            skip='if "bn" in key:',
+            more="self.downsample = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))",
+        ),
+        averaging_example(
+            "average[key] = average[key] + state[key] * weight",
+            skip='if "bn" in key:',
+            more="self.subnet = nn.Linear(8, 8)",
+        ),
+    ),
+    good=(averaging_example("average[key] = average[key] + state[key] * weight", skip='if "bn" in key:'),),
+    judges=AveragingSite,
+    check=_fragile,
+)
+
+PARAMETERS = Rule(
+    code="BNA207",
+    name="parameters-only-exchange",
+    severity=Severity.WARNING,
+    summary="`parameters()` alone are averaged: BatchNorm's weight and bias without its statistics",
+    finds="""\
+An averaging that goes over `parameters()` of models with BatchNorm: weight and bias are shared, running statistics are
+buffers and stay with each party, or with the server for ever as they were at first.""",
+    why="""\
+Weight and bias of a BatchNorm are trained together with the statistics they scale. Shared without them, each party
+applies the others' scale to its own statistics. The server's model, which nobody trains, keeps a mean of 0 and a
+variance of 1: evaluated there, the global model is wrong however good the parties' are.""",
+    remedy="""\
+Decide for one: FedBN keeps weight, bias and statistics with each party; FedAvg over `state_dict()` shares them all. If
+the statistics are to stay local and the rest shared (SiloBN), evaluate with each party's own, and silence the rule
+here, with the reason.""",
+    silent=_SILENT,
+    fix_safety=_FIX_SAFETY,
+    references=(
+        *_REFERENCES,
+        "Andreux et al., Siloed Federated Learning for Multi-Centric Histopathology Datasets, DART 2020, "
+        "arXiv:2008.07424",
+    ),
+    bad=(averaging_example(form="parameters"),),
+    good=(averaging_example(form="parameters", norm="nn.GroupNorm(2, 8)"),),
+    judges=AveragingSite,
+    check=_parameters,
+)
+
+RULES = (INTEGERS, SHARES, FRAGILE, PARAMETERS)

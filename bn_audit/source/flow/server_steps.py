@@ -1,0 +1,142 @@
+"""Where something other than a mean is done to every entry of a state: noise is added, a momentum or an adaptive step.
+
+Like averaging it is told by its shape: a loop over the keys of a state, and an entry that is given something random, or
+what another dict of the same keys has gathered over the rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import libcst as cst
+
+from bn_audit.source.flow.averaging import Loop, conditions, loops_around
+from bn_audit.source.flow.index import FileIndex
+from bn_audit.source.nodes import dotted_name, walk
+
+__all__ = ["ServerStep", "find_steps"]
+
+_NOISE = frozenset(
+    [
+        "randn",
+        "randn_like",
+        "normal",
+        "normal_",
+        "rand_like",
+        "laplace",
+        "Normal",
+        "Laplace",
+        "gaussian",
+        "standard_normal",
+    ]
+)
+_IN_PLACE = frozenset(["add_", "sub_", "copy_"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServerStep:
+    """What is done to an entry.
+
+    Attributes:
+        node: the statement or call.
+        kind: ``noise``, or ``momentum`` for what gathers over rounds.
+        key: the name that holds the key.
+        tests: conditions on the way, with whether they must hold.
+    """
+
+    node: cst.CSTNode
+    kind: Literal["noise", "momentum"]
+    key: str
+    tests: tuple[tuple[cst.BaseExpression, bool], ...] = field(default=())
+
+
+def find_steps(index: FileIndex) -> list[ServerStep]:
+    """All such steps in a file, in the order of the source."""
+    gathered = _gathered(index)
+    found: list[ServerStep] = []
+    for node in list(walk(index.module.tree)):
+        for target, value in _writes(node):
+            keyed = _keyed(index, node, target)
+            if keyed is None:
+                continue
+            loop, key = keyed
+            kind = _kind(index, node, target, value, gathered)
+            if kind is not None:
+                found.append(ServerStep(node, kind, key, conditions(index, node, loop)))
+    return sorted(found, key=lambda step: index.order[id(step.node)])
+
+
+def _writes(node: cst.CSTNode) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression]]:
+    """What is written to an item: (the item, the value)."""
+    if isinstance(node, cst.Assign):
+        for target in node.targets:
+            yield target.target, node.value
+    elif isinstance(node, cst.AugAssign):
+        yield node.target, node.value
+    elif isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value in _IN_PLACE:
+        base = node.func.value
+        while isinstance(base, cst.Attribute) and base.attr.value == "data":
+            base = base.value
+        if node.args:
+            yield base, node.args[0].value
+
+
+def _keyed(index: FileIndex, node: cst.CSTNode, target: cst.BaseExpression) -> tuple[Loop, str] | None:
+    """The loop over keys, and the name of the key, where the target is an item picked by it."""
+    if not isinstance(target, cst.Subscript) or len(target.slice) != 1:
+        return None
+    part = target.slice[0].slice
+    if not isinstance(part, cst.Index) or not isinstance(part.value, cst.Name):
+        return None
+    name = part.value.value
+    loop = next((loop for loop in reversed(loops_around(index, node)) if name in loop.names), None)
+    return (loop, name) if loop is not None else None
+
+
+def _gathered(index: FileIndex) -> set[tuple[int, str]]:
+    """The dicts that gather over rounds, ``m[k] = beta * m[k] + ...``: by scope and the code of the dict."""
+    found: set[tuple[int, str]] = set()
+    for node in walk(index.module.tree):
+        if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Subscript):
+            target = node.targets[0].target
+            own = _code(index, target)
+            for part in walk(node.value):
+                if isinstance(part, cst.BinaryOperation) and isinstance(part.operator, cst.Multiply):
+                    sides = (part.left, part.right)
+                    if any(_code(index, side) == own for side in sides) and isinstance(node.value, cst.BinaryOperation):
+                        found.add((id(index.scope_of(node)), _code(index, target.value)))
+    return found
+
+
+def _kind(
+    index: FileIndex,
+    node: cst.CSTNode,
+    target: cst.BaseExpression,
+    value: cst.BaseExpression,
+    gathered: set[tuple[int, str]],
+) -> Literal["noise", "momentum"] | None:
+    scope = index.scope_of(node)
+    own = _code(index, target.value if isinstance(target, cst.Subscript) else target)
+    for part in _parts(index, value):
+        if isinstance(part, cst.Call) and (dotted_name(part.func) or "").rpartition(".")[2] in _NOISE:
+            return "noise"
+        gathers = isinstance(part, cst.Subscript) and (id(scope), _code(index, part.value)) in gathered
+        if gathers and isinstance(part, cst.Subscript) and _code(index, part.value) != own:
+            return "momentum"
+    return None
+
+
+def _parts(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> Iterator[cst.CSTNode]:
+    """The parts of an expression, and of what its local names stand for."""
+    for part in walk(node):
+        yield part
+        if isinstance(part, cst.Name) and depth < 3:
+            rows = index.scope_of(part).bindings.get(part.value, ())
+            if len(rows) == 1 and rows[0].how == "value" and rows[0].value is not None and not rows[0].path:
+                yield from _parts(index, rows[0].value, depth + 1)
+
+
+def _code(index: FileIndex, node: cst.CSTNode) -> str:
+    return index.module.tree.code_for_node(node).strip()
