@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from bn_audit.rules.live_model import LiveModel
     from bn_audit.rules.rule import Rule
     from bn_audit.site import Aggregator, FLModelSite, Unreadable
+    from bn_audit.suppression import UnusedSuppression
 
-__all__ = ["Selection", "Versions", "audit", "audit_model"]
+__all__ = ["Selection", "Versions", "audit", "audit_model", "order", "tidy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +56,18 @@ def audit(
     unreadable: Sequence[Unreadable],
     selection: Selection | Callable[[str], Selection],
     versions: Callable[[str], Versions],
+    suppressions: Sequence[UnusedSuppression] = (),
 ) -> tuple[Finding, ...]:
-    """The findings about sites and unreadable files, sorted by place and code, each once.
+    """The findings about sites, unreadable files and suppressions, sorted by place and code, each once.
 
     Args:
         sites: what the source reader found.
         unreadable: what it could not read.
         selection: which rules speak: everywhere, or of a file, from its path.
         versions: the releases the project around a file runs with, from the file's path.
+        suppressions: those that silence nothing.
     """
-    if not sites and not unreadable:
+    if not (sites or unreadable or suppressions):
         return ()
     # Imported here: most files hold nothing to judge, and the catalogue need not be there for them.
     from bn_audit.rules import catalogue
@@ -72,7 +75,7 @@ def audit(
     from bn_audit.site import FLModelSite
 
     alone: list[FLModelCase] = []
-    others: list[FederatedSite | Unreadable] = list(unreadable)
+    others: list[FederatedSite | Unreadable | UnusedSuppression] = [*unreadable, *suppressions]
     for site in sites:
         if isinstance(site, FLModelSite):
             releases = versions(site.location.path)
@@ -160,9 +163,10 @@ def tidy(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         key = finding.code, finding.location
         if key not in best or finding.severity.rank > best[key].severity.rank:
             best[key] = finding
-    return tuple(sorted(best.values(), key=_order))
+    return tuple(sorted(best.values(), key=order))
 
 
-def _order(finding: Finding) -> tuple[str, int, int, int, str, str]:
+def order(finding: Finding) -> tuple[str, int, int, int, str, str]:
+    """What findings are sorted by."""
     place = finding.location
     return place.path, place.cell or 0, place.line, place.column, finding.code, finding.message

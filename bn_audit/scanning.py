@@ -6,8 +6,8 @@ Settings hold for each file by itself, so they are asked for by path.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from bn_audit.settings.config import Config, ConfigError
 from bn_audit.settings.resolver import Resolver
@@ -15,10 +15,22 @@ from bn_audit.source.read import ReadOptions, ReadResult
 
 if TYPE_CHECKING:
     from bn_audit.audit import Selection, Versions
-    from bn_audit.finding import Finding
+    from bn_audit.finding import Finding, Silenced
     from bn_audit.settings.keys import Vocabulary
+    from bn_audit.suppression import UnusedSuppression
 
-__all__ = ["SECRETFLOW", "failures", "judge", "read_options", "reported", "resolver", "vocabulary"]
+__all__ = [
+    "SECRETFLOW",
+    "Heard",
+    "content_of",
+    "failures",
+    "hear",
+    "judge",
+    "read_options",
+    "reported",
+    "resolver",
+    "vocabulary",
+]
 
 SECRETFLOW = ("secretflow", "secretflow-lite")
 """Distributions that hold FLModel, or bring it."""
@@ -92,6 +104,76 @@ def reported(every: Sequence[Finding], settings: Resolver) -> tuple[Finding, ...
     """Of the findings of every rule those that :func:`judge` gives without ``every_rule``."""
     selection = _selections(settings)
     return tuple(finding for finding in every if finding.code in selection(finding.location.path))
+
+
+class Heard(NamedTuple):
+    """What is left to say once suppressions are heeded, and what they silenced; both in the order of the output."""
+
+    findings: tuple[Finding, ...] = ()
+    silenced: tuple[Silenced, ...] = ()
+
+
+def hear(findings: Sequence[Finding], result: ReadResult, settings: Resolver, content: Callable[[str], bytes]) -> Heard:
+    """Silence what comments in the source silence, and tell which of these silence nothing.
+
+    Args:
+        findings: from :func:`judge`.
+        result: what was read.
+        settings: of the files.
+        content: the bytes that were read, by path. Raises SourceError if they cannot be had any more.
+    """
+    if not (findings or result.marked):
+        return Heard()
+    from bn_audit.audit import audit, order, tidy
+    from bn_audit.silencing import Marks, marks_of, silence, unused
+    from bn_audit.source.raw import SourceError
+
+    known: dict[str, Marks] = {}
+
+    def marks(path: str) -> Marks:
+        if path not in known:
+            try:
+                known[path] = marks_of(path, content(path))
+            except SourceError:
+                known[path] = Marks(path)
+        return known[path]
+
+    selection = _selections(settings)
+    first = silence(findings, marks)
+    broken = {row.location.path for row in result.unreadable}
+    idle: list[UnusedSuppression] = []
+    for path in sorted({*result.marked, *(finding.location.path for finding in findings)}):
+        judged = path not in broken and _is_whole(path, result.folders)
+        idle += unused(marks(path), first.used, selection(path).__contains__ if judged else lambda code: False)
+    second = silence(audit((), (), selection, _versions(settings), idle), marks)
+    silenced = sorted((*first.silenced, *second.silenced), key=lambda one: order(one.finding))
+    return Heard(tidy((*first.findings, *second.findings)), tuple(silenced))
+
+
+def content_of(stdin: tuple[str, bytes] | None, contents: Mapping[str, bytes]) -> Callable[[str], bytes]:
+    """What gives the bytes that :func:`bn_audit.source.read.read` reads, from the same arguments."""
+
+    def content(path: str) -> bytes:
+        if stdin is not None and path == stdin[0]:
+            return stdin[1]
+        found = contents.get(os.path.abspath(path))
+        if found is not None:
+            return found
+        from bn_audit.source.raw import read_bytes
+
+        return read_bytes(path)
+
+    return content
+
+
+def _is_whole(path: str, folders: Sequence[str]) -> bool:
+    """Whether all that lies around a file was looked at: only then does silence about it mean anything."""
+    if not folders:
+        return False
+    from bn_audit.source.root import whole_root
+
+    root = os.path.join(whole_root(path), "")
+    return any(root.startswith(os.path.join(folder, "")) for folder in folders)
 
 
 def failures(findings: Sequence[Finding], settings: Resolver) -> frozenset[Finding]:

@@ -15,6 +15,7 @@ from bn_audit.fix.contents import Refused
 from bn_audit.fix.diff import unified_diff
 from bn_audit.fix.files import put, take
 from bn_audit.fix.rounds import FixedFile, Judgement, fix_files
+from bn_audit.scanning import Heard
 from bn_audit.source.read import ReadResult
 
 __all__ = ["Fixed", "Scan", "fix", "show"]
@@ -25,9 +26,10 @@ Stdin = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Scan(Judgement):
-    """What a scan found, and what it read."""
+    """What a scan found, what it read, and what of the findings is left to say."""
 
     result: ReadResult
+    heard: Heard
 
 
 Look = Callable[["Stdin | None", Mapping[str, bytes]], Scan]

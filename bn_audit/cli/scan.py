@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import click
 from bn_audit import __version__
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.settings import SettingsFlags, as_settings, settings_options
-from bn_audit.scanning import failures, judge, read_options, reported, resolver
+from bn_audit.scanning import Heard, content_of, failures, hear, judge, read_options, reported, resolver
 from bn_audit.settings.config import ConfigError
 from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from bn_audit.cli.fixing import Look, Scan
     from bn_audit.cli.progress import ProgressBar
-    from bn_audit.finding import Finding
     from bn_audit.settings.config import Config
     from bn_audit.settings.resolver import Resolver
     from bn_audit.source.discovery import Discovery
@@ -101,24 +100,28 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     if flags["fix"] or flags["diff"]:
 
         def look(stdin: tuple[str, bytes] | None, contents: Mapping[str, bytes]) -> Scan:
-            return _seen(read(named, options=options, stdin=stdin, contents=contents), settings)
+            return _seen(
+                read(named, options=options, stdin=stdin, contents=contents), settings, content_of(stdin, contents)
+            )
 
-        status = _fix(_seen(result, settings), look, stdin, flags, run, settings)
+        status = _fix(_seen(result, settings, content_of(stdin, {})), look, stdin, flags, run, settings)
     else:
-        status = _write(result, judge(result, settings), flags, run, stdin, settings=settings)
+        heard = hear(judge(result, settings), result, settings, content_of(stdin, {}))
+        status = _write(result, heard, flags, run, stdin, settings=settings)
     if not flags["quiet"]:
         for note in settings.notes:
             _say(note)
     return 2 if incomplete else status
 
 
-def _seen(result: ReadResult, settings: Resolver) -> Scan:
+def _seen(result: ReadResult, settings: Resolver, content: Callable[[str], bytes]) -> Scan:
     """What was read and found, as the application of fixes sees it: a fix must not add to what is not selected
     either."""
     from bn_audit.cli.fixing import Scan
 
     every = judge(result, settings, every_rule=True)
-    return Scan(reported(every, settings), every, frozenset(site.location for site in result.sites), result)
+    heard = hear(reported(every, settings), result, settings, content)
+    return Scan(heard.findings, every, frozenset(site.location for site in result.sites), result, heard)
 
 
 def _fix(scan: Scan, look: Look, stdin: tuple[str, bytes] | None, flags: Flags, run: Config, settings: Resolver) -> int:
@@ -137,7 +140,7 @@ def _fix(scan: Scan, look: Look, stdin: tuple[str, bytes] | None, flags: Flags, 
         fixed = fixing.fix(scan, look, stdin, unsafe=unsafe)
         status = _write(
             fixed.scan.result,
-            fixed.scan.findings,
+            fixed.scan.heard,
             flags,
             run,
             fixed.stdin,
@@ -161,7 +164,7 @@ def _progress(flags: Flags) -> ProgressBar | nullcontext[None]:
 
 def _write(
     result: ReadResult,
-    findings: tuple[Finding, ...],
+    heard: Heard,
     flags: Flags,
     run: Config,
     stdin: tuple[str, bytes] | None,
@@ -184,17 +187,18 @@ def _write(
         raise Failure(f"the format {name} has no statistics")
     color = wants_color(flags["color"], to_file=flags["output_file"] is not None)
     calls = result.calls
-    failing = failures(findings, settings)
+    failing = failures(heard.findings, settings)
     problems = (*result.complaints, *complaints)
     status = 2 if problems else int(bool(failing) and not flags["exit_zero"])
     report = Report(
-        findings,
+        heard.findings,
         files=result.files,
         parsed=result.parsed,
         sites=calls,
         others=len(result.sites) - calls,
         fixed=fixed,
         unsafe_fixes=flags["unsafe_fixes"],
+        silenced=heard.silenced,
         paths=result.paths,
         problems=problems,
         failing=failing,

@@ -204,7 +204,7 @@ def _faults(
         spot = _spot(finding.location, trial)
         if (finding.code, spot) in found:
             faults[spot[0]] = f"after the fix, {finding.code} is found all the same"
-        elif spot not in sites:
+        elif finding.location in before.sites and spot not in sites:
             faults[spot[0]] = "after the fix, the call is not found any more"
         if finding.fix is not None and finding.fix.applicability is Applicability.UNSAFE:
             announced.add(spot)

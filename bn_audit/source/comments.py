@@ -30,13 +30,20 @@ _OPENING = {")": "(", "]": "[", "}": "{"}
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment: where its ``#`` stands, its text from there to the end of the line, and whether it has the line to
-    itself. Lines and columns count from 1."""
+    """A comment.
+
+    Attributes:
+        line, column: where its ``#`` stands, counted from 1.
+        text: from there to the end of the line.
+        alone: whether it has the line to itself.
+        gap: how many characters of white space stand before it.
+    """
 
     line: int
     column: int
     text: str
     alone: bool
+    gap: int
 
     @property
     def end_column(self) -> int:
@@ -117,7 +124,8 @@ def comments_in(text: str, cell: int | None = None, shifts: Mapping[int, int] | 
         if kind == "comment":
             before = text[starts[line - 1] : start]
             column = start - starts[line - 1] + shifts.get(line, 0) + 1
-            found.append(Comment(line, column, text[start:end], not before.strip()))
+            code = before.rstrip()
+            found.append(Comment(line, column, text[start:end], not code, len(before) - len(code)))
         elif kind == "end":
             ends.append(line)
         else:

@@ -17,6 +17,7 @@ import libcst as cst
 
 from bn_audit.source.names import NameIndex, statements
 from bn_audit.source.parse import parse
+from bn_audit.source.root import MAX_ABOVE, project_root
 from bn_audit.source.text import SourceError, read_bytes
 
 if TYPE_CHECKING:
@@ -53,10 +54,6 @@ EXTERNAL_PACKAGES = frozenset(
 """Libraries that are known by name: never read from the project, even where it holds a module of that name."""
 
 
-_MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
-_MAX_ABOVE = 12
-
-
 SECRETFLOW_API = frozenset(
     [
         "FLModel",
@@ -81,19 +78,6 @@ SECRETFLOW_PACKAGES = frozenset(["secretflow", "secretflow_fl", "sfl"])
 def is_secretflow(package: str) -> bool:
     """Whether a top-level package is SecretFlow's: ``secretflow``, ``secretflow_fl``, ``sfl``."""
     return package == "sfl" or package.startswith("secretflow")
-
-
-def project_root(path: str) -> str:
-    """The nearest folder at or above a file's that looks like a project's root, else the file's own folder."""
-    folder = start = os.path.dirname(os.path.abspath(path))
-    for _ in range(_MAX_ABOVE):
-        if any(os.path.lexists(os.path.join(folder, marker)) for marker in _MARKERS):
-            return folder
-        above = os.path.dirname(folder)
-        if above == folder:
-            break
-        folder = above
-    return start
 
 
 class PyModule:
@@ -284,7 +268,7 @@ class Project:
                 above = [scanned for scanned in self.roots if importer.path.startswith(os.path.join(scanned, ""))]
                 root = max(above, key=len, default=root)
             folder = importer.folder
-            for _ in range(_MAX_ABOVE):
+            for _ in range(MAX_ABOVE):
                 found.append(folder)
                 if folder == root or os.path.dirname(folder) == folder:
                     break

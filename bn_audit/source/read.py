@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bn_audit.source.discovery import Discovery, DiscoveryOptions, Exclusions, discover
 from bn_audit.source.prefilter import hits_in, screen
-from bn_audit.source.trigger import TRIGGERS
+from bn_audit.source.trigger import MARK, TRIGGERS
 
 if TYPE_CHECKING:
     from bn_audit.federation import FederatedSite
@@ -48,6 +48,8 @@ class ReadResult(NamedTuple):
         missing: paths given that do not exist.
         notes: where trails ended.
         paths: the files that were looked at, in order.
+        marked: those of them that may hold a suppression of a rule by its code.
+        folders: the folders that were named, absolute; all below them was looked at, but for what is left out.
     """
 
     sites: tuple[FLModelSite | FederatedSite, ...]
@@ -58,6 +60,8 @@ class ReadResult(NamedTuple):
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    marked: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @property
     def complaints(self) -> tuple[str, ...]:
@@ -102,7 +106,7 @@ def read(
     write. ``progress`` is told now and then how much is done, and how much there is.
     """
     found = list_files(paths, options=options)
-    wanted = (*TRIGGERS, *_taught_triggers(found.files, stdin, options.teacher))
+    wanted = (MARK, *TRIGGERS, *_taught_triggers(found.files, stdin, options.teacher))
     screening = screen(found.files, wanted, progress)
     hits = hits_in(contents or {}, found.files, wanted, screening.hits)
     total = len(found.files) + (stdin is not None)
@@ -113,23 +117,29 @@ def read(
         hits.pop(stdin[0], None)
         if triggers:
             hits[stdin[0]] = triggers
+    marked = tuple(sorted(path for path, held in hits.items() if MARK in held))
+    result = ReadResult(
+        (),
+        (),
+        total,
+        0,
+        (*found.problems, *screening.problems),
+        found.missing,
+        paths=read_paths,
+        marked=marked,
+        folders=tuple(os.path.abspath(path) for path in paths if os.path.isdir(path)),
+    )
+    hits = {path: held for path, held in hits.items() if held != (MARK,)}
     if not hits:
-        return ReadResult((), (), total, 0, (*found.problems, *screening.problems), found.missing, paths=read_paths)
+        return result
 
     from bn_audit.source.sources import Sources
     from bn_audit.source.survey import survey
 
     sources = Sources(found.files, paths, stdin, contents or {}, options.teacher)
     surveyed = survey(sources, hits, options.jobs, progress)
-    return ReadResult(
-        surveyed.sites,
-        surveyed.unreadable,
-        total,
-        surveyed.parsed,
-        (*found.problems, *screening.problems),
-        found.missing,
-        surveyed.notes,
-        read_paths,
+    return result._replace(
+        sites=surveyed.sites, unreadable=surveyed.unreadable, parsed=surveyed.parsed, notes=surveyed.notes
     )
 
 

@@ -7,11 +7,14 @@ import re
 
 from bn_audit.source.raw import utf_16_or_32
 
-__all__ = ["TRIGGER", "TRIGGERS", "may_federate", "takes_flmodel"]
+__all__ = ["MARK", "TRIGGER", "TRIGGERS", "may_federate", "takes_flmodel"]
 
 TRIGGER = b"FLModel"
 TRIGGERS = (TRIGGER, b"state_dict", b".parameters()", b"set_parameters", b"ArrayRecord")
 """Literal bytes, one of which stands in every file that is looked into for its own sake."""
+
+MARK = b"BNA"
+"""Literal bytes that stand in every file with a suppression that names a code of ours."""
 
 _ORIGIN = re.compile(rb"secretflow|(?:from|import)\s+sfl\b")
 

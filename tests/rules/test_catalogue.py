@@ -19,6 +19,7 @@ from bn_audit.report.model import Report, View
 from bn_audit.rules import catalogue, collect
 from bn_audit.rules.page import as_data, page
 from bn_audit.rules.rule import Example, Rule
+from bn_audit.scanning import content_of, hear, resolver
 from bn_audit.source.read import ReadOptions, ReadResult, read
 from tests.golden import same_as
 
@@ -48,6 +49,7 @@ NUMBERS = (
     407,
     408,
     901,
+    902,
 )
 CODES = [f"BNA{number}" for number in NUMBERS]
 
@@ -59,9 +61,10 @@ def write(example: Example, folder: Path) -> None:
 
 def scan(example: Example, folder: Path) -> tuple[ReadResult, tuple[Finding, ...]]:
     write(example, folder)
-    result = read([name for name, _ in example.files], options=ReadOptions())
+    result = read(["."], options=ReadOptions())
     versions = Versions(torch="2.13.0")
-    return result, audit(result.sites, result.unreadable, Selection(), lambda path: versions)
+    findings = audit(result.sites, result.unreadable, Selection(), lambda path: versions)
+    return result, hear(findings, result, resolver(isolated=True), content_of(None, {})).findings
 
 
 def look_at(example: Example, folder: Path, form: str) -> str:

@@ -1,0 +1,33 @@
+"""Where a project begins: the folder that imports are looked up to, and the one that all of it lies below."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["MAX_ABOVE", "project_root", "whole_root"]
+
+_MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
+MAX_ABOVE = 12
+"""Folders above a file that are looked at."""
+
+
+def project_root(path: str) -> str:
+    """The nearest folder at or above a file's that looks like a project's root, else the file's own folder."""
+    return _nearest(path, _MARKERS) or os.path.dirname(os.path.abspath(path))
+
+
+def whole_root(path: str) -> str:
+    """The root of the repository that a file lies in, which may hold several projects; else that of its project."""
+    return _nearest(path, _MARKERS[:1]) or project_root(path)
+
+
+def _nearest(path: str, markers: tuple[str, ...]) -> str | None:
+    folder = os.path.dirname(os.path.abspath(path))
+    for _ in range(MAX_ABOVE):
+        if any(os.path.lexists(os.path.join(folder, marker)) for marker in markers):
+            return folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            break
+        folder = above
+    return None
