@@ -15,6 +15,7 @@ from bn_audit.source.read import ReadOptions, ReadResult
 
 if TYPE_CHECKING:
     from bn_audit.audit import Selection, Versions
+    from bn_audit.baseline import Baseline, Key
     from bn_audit.finding import Finding, Silenced
     from bn_audit.settings.keys import Vocabulary
     from bn_audit.suppression import UnusedSuppression
@@ -107,23 +108,42 @@ def reported(every: Sequence[Finding], settings: Resolver) -> tuple[Finding, ...
 
 
 class Heard(NamedTuple):
-    """What is left to say once suppressions are heeded, and what they silenced; both in the order of the output."""
+    """What is left to say once suppressions and a baseline are heeded.
+
+    Attributes:
+        findings: in the order of the output.
+        silenced: the others, in the same order.
+        stale: what the baseline knows that is not there any more, and how often.
+    """
 
     findings: tuple[Finding, ...] = ()
     silenced: tuple[Silenced, ...] = ()
+    stale: Mapping[Key, int] = {}
 
 
-def hear(findings: Sequence[Finding], result: ReadResult, settings: Resolver, content: Callable[[str], bytes]) -> Heard:
-    """Silence what comments in the source silence, and tell which of these silence nothing.
+def hear(
+    findings: Sequence[Finding],
+    result: ReadResult,
+    settings: Resolver,
+    content: Callable[[str], bytes],
+    baseline: Baseline | None = None,
+) -> Heard:
+    """Silence what comments in the source and a baseline silence, and tell which of the comments silence nothing.
 
     Args:
         findings: from :func:`judge`.
         result: what was read.
         settings: of the files.
         content: the bytes that were read, by path. Raises SourceError if they cannot be had any more.
+        baseline: the findings that are known.
     """
-    if not (findings or result.marked):
-        return Heard()
+    heard = _heed_comments(findings, result, settings, content) if findings or result.marked else Heard()
+    return heard if baseline is None else heed_baseline(heard, result, settings, content, baseline)
+
+
+def _heed_comments(
+    findings: Sequence[Finding], result: ReadResult, settings: Resolver, content: Callable[[str], bytes]
+) -> Heard:
     from bn_audit.audit import audit, order, tidy
     from bn_audit.silencing import Marks, marks_of, silence, unused
     from bn_audit.source.raw import SourceError
@@ -148,6 +168,60 @@ def hear(findings: Sequence[Finding], result: ReadResult, settings: Resolver, co
     second = silence(audit((), (), selection, _versions(settings), idle), marks)
     silenced = sorted((*first.silenced, *second.silenced), key=lambda one: order(one.finding))
     return Heard(tidy((*first.findings, *second.findings)), tuple(silenced))
+
+
+def heed_baseline(
+    heard: Heard, result: ReadResult, settings: Resolver, content: Callable[[str], bytes], baseline: Baseline
+) -> Heard:
+    """Silence what a baseline knows of what is left, and tell what it knows that is not there any more."""
+    from bn_audit.audit import order
+    from bn_audit.finding import Silenced
+
+    matched = baseline.match(heard.findings, excerpt_of(content))
+    known = (*heard.silenced, *(Silenced(finding, "baseline") for finding in matched.known))
+    judged = judged_in(result, settings, baseline)
+    return Heard(
+        matched.new,
+        tuple(sorted(known, key=lambda one: order(one.finding))),
+        {key: count for key, count in matched.stale.items() if judged(key)},
+    )
+
+
+def judged_in(result: ReadResult, settings: Resolver, baseline: Baseline) -> Callable[[Key], bool]:
+    """What says whether a scan knows all about an entry of a baseline: its file is gone, or its rule was applied to it
+    with all of the repository around it."""
+    looked_at = {os.path.abspath(path) for path in result.paths}
+    broken = {os.path.abspath(row.location.path) for row in result.unreadable}
+    selection = _selections(settings)
+
+    def judged(key: Key) -> bool:
+        file = baseline.file(key)
+        if not os.path.lexists(file):
+            return True
+        return (
+            file in looked_at and file not in broken and key.code in selection(file) and _is_whole(file, result.folders)
+        )
+
+    return judged
+
+
+def excerpt_of(content: Callable[[str], bytes]) -> Callable[[str, int | None, int], str | None]:
+    """What gives a line of source by path, cell and number, from the bytes that were read."""
+    from bn_audit.source.positions import source_lines
+    from bn_audit.source.raw import SourceError
+
+    known: dict[str, dict[int | None, tuple[str, ...]]] = {}
+
+    def excerpt(path: str, cell: int | None, line: int) -> str | None:
+        if path not in known:
+            try:
+                known[path] = source_lines(path, content(path))
+            except SourceError:
+                known[path] = {}
+        lines = known[path].get(cell, ())
+        return lines[line - 1] if 1 <= line <= len(lines) else None
+
+    return excerpt
 
 
 def content_of(stdin: tuple[str, bytes] | None, contents: Mapping[str, bytes]) -> Callable[[str], bytes]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bn_audit import __version__
+from bn_audit.cli.baselining import BaselineFlags, Baselining, baseline_options
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.settings import SettingsFlags, as_settings, settings_options
 from bn_audit.scanning import Heard, content_of, failures, hear, judge, read_options, reported, resolver
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-class Flags(SettingsFlags):
+class Flags(SettingsFlags, BaselineFlags):
     """What the command line says, in the words of its flags."""
 
     fix: bool
@@ -52,6 +53,7 @@ class Flags(SettingsFlags):
 @click.option("--fix", is_flag=True, help="Apply safe fixes to the files.")
 @click.option("--unsafe-fixes", is_flag=True, help="Count unsafe fixes as fixes, which --fix and --diff then apply.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, as a diff, and write nothing.")
+@baseline_options
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead of the findings.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although there are findings.")
@@ -90,6 +92,7 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     options = read_options(settings, run)
     if flags["show_files"] or flags["show_settings"]:
         return _show(named, options, settings, run, flags)
+    book = Baselining(flags, dry=flags["diff"])
     stdin = (flags["stdin_filename"] or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
     with _progress(flags) as progress:
         result = read(named, options=options, stdin=stdin, progress=progress)
@@ -100,31 +103,38 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     if flags["fix"] or flags["diff"]:
 
         def look(stdin: tuple[str, bytes] | None, contents: Mapping[str, bytes]) -> Scan:
-            return _seen(
-                read(named, options=options, stdin=stdin, contents=contents), settings, content_of(stdin, contents)
-            )
+            again = read(named, options=options, stdin=stdin, contents=contents)
+            return _seen(again, settings, content_of(stdin, contents), book)
 
-        status = _fix(_seen(result, settings, content_of(stdin, {})), look, stdin, flags, run, settings)
+        status = _fix(_seen(result, settings, content_of(stdin, {}), book), look, stdin, flags, run, settings, book)
     else:
-        heard = hear(judge(result, settings), result, settings, content_of(stdin, {}))
-        status = _write(result, heard, flags, run, stdin, settings=settings)
+        heard = hear(judge(result, settings), result, settings, content_of(stdin, {}), book.known)
+        status = _write(result, heard, flags, run, stdin, settings=settings, book=book)
     if not flags["quiet"]:
         for note in settings.notes:
             _say(note)
     return 2 if incomplete else status
 
 
-def _seen(result: ReadResult, settings: Resolver, content: Callable[[str], bytes]) -> Scan:
+def _seen(result: ReadResult, settings: Resolver, content: Callable[[str], bytes], book: Baselining) -> Scan:
     """What was read and found, as the application of fixes sees it: a fix must not add to what is not selected
     either."""
     from bn_audit.cli.fixing import Scan
 
     every = judge(result, settings, every_rule=True)
-    heard = hear(reported(every, settings), result, settings, content)
+    heard = hear(reported(every, settings), result, settings, content, book.known)
     return Scan(heard.findings, every, frozenset(site.location for site in result.sites), result, heard)
 
 
-def _fix(scan: Scan, look: Look, stdin: tuple[str, bytes] | None, flags: Flags, run: Config, settings: Resolver) -> int:
+def _fix(
+    scan: Scan,
+    look: Look,
+    stdin: tuple[str, bytes] | None,
+    flags: Flags,
+    run: Config,
+    settings: Resolver,
+    book: Baselining,
+) -> int:
     """Apply fixes, or show what they would change; the exit status."""
     from bn_audit.cli import fixing
     from bn_audit.report.words import count
@@ -145,6 +155,7 @@ def _fix(scan: Scan, look: Look, stdin: tuple[str, bytes] | None, flags: Flags, 
             run,
             fixed.stdin,
             settings=settings,
+            book=book,
             fixed=fixed.count,
             complaints=fixed.complaints,
         )
@@ -170,6 +181,7 @@ def _write(
     stdin: tuple[str, bytes] | None,
     *,
     settings: Resolver,
+    book: Baselining,
     fixed: int = 0,
     complaints: tuple[str, ...] = (),
 ) -> int:
@@ -187,8 +199,11 @@ def _write(
         raise Failure(f"the format {name} has no statistics")
     color = wants_color(flags["color"], to_file=flags["output_file"] is not None)
     calls = result.calls
-    failing = failures(heard.findings, settings)
     problems = (*result.complaints, *complaints)
+    heard = book.settle(
+        heard, result, settings, content_of(stdin, {}), complete=not problems, say=_say, quiet=flags["quiet"]
+    )
+    failing = failures(heard.findings, settings)
     status = 2 if problems else int(bool(failing) and not flags["exit_zero"])
     report = Report(
         heard.findings,

@@ -24,7 +24,7 @@ class Sources:
             from bn_audit.source.positions import excerpt
 
             return excerpt(path, cell, line)
-        lines = self._lines.get(cell, [])
+        lines = self._lines.get(cell, ())
         return lines[line - 1] if 1 <= line <= len(lines) else None
 
     def in_file(self, location: Location) -> Location:
@@ -62,17 +62,9 @@ class Sources:
         return self._raw[path]
 
     @cached_property
-    def _lines(self) -> dict[int | None, list[str]]:
-        """The lines of the program by cell, which is None for one that is no notebook; none if it cannot be decoded."""
-        from bn_audit.source.notebook import read_notebook
-        from bn_audit.source.parse import is_notebook
-        from bn_audit.source.text import SourceError, decode
+    def _lines(self) -> dict[int | None, tuple[str, ...]]:
+        """The lines of the program from stdin, by cell."""
+        from bn_audit.source.positions import source_lines
 
         assert self._stdin is not None
-        name, data = self._stdin
-        try:
-            if is_notebook(name):
-                return {cell.number: cell.source.split("\n") for cell in read_notebook(data)}
-            return {None: decode(data).normalized.split("\n")}
-        except SourceError:
-            return {}
+        return source_lines(*self._stdin)

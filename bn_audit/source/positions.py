@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bn_audit.source.recorder import Point
 
-__all__ = ["excerpt", "forget", "locate"]
+__all__ = ["excerpt", "forget", "locate", "source_lines"]
 
 
 def locate(parsed: ParsedFile, nodes: Iterable[CSTNode]) -> dict[int, Location]:
@@ -62,13 +62,19 @@ def forget() -> None:
     _lines.cache_clear()
 
 
-@lru_cache(maxsize=16)
-def _lines(path: str) -> dict[int | None, tuple[str, ...]]:
-    """The lines of a file by cell, which is None for a file that is no notebook."""
+def source_lines(path: str, data: bytes) -> dict[int | None, tuple[str, ...]]:
+    """The lines of a file by cell, which is None for a file that is no notebook; none if it cannot be decoded."""
     try:
-        data = read_bytes(path)
         if is_notebook(path):
             return {cell.number: tuple(cell.source.split("\n")) for cell in read_notebook(data)}
         return {None: tuple(decode(data).normalized.split("\n"))}
+    except SourceError:
+        return {}
+
+
+@lru_cache(maxsize=16)
+def _lines(path: str) -> dict[int | None, tuple[str, ...]]:
+    try:
+        return source_lines(path, read_bytes(path))
     except SourceError:
         return {}
