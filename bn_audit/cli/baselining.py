@@ -63,7 +63,7 @@ class Baselining:
         if self._prune and self._source is None:
             raise click.UsageError("--prune-baseline needs --baseline FILE")
         if dry and (self._target is not None or self._prune):
-            raise click.UsageError("--diff writes nothing, no baseline either")
+            raise click.UsageError("--diff and --add-noqa write no baseline")
         self.known: Baseline | None = None
         self._old: Baseline | None = None
         if self._source is not None:

@@ -35,6 +35,7 @@ class Flags(SettingsFlags, BaselineFlags):
     fix: bool
     unsafe_fixes: bool
     diff: bool
+    add_noqa: bool
     no_cache: bool
     exit_zero: bool
     statistics: bool
@@ -53,6 +54,7 @@ class Flags(SettingsFlags, BaselineFlags):
 @click.option("--fix", is_flag=True, help="Apply safe fixes to the files.")
 @click.option("--unsafe-fixes", is_flag=True, help="Count unsafe fixes as fixes, which --fix and --diff then apply.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, as a diff, and write nothing.")
+@click.option("--add-noqa", is_flag=True, help="Add a noqa comment for each finding to the files, and end.")
 @baseline_options
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead of the findings.")
@@ -90,9 +92,11 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     named = [path for path in paths if path != "-"]
     run = settings.run(named)
     options = read_options(settings, run)
+    if flags["add_noqa"] and (flags["fix"] or flags["diff"] or "-" in paths):
+        raise click.UsageError("--add-noqa writes comments to files: it goes with none of --fix, --diff and -")
     if flags["show_files"] or flags["show_settings"]:
         return _show(named, options, settings, run, flags)
-    book = Baselining(flags, dry=flags["diff"])
+    book = Baselining(flags, dry=flags["diff"] or flags["add_noqa"])
     stdin = (flags["stdin_filename"] or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
     with _progress(flags) as progress:
         result = read(named, options=options, stdin=stdin, progress=progress)
@@ -100,6 +104,8 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     if flags["verbose"]:
         for note in result.notes:
             _say(note)
+    if flags["add_noqa"]:
+        return max(2 * incomplete, _add_noqa(result, flags, settings, book))
     if flags["fix"] or flags["diff"]:
 
         def look(stdin: tuple[str, bytes] | None, contents: Mapping[str, bytes]) -> Scan:
@@ -114,6 +120,14 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
         for note in settings.notes:
             _say(note)
     return 2 if incomplete else status
+
+
+def _add_noqa(result: ReadResult, flags: Flags, settings: Resolver, book: Baselining) -> int:
+    """Add comments for what is found; the exit status."""
+    from bn_audit.cli.noqa import add_noqa
+
+    heard = hear(judge(result, settings), result, settings, content_of(None, {}), book.known)
+    return add_noqa(heard.findings, _say, quiet=flags["quiet"])
 
 
 def _seen(result: ReadResult, settings: Resolver, content: Callable[[str], bytes], book: Baselining) -> Scan:

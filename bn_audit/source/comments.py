@@ -84,6 +84,10 @@ class Comments:
             line += 1
         return line
 
+    def holds(self, line: int) -> bool:
+        """Whether a comment can stand at the end of a line."""
+        return line not in self._joined
+
     def next_code(self, line: int) -> int | None:
         """The first line after this one that holds code."""
         return next((after for after in range(line + 1, self.lines + 1) if after not in self._empty), None)
@@ -129,14 +133,15 @@ def comments_in(text: str, cell: int | None = None, shifts: Mapping[int, int] | 
         elif kind == "end":
             ends.append(line)
         else:
-            joined.update(range(line, bisect_right(starts, end)))
+            joined.update(range(line, bisect_right(starts, end) + (kind == "open")))
     blank = {number for number, line in enumerate(text.split("\n"), start=1) if not line.strip()}
     empty = (blank - joined) | {comment.line for comment in found if comment.alone}
     return Comments(cell, tuple(found), len(starts), tuple(ends), frozenset(joined), frozenset(empty))
 
 
 def _tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """``comment``s, ``end``s of logical lines, and stretches whose line ends are ``joined``; each with its offsets."""
+    """``comment``s, ``end``s of logical lines, and stretches whose line ends are ``joined``, or that never end and are
+    left ``open``; each with its offsets."""
     frames: list[tuple[str, re.Pattern[str], str]] = []  # what is open: its kind, how to search it, its closing quote
     position = 0
     while position < len(text):
@@ -144,10 +149,11 @@ def _tokens(text: str) -> Iterator[tuple[str, int, int]]:
         start = position
         match = pattern.search(text, position)
         if kind in ("text", "specification"):
-            position = len(text) if match is None else match.end()
-            yield "joined", start, position - 1
             if match is None:
+                yield "open", start, len(text)
                 return
+            position = match.end()
+            yield "joined", start, position - 1
             if match[0] == "{":
                 frames.append(("field", _TOKEN, ""))
             elif match[0] == "}" and kind == "specification":
@@ -177,9 +183,11 @@ def _tokens(text: str) -> Iterator[tuple[str, int, int]]:
             closing = match[0].lstrip("fFtTrR")
             frames.append(("text", FSTRING_TEXT[closing, "r" in match[0].lower()], closing))
         elif token == "unterminated":
-            stop = len(text) if text.startswith(match[0] * 3, match.start()) else text.find("\n", position)
+            if text.startswith(match[0] * 3, match.start()):
+                yield "open", match.start(), len(text)
+                return
+            stop = text.find("\n", position)
             position = len(text) if stop < 0 else stop
-            yield "joined", match.start(), position
         elif token == "open":
             frames.append((match[0], _TOKEN, ""))
         elif token == "close":

@@ -114,3 +114,52 @@ def test_same_bytes_whatever_the_jobs(project: Path, bn_audit: Command) -> None:
         )
     outputs = {bn_audit("scan", "--jobs", jobs, "--output-format", "sarif").out for jobs in ("1", "2")}
     assert len(outputs) == 1
+
+
+def test_comments_are_added(project: Path, bn_audit: Command) -> None:
+    (project / "other.py").write_text(f"# {'é'}\n{TRAIN}", encoding="utf-8")
+    done = bn_audit("scan", "--add-noqa")
+    assert (done.status, done.out, done.err) == (0, "", "bn-audit: added 2 noqa codes in 2 files\n")
+    for name, text in (("train.py", TRAIN), ("other.py", f"# é\n{TRAIN}")):
+        expected = text.replace("FLModel(\n", "FLModel(  # noqa: BNA101\n")
+        assert (project / name).read_text(encoding="utf-8") == expected
+    assert bn_audit("scan").status == 0
+    assert bn_audit("scan", "--add-noqa").err == "bn-audit: added 0 noqa codes\n"
+    assert bn_audit("scan", "--add-noqa", "-q").err == ""
+
+
+def test_only_what_is_reported_gets_a_comment(project: Path, bn_audit: Command) -> None:
+    before = (project / "train.py").read_bytes()
+    bn_audit("scan", "--add-noqa", "--ignore", "BNA101")
+    bn_audit("scan", "--write-baseline", "known.json")
+    bn_audit("scan", "--add-noqa", "--baseline", "known.json")
+    assert (project / "train.py").read_bytes() == before
+
+
+def test_what_gets_no_comment_is_told(project: Path, bn_audit: Command) -> None:
+    (project / "broken.py").write_text(f"{TRAIN}(", encoding="utf-8")
+    (project / "old.py").write_text("x = 1  # noqa: BNA101\n", encoding="utf-8")
+    done = bn_audit("scan", "--add-noqa")
+    assert done.status == 0
+    assert "BNA901 got no comment: what cannot be read is better left as it is" in done.err
+    assert "old.py:1:8: BNA902 got no comment: --fix removes the comment instead" in done.err
+    assert "added 1 noqa code in 1 file" in done.err
+
+
+def test_a_file_that_cannot_be_written(project: Path, bn_audit: Command) -> None:
+    (project / "other.py").write_text(TRAIN, encoding="utf-8")
+    (project / "other.py").chmod(0o444)
+    done = bn_audit("scan", "--add-noqa")
+    assert done.status == 2
+    assert "other.py: no comment was added: it is read-only" in done.err
+    assert "added 1 noqa code in 1 file" in done.err
+    assert (project / "other.py").read_text(encoding="utf-8") == TRAIN
+
+
+@pytest.mark.parametrize("flags", [("--fix",), ("--diff",), ("-",), ("--write-baseline", "known.json")])
+def test_flags_that_contradict_each_other(project: Path, bn_audit: Command, flags: tuple[str, ...]) -> None:
+    before = (project / "train.py").read_bytes()
+    done = bn_audit("scan", "--add-noqa", *flags)
+    assert (done.status, done.out) == (2, "")
+    assert (project / "train.py").read_bytes() == before
+    assert not (project / "known.json").exists()
