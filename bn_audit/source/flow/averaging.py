@@ -19,7 +19,7 @@ import libcst as cst
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
 from bn_audit.source.nodes import dotted_name, root_name, walk
 
-__all__ = ["Averaging", "Loop", "conditions", "find_averaging", "loops_around"]
+__all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "loops_around"]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 _MAX_LOOPS = 6
@@ -64,6 +64,12 @@ class Averaging:
     parties: Loop | None
     scope: Scope = field(repr=False)
     tests: tuple[tuple[cst.BaseExpression, bool], ...] = ()
+
+
+def by_position(averaging: Averaging) -> bool:
+    """Whether entries are picked by their place in a list, ``for k in range(len(weights))``."""
+    over = averaging.keys.iter
+    return isinstance(over, cst.Call) and dotted_name(over.func) == "range"
 
 
 def find_averaging(index: FileIndex) -> list[Averaging]:
@@ -260,8 +266,28 @@ def _entry(
     for item in _walk_expression(index, added):
         if isinstance(item, cst.Subscript) and len(item.slice) == 1 and isinstance(item.slice[0].slice, cst.Index):
             picked = item.slice[0].slice.value
-            if isinstance(picked, cst.Name) and picked.value in names:
+            if isinstance(picked, cst.Name) and picked.value in names and not _nested(index, item):
                 yield item, item.value, "state", picked.value
+
+
+def _nested(index: FileIndex, entry: cst.Subscript) -> bool:
+    """Whether an entry is a container itself, or lies in one that a loop over keys picks: no state dict is so deep."""
+    above = index.parents.get(id(entry))
+    if isinstance(above, cst.Subscript) and above.value is entry and isinstance(above.slice[0].slice, cst.Index):
+        return isinstance(above.slice[0].slice.value, (cst.SimpleString, cst.Integer))
+    inner = entry.value
+    if not isinstance(inner, cst.Subscript) or not isinstance(inner.slice[0].slice, cst.Index):
+        return False
+    picked = inner.slice[0].slice.value
+    loop = next(
+        (one for one in loops_around(index, entry) if isinstance(picked, cst.Name) and picked.value in one.names), None
+    )
+    over = _unwrapped(loop.iter) if loop is not None else None
+    return (
+        isinstance(over, cst.Call)
+        and isinstance(over.func, cst.Attribute)
+        and over.func.attr.value in ("keys", "items", "state_dict")
+    )
 
 
 def _uses(node: cst.BaseExpression, name: str) -> Iterator[cst.BaseExpression]:

@@ -895,11 +895,21 @@ class Follower:
                     method = _function(member[0]) if member is not None else None
                     if method is not None and not any(known is method for known, _ in found):
                         found.append((method, origin))
+                    found.extend(self._overrides(origin, func.attr.value))
         if not found and not isinstance(func, cst.Lambda):
             for origin in self.items(self.origins(func, env)):
                 if isinstance(origin, Callee):
                     found.append((origin.value, origin.receiver))
         return found
+
+    def _overrides(self, made: Made, name: str) -> Iterator[tuple[Value, Made | None]]:
+        """What a method may be where only the base of an object's class is known: that of a subclass."""
+        if not isinstance(made.node, cst.ClassDef) or made.cls is None:
+            return
+        for cls in self.subclasses(made.cls):
+            method = _function(cls.attrs.get(name))
+            if method is not None and method.module is cls.module:
+                yield method, self.any_object(cls.module, cls.node)
 
     def _super_method(self, name: str, env: Env) -> list[tuple[Value, Made | None]]:
         receiver = env.receiver

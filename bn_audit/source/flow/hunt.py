@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import libcst as cst
 
-from bn_audit.source.flow.averaging import Averaging
+from bn_audit.source.flow.averaging import Averaging, by_position
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
 from bn_audit.source.interpreter.values import Step
+from bn_audit.source.nodes import walk
 from bn_audit.source.project import PyModule
 
 __all__ = ["Federation", "Hunter"]
@@ -98,6 +99,9 @@ class Hunter:
     def _federation(self, row: Combined, models: list[Made], load: Step) -> Federation | None:
         averaging, env = row.averaging, row.env
         origins = tuple(self.follower.items(self.follower.origins(averaging.state, env)))
+        if by_position(averaging):
+            # A state dict has no places; what was made a list of has.
+            origins = tuple(origin for origin in origins if not isinstance(origin, State) or self._listed(origin))
         if not _live(origins) or self._from_files(averaging, env):
             return None
         models = [*models, *(origin.model for origin in origins if isinstance(origin, State) and origin.model)]
@@ -117,10 +121,26 @@ class Hunter:
         steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
         return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps)
 
+    def _listed(self, state: State) -> bool:
+        """Whether a state's values are put into a list where it is taken."""
+        if state.what == "parameters":
+            return True
+        for above in self.follower.index(state.env.module).above(state.node):
+            if isinstance(above, (cst.ListComp, cst.GeneratorExp)):
+                return True
+            if isinstance(above, cst.Call) and isinstance(above.func, cst.Attribute):
+                if above.func.attr.value == "values":
+                    return True
+            elif isinstance(above, cst.BaseSmallStatement):
+                break
+        return False
+
     def _in_place(self, module: PyModule, averaging: Averaging) -> Federation | None:
         """``for s, c in zip(server.parameters(), client.parameters()): s.data += c.data * w``."""
         if averaging.slot is None or averaging.what != "parameters":
             return None
+        if any(isinstance(part, cst.Subtract) for part in _operators(averaging.added)):
+            return None  # differences gather in something that is no model: a control variate, a momentum
         env = self.follower.env(module, averaging.node)
         models = list(self._models(averaging.slot, env))
         if not models:
@@ -148,3 +168,7 @@ def _live(origins: tuple[Origin, ...]) -> bool:
     return any(
         isinstance(origin, State) or (isinstance(origin, Made) and origin.kind == "model") for origin in origins
     ) and not any(isinstance(origin, Loaded) for origin in origins)
+
+
+def _operators(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    return (part.operator for part in walk(node) if isinstance(part, cst.BinaryOperation))
