@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
@@ -22,6 +23,8 @@ from bn_audit.source.trigger import TRIGGER, may_federate, takes_flmodel
 
 __all__ = ["Surveyed", "survey"]
 
+_MAX_NAMING = 40
+"""Files that are looked into for calls of one function or method."""
 _MANY = 24
 """From so many files on, the work is spread over processes if nobody says how many."""
 
@@ -160,7 +163,7 @@ class Surveyor:
         folders = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in sources.paths]
         self.project = Project(folders, sources.contents, sources.teacher)
         self.explorer = Explorer(self.project, self._callers)
-        self.federated = FederatedReader(self.project, self._callers)
+        self.federated = FederatedReader(self.project, self._naming)
         self._named: dict[str, tuple[str, ...]] = {}
 
     def data(self, path: str) -> bytes:
@@ -255,6 +258,24 @@ class Surveyor:
                 hits[self.stdin[0]] = None
             self._named[key] = tuple(hits)
         return self._named[key]
+
+    def _naming(self, name: str, module: PyModule) -> list[str]:
+        """Files that name something of a module, its own first, then the nearest: a method is called on an object, and
+        the caller need not name the module of its class."""
+        found: list[tuple[int, str]] = []
+        folder = module.folder.split(os.sep)
+        for path in self.holding([name]):
+            absolute = os.path.abspath(path)
+            try:
+                named = absolute == module.path or mentions(self.data(path), [name])
+            except SourceError:
+                continue
+            if named:
+                other = os.path.dirname(absolute).split(os.sep)
+                common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(folder, other, strict=False)))
+                away = len(folder) + len(other) - 2 * common
+                found.append((-1 if absolute == module.path else away, path))
+        return [path for _, path in sorted(found)[:_MAX_NAMING]]
 
     def _callers(self, name: str, module: PyModule) -> list[str]:
         """Files in which a function of a module may be called: its own first, then those that name both it and its

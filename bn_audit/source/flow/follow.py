@@ -1019,21 +1019,34 @@ class Follower:
         if found is not None:
             return found
         found = self._callers[id(function)] = []
-        name = function.name.value
-        if name == "__init__" and env.scope.owner is not None:
-            name = env.scope.owner.name.value
-        for path in self.finder(name, env.module):
-            try:
-                module = self.project.open(path)
-            except SourceError:
-                continue
-            calls = self.index(module).calls
-            found.extend((module, call) for call in calls.get(name, ()))
-            if function.name.value == "__init__":  # from subclasses, by super() or by the base's name
-                found.extend((module, call) for call in calls.get("__init__", ()))
-            if len(found) >= _MAX_CALLERS:
-                del found[_MAX_CALLERS:]
-                break
+        names = [function.name.value]
+        if names[0] == "__init__" and env.scope.owner is not None:
+            names = [env.scope.owner.name.value, *self._heirs(env, function)]
+        for name in names:
+            for path in self.finder(name, env.module):
+                try:
+                    module = self.project.open(path)
+                except SourceError:
+                    continue
+                calls = self.index(module).calls
+                found.extend((module, call) for call in calls.get(name, ()))
+                if function.name.value == "__init__":  # from subclasses, by super() or by the base's name
+                    found.extend((module, call) for call in calls.get("__init__", ()))
+                if len(found) >= _MAX_CALLERS:
+                    break
+        found[:] = list({id(call): (module, call) for module, call in found}.values())[:_MAX_CALLERS]
+        return found
+
+    def _heirs(self, env: Env, init: cst.FunctionDef) -> list[str]:
+        """The subclasses that have an ``__init__`` from their base: to call them is to call it."""
+        assert env.scope.owner is not None
+        cls = self.class_of(env.module, env.scope.owner)
+        found: list[str] = []
+        for other in self.subclasses(cls) if cls is not None else ():
+            member = classes.find(other, "__init__")
+            method = _function(member[0]) if member is not None else None
+            if method is not None and method.node is init:
+                found.append(other.name)
         return found
 
     def _calls(self, call: cst.Call, caller: Env, env: Env) -> bool:
