@@ -332,7 +332,8 @@ def test_result_does_not_depend_on_jobs_or_order(jobs: int, tmp_path: Path) -> N
     assert len(one.sites) == 12
     assert read_project({}, tmp_path, jobs=jobs) == one
     names = tuple(sorted(files, reverse=True))
-    assert read_project({}, tmp_path, names) == one
+    # What was named differs, and with it what is known to have been looked at as a whole.
+    assert read_project({}, tmp_path, names)._replace(folders=one.folders) == one
 
 
 def test_result_does_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
