@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": "bn_audit.cli.inspect",
     "rule": "bn_audit.cli.rule",
     "scan": "bn_audit.cli.scan",
+    "server": "bn_audit.cli.server",
     "verify": "bn_audit.cli.verify",
 }
 """Each command, and the module that has it under the name ``command``."""
