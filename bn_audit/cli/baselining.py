@@ -1,63 +1,52 @@
 """``--baseline``, ``--write-baseline`` and ``--prune-baseline``: the findings that a project knows of.
 
-The machinery is imported only if one of the flags is given.
+Imported only if one of the flags is given.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from bn_audit.baseline import Baseline, BaselineError, load, merged
 from bn_audit.cli.output import Failure
+from bn_audit.fix.files import write
+from bn_audit.hearing import content_of, excerpt_of, heed_baseline, judged_in
+from bn_audit.report.words import count
 
 if TYPE_CHECKING:
-    from bn_audit.baseline import Baseline, Key
+    from bn_audit.baseline import Key
+    from bn_audit.cli.fixing import Stdin
     from bn_audit.scanning import Heard
     from bn_audit.settings.resolver import Resolver
     from bn_audit.source.read import ReadResult
 
-__all__ = ["BaselineFlags", "Baselining", "baseline_options"]
+__all__ = ["Baselining"]
 
-Command = TypeVar("Command", bound=Callable[..., object])
 _SHOWN = 5
 """Stale entries that are listed."""
-
-
-class BaselineFlags(TypedDict):
-    """What the flags say."""
-
-    baseline: str | None
-    write_baseline: str | None
-    prune_baseline: bool
-
-
-def baseline_options(command: Command) -> Command:
-    """Add the flags to a command."""
-    path = click.Path(dir_okay=False)
-    for option in (
-        click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is not found any more."),
-        click.option("--write-baseline", type=path, metavar="FILE", help="Write all findings to a baseline."),
-        click.option("--baseline", type=path, metavar="FILE", help="Leave out the findings that this file knows."),
-    ):
-        command = option(command)
-    return command
 
 
 class Baselining:
     """The baseline of a run: read before the scan, so that one that cannot be used ends it before any work is done."""
 
-    def __init__(self, flags: BaselineFlags, *, dry: bool = False) -> None:
-        """Read what is there; ``dry`` if the run shall write nothing.
+    def __init__(self, source: str | None, target: str | None, *, prune: bool, dry: bool) -> None:
+        """Read what is there.
+
+        Args:
+            source: ``--baseline``.
+            target: ``--write-baseline``.
+            prune: ``--prune-baseline``.
+            dry: whether the run shall write no baseline.
 
         Raises:
             UsageError: the flags contradict each other.
             Failure: the file cannot be used (exit status 2).
         """
-        self._target = flags["write_baseline"]
-        self._source = flags["baseline"]
-        self._prune = flags["prune_baseline"]
+        self._source, self._target, self._prune = source, target, prune
         if self._target is not None and (self._source is not None or self._prune):
             raise click.UsageError("--write-baseline takes all findings: it goes with no other flag about a baseline")
         if self._prune and self._source is None:
@@ -76,7 +65,7 @@ class Baselining:
         heard: Heard,
         result: ReadResult,
         settings: Resolver,
-        content: Callable[[str], bytes],
+        stdin: Stdin | None,
         *,
         complete: bool,
         say: Callable[[str], None],
@@ -91,7 +80,7 @@ class Baselining:
             if not complete:
                 say(f"{self._target}: not written, for not all could be read")
                 return heard
-            return self._write(heard, result, settings, content, note)
+            return self._write(heard, result, settings, content_of(stdin, {}), note)
         if self.known is not None and self._source is not None and heard.stale:
             stale = _entries(sum(heard.stale.values()))
             if not self._prune:
@@ -113,10 +102,6 @@ class Baselining:
         content: Callable[[str], bytes],
         note: Callable[[str], None],
     ) -> Heard:
-        from bn_audit.baseline import merged
-        from bn_audit.report.words import count
-        from bn_audit.scanning import excerpt_of, heed_baseline, judged_in
-
         assert self._target is not None and self._old is not None
         judged = judged_in(result, settings, self._old)
         found = self._old.of(heard.findings, excerpt_of(content))
@@ -134,10 +119,6 @@ def _nothing(text: str) -> None:
 
 def _load(path: str, *, missing: bool = False) -> Baseline:
     """A baseline; an empty one if the file is not there, and may be ``missing``."""
-    import os
-
-    from bn_audit.baseline import Baseline, BaselineError, load
-
     if missing and not os.path.exists(path):
         return Baseline(os.path.dirname(os.path.abspath(path)))
     try:
@@ -147,8 +128,6 @@ def _load(path: str, *, missing: bool = False) -> Baseline:
 
 
 def _store(path: str, baseline: Baseline) -> None:
-    from bn_audit.fix.files import write
-
     try:
         write(path, baseline.text().encode("ascii"))
     except OSError as error:

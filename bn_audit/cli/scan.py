@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
 from bn_audit import __version__
-from bn_audit.cli.baselining import BaselineFlags, Baselining, baseline_options
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.settings import SettingsFlags, as_settings, settings_options
-from bn_audit.scanning import Heard, content_of, failures, hear, judge, read_options, reported, resolver
+from bn_audit.scanning import Heard, failures, judge, read_options, reported, resolver
 from bn_audit.settings.config import ConfigError
 from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from bn_audit.cli.fixing import Look, Scan
+    from bn_audit.cli.baselining import Baselining
+    from bn_audit.cli.fixing import Look, Scan, Stdin
     from bn_audit.cli.progress import ProgressBar
+    from bn_audit.finding import Finding
     from bn_audit.settings.config import Config
     from bn_audit.settings.resolver import Resolver
     from bn_audit.source.discovery import Discovery
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-class Flags(SettingsFlags, BaselineFlags):
+class Flags(SettingsFlags):
     """What the command line says, in the words of its flags."""
 
     fix: bool
     unsafe_fixes: bool
     diff: bool
     add_noqa: bool
+    baseline: str | None
+    write_baseline: str | None
+    prune_baseline: bool
     no_cache: bool
     exit_zero: bool
     statistics: bool
@@ -55,7 +59,9 @@ class Flags(SettingsFlags, BaselineFlags):
 @click.option("--unsafe-fixes", is_flag=True, help="Count unsafe fixes as fixes, which --fix and --diff then apply.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, as a diff, and write nothing.")
 @click.option("--add-noqa", is_flag=True, help="Add a noqa comment for each finding to the files, and end.")
-@baseline_options
+@click.option("--baseline", type=click.Path(dir_okay=False), help="Leave out the findings that this file knows.")
+@click.option("--write-baseline", type=click.Path(dir_okay=False), help="Write all findings to a baseline.")
+@click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is not found any more.")
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead of the findings.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although there are findings.")
@@ -96,7 +102,7 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
         raise click.UsageError("--add-noqa writes comments to files: it goes with none of --fix, --diff and -")
     if flags["show_files"] or flags["show_settings"]:
         return _show(named, options, settings, run, flags)
-    book = Baselining(flags, dry=flags["diff"] or flags["add_noqa"])
+    book = _book(flags)
     stdin = (flags["stdin_filename"] or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
     with _progress(flags) as progress:
         result = read(named, options=options, stdin=stdin, progress=progress)
@@ -108,13 +114,13 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
         return max(2 * incomplete, _add_noqa(result, flags, settings, book))
     if flags["fix"] or flags["diff"]:
 
-        def look(stdin: tuple[str, bytes] | None, contents: Mapping[str, bytes]) -> Scan:
+        def look(stdin: Stdin | None, contents: Mapping[str, bytes]) -> Scan:
             again = read(named, options=options, stdin=stdin, contents=contents)
-            return _seen(again, settings, content_of(stdin, contents), book)
+            return _seen(again, settings, stdin, contents, book)
 
-        status = _fix(_seen(result, settings, content_of(stdin, {}), book), look, stdin, flags, run, settings, book)
+        status = _fix(_seen(result, settings, stdin, {}, book), look, stdin, flags, run, settings, book)
     else:
-        heard = hear(judge(result, settings), result, settings, content_of(stdin, {}), book.known)
+        heard = _hear(judge(result, settings), result, settings, stdin, {}, book)
         status = _write(result, heard, flags, run, stdin, settings=settings, book=book)
     if not flags["quiet"]:
         for note in settings.notes:
@@ -122,32 +128,64 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     return 2 if incomplete else status
 
 
-def _add_noqa(result: ReadResult, flags: Flags, settings: Resolver, book: Baselining) -> int:
+def _book(flags: Flags) -> Baselining | None:
+    """The baseline of the run, if a flag names one."""
+    if not (flags["baseline"] or flags["write_baseline"] or flags["prune_baseline"]):
+        return None
+    from bn_audit.cli.baselining import Baselining
+
+    return Baselining(
+        flags["baseline"],
+        flags["write_baseline"],
+        prune=flags["prune_baseline"],
+        dry=flags["diff"] or flags["add_noqa"],
+    )
+
+
+def _hear(
+    findings: Sequence[Finding],
+    result: ReadResult,
+    settings: Resolver,
+    stdin: Stdin | None,
+    contents: Mapping[str, bytes],
+    book: Baselining | None,
+) -> Heard:
+    """What is left to say once suppressions and the baseline are heeded."""
+    if not (findings or result.marked or book):
+        return Heard()
+    from bn_audit.hearing import content_of, hear
+
+    return hear(findings, result, settings, content_of(stdin, contents), None if book is None else book.known)
+
+
+def _add_noqa(result: ReadResult, flags: Flags, settings: Resolver, book: Baselining | None) -> int:
     """Add comments for what is found; the exit status."""
     from bn_audit.cli.noqa import add_noqa
 
-    heard = hear(judge(result, settings), result, settings, content_of(None, {}), book.known)
+    heard = _hear(judge(result, settings), result, settings, None, {}, book)
     return add_noqa(heard.findings, _say, quiet=flags["quiet"])
 
 
-def _seen(result: ReadResult, settings: Resolver, content: Callable[[str], bytes], book: Baselining) -> Scan:
+def _seen(
+    result: ReadResult, settings: Resolver, stdin: Stdin | None, contents: Mapping[str, bytes], book: Baselining | None
+) -> Scan:
     """What was read and found, as the application of fixes sees it: a fix must not add to what is not selected
     either."""
     from bn_audit.cli.fixing import Scan
 
     every = judge(result, settings, every_rule=True)
-    heard = hear(reported(every, settings), result, settings, content, book.known)
+    heard = _hear(reported(every, settings), result, settings, stdin, contents, book)
     return Scan(heard.findings, every, frozenset(site.location for site in result.sites), result, heard)
 
 
 def _fix(
     scan: Scan,
     look: Look,
-    stdin: tuple[str, bytes] | None,
+    stdin: Stdin | None,
     flags: Flags,
     run: Config,
     settings: Resolver,
-    book: Baselining,
+    book: Baselining | None,
 ) -> int:
     """Apply fixes, or show what they would change; the exit status."""
     from bn_audit.cli import fixing
@@ -192,10 +230,10 @@ def _write(
     heard: Heard,
     flags: Flags,
     run: Config,
-    stdin: tuple[str, bytes] | None,
+    stdin: Stdin | None,
     *,
     settings: Resolver,
-    book: Baselining,
+    book: Baselining | None,
     fixed: int = 0,
     complaints: tuple[str, ...] = (),
 ) -> int:
@@ -203,7 +241,6 @@ def _write(
 
     If the program from stdin goes to stdout, the report goes to stderr. The exit status is returned.
     """
-    from bn_audit.cli.sources import Sources
     from bn_audit.report.formats import renderer
     from bn_audit.report.model import Report, View
 
@@ -214,9 +251,9 @@ def _write(
     color = wants_color(flags["color"], to_file=flags["output_file"] is not None)
     calls = result.calls
     problems = (*result.complaints, *complaints)
-    heard = book.settle(
-        heard, result, settings, content_of(stdin, {}), complete=not problems, say=_say, quiet=flags["quiet"]
-    )
+    if book is not None:
+        complete = not problems
+        heard = book.settle(heard, result, settings, stdin, complete=complete, say=_say, quiet=flags["quiet"])
     failing = failures(heard.findings, settings)
     status = 2 if problems else int(bool(failing) and not flags["exit_zero"])
     report = Report(
@@ -234,8 +271,12 @@ def _write(
         status=status,
         version=__version__,
     )
-    sources = Sources(stdin)
-    view = View(sources.excerpt, color=color, footer=not flags["quiet"], in_file=sources.in_file)
+    view = View(color=color, footer=not flags["quiet"])
+    if heard.findings or heard.silenced:
+        from bn_audit.cli.sources import Sources
+
+        sources = Sources(stdin)
+        view = view._replace(excerpt=sources.excerpt, in_file=sources.in_file)
     emit(render(report, view), flags["output_file"], to_stderr=flags["fix"] and stdin is not None)
     return status
 

@@ -17,6 +17,10 @@ InFile = Callable[["Location"], "Location"]
 """From a location in a notebook's cell to the same in the text of the notebook's file; others stay as they are."""
 
 
+def _no_source(path: str, cell: int | None, line: int) -> None:
+    """There is none to show."""
+
+
 def _as_if_at_the_top(location: Location) -> Location:
     from bn_audit.finding import Location
 
@@ -103,7 +107,7 @@ class View(NamedTuple):
         in_file: for formats that know no cells, where a location in one is in the notebook's file.
     """
 
-    excerpt: Excerpt
+    excerpt: Excerpt = _no_source
     color: bool = False
     footer: bool = True
     in_file: InFile = _as_if_at_the_top

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from bn_audit.finding import Finding
 from bn_audit.fix.add_noqa import annotate
 from bn_audit.fix.contents import Refused
-from bn_audit.scanning import content_of, hear, judge, read_options, resolver
+from bn_audit.hearing import content_of, hear
+from bn_audit.scanning import judge, read_options, resolver
 from bn_audit.source.raw import SourceError, read_bytes
 from bn_audit.source.read import read
 

@@ -10,7 +10,8 @@ import pytest
 
 from bn_audit.finding import Finding, Location, Severity
 from bn_audit.fix.add_noqa import annotate
-from bn_audit.scanning import content_of, hear, judge, resolver
+from bn_audit.hearing import content_of, hear
+from bn_audit.scanning import judge, resolver
 from bn_audit.silencing import marks_of, silence
 from bn_audit.source.read import ReadOptions, read
 from tests.fix.test_layouts import CASES, PROGRAM

@@ -14,12 +14,13 @@ import pytest
 
 from bn_audit.audit import Selection, Versions, audit
 from bn_audit.finding import Finding
+from bn_audit.hearing import content_of, hear
 from bn_audit.report.formats import renderer
 from bn_audit.report.model import Report, View
 from bn_audit.rules import catalogue, collect
 from bn_audit.rules.page import as_data, page
 from bn_audit.rules.rule import Example, Rule
-from bn_audit.scanning import content_of, hear, resolver
+from bn_audit.scanning import resolver
 from bn_audit.source.read import ReadOptions, ReadResult, read
 from tests.golden import same_as
 
