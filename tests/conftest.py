@@ -1,4 +1,4 @@
-"""Where SecretFlow's wheel comes from: ``SECRETFLOW_WHEEL``, pytest's cache, or the package index."""
+"""Where frameworks' wheels come from: an environment variable, pytest's cache, or the package index."""
 
 from __future__ import annotations
 
@@ -17,21 +17,34 @@ _TARGET = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux
 def secretflow_wheel(pytestconfig: pytest.Config) -> Path:
     """The newest wheel with FLModel."""
     given = os.environ.get("SECRETFLOW_WHEEL")
-    return Path(given) if given else _fetched(pytestconfig, "1.13.0b0")
+    return Path(given) if given else _fetched(pytestconfig, "secretflow", "1.13.0b0")
 
 
 @pytest.fixture(scope="session")
 def early_secretflow_wheel(pytestconfig: pytest.Config) -> Path:
     """The last wheel whose fed_avg_w and fed_prox send everything, whatever ``skip_bn``."""
-    return _fetched(pytestconfig, "1.6.1b0")
+    return _fetched(pytestconfig, "secretflow", "1.6.1b0")
 
 
-def _fetched(pytestconfig: pytest.Config, version: str) -> Path:
-    """A wheel of SecretFlow's, of 4.8 MB. Without an index these tests are skipped, but not in CI."""
+@pytest.fixture(scope="session")
+def flower_wheel(pytestconfig: pytest.Config) -> Path:
+    """A new wheel of Flower's."""
+    given = os.environ.get("FLOWER_WHEEL")
+    return Path(given) if given else _fetched(pytestconfig, "flwr", "1.42.0")
+
+
+@pytest.fixture(scope="session")
+def early_flower_wheel(pytestconfig: pytest.Config) -> Path:
+    """The last wheel whose FedAvg makes floating point of integers."""
+    return _fetched(pytestconfig, "flwr", "1.11.1")
+
+
+def _fetched(pytestconfig: pytest.Config, name: str, version: str) -> Path:
+    """A wheel, of 5 MB at most. Without an index these tests are skipped, but not in CI."""
     assert pytestconfig.cache is not None
-    requirement = f"secretflow=={version}"
-    folder = Path(pytestconfig.cache.mkdir("secretflow"))
-    pattern = f"secretflow-{version}-*.whl"
+    requirement = f"{name}=={version}"
+    folder = Path(pytestconfig.cache.mkdir(name))
+    pattern = f"{name}-{version}-*.whl"
     if not list(folder.glob(pattern)):
         command = [
             sys.executable,

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bn_audit.exchange.arithmetic.dtypes import KNOWN, NOT_NUMPY
+from bn_audit.exchange.cover import covered
 from bn_audit.exchange.plan import PlanError
 from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase
+from bn_audit.handwritten import Covers
+from bn_audit.profile import Profile
 
-__all__ = ["Course", "first_error"]
+__all__ = ["Course", "first_error", "gathered", "with_gaps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +64,28 @@ def first_error(courses: Sequence[Course], by_step: bool, ordered: bool = True, 
     same = len({error[1:] for number in failing for error in courses[number].errors}) == 1
     sure = alone and (ordered or (same and len(failing) == 1))
     return Phase(True, PlanError(type_, text, sure, course.key, round_))
+
+
+def with_gaps(profile: Profile, courses: Sequence[Course]) -> list[Course]:
+    """The courses of all entries, and among them those of entries that are not seen, of which nothing is known."""
+    placed: list[Course] = []
+    gaps = sorted(gap.index for gap in profile.gaps)
+    for number in range(len(courses) + 1):
+        while gaps and gaps[0] <= number:
+            gaps.pop(0)
+            placed.append(Course(None, known=False))
+        placed.extend(courses[number : number + 1])
+    return placed
+
+
+def gathered(profile: Profile, covers: Covers, round_: int) -> Phase:
+    """``tensor.cpu().numpy()`` of all that is sent."""
+    courses = []
+    for entry in profile.entries:
+        which = covered(entry, covers)
+        if which is not False and entry.dtype in NOT_NUMPY:
+            error = (0, "TypeError", f"Got unsupported ScalarType {NOT_NUMPY[entry.dtype]}")
+            courses.append(Course(entry.key, frozenset({error}), passes=which is None))
+        else:
+            courses.append(Course(entry.key, known=which is False or entry.dtype in KNOWN))
+    return first_error(with_gaps(profile, courses), False, profile.ordered, round_)

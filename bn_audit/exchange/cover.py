@@ -8,7 +8,7 @@ from bn_audit.exchange.arithmetic import KNOWN, Value
 from bn_audit.handwritten import Covers
 from bn_audit.profile import Profile, StateEntry
 
-__all__ = ["covered", "pairs", "values_of"]
+__all__ = ["covered", "leading", "pairs", "values_of"]
 
 
 def covered(entry: StateEntry, covers: Covers) -> bool | None:
@@ -43,8 +43,8 @@ def pairs(profile: Profile, names: Covers, values: Covers) -> list[tuple[bool | 
     """For each entry whether a value meets its key where keys and values are zipped, and whose (None: not known)."""
     if names == values:
         return [(covered(entry, names), entry) for entry in profile.entries]
-    sent, certain_values = _leading(profile, values)
-    keys, certain_names = _leading(profile, names)
+    sent, certain_values = leading(profile, values)
+    keys, certain_names = leading(profile, names)
     place = {entry.key: number for number, entry in enumerate(keys)}
     found: list[tuple[bool | None, StateEntry | None]] = []
     for entry in profile.entries:
@@ -61,16 +61,16 @@ def pairs(profile: Profile, names: Covers, values: Covers) -> list[tuple[bool | 
     return found
 
 
-def _leading(profile: Profile, covers: Covers) -> tuple[Sequence[StateEntry], bool]:
+def leading(profile: Profile, covers: Covers) -> tuple[Sequence[StateEntry], bool]:
     """The covered entries whose place among the covered ones is certain, and whether those are all."""
     gap = min((gap.index for gap in profile.gaps), default=None)
-    leading: list[StateEntry] = []
+    found: list[StateEntry] = []
     for number, entry in enumerate(profile.entries):
         if number == gap:
-            return leading, False
+            return found, False
         which = covered(entry, covers)
         if which is None:
-            return leading, False
+            return found, False
         if which:
-            leading.append(entry)
-    return leading, gap is None and profile.ordered
+            found.append(entry)
+    return found, gap is None and profile.ordered

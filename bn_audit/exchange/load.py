@@ -136,9 +136,16 @@ def _assigned(
             courses.append(Course(entry.key))
             effects.append(Effect(arrival.possible))
             continue
-        if arrival.present is None or arrival.source is None or arrival.received or arrival.garbage is not False:
+        unclear = arrival.present is None or arrival.source is None or arrival.received is not None
+        if unclear or arrival.source is None or arrival.garbage is None or (arrival.garbage and arrival.shape is None):
             courses.append(Course(entry.key, known=False))
-            effects.append(Effect(frozenset({None, *Fate} - {Fate.FAILS, Fate.LOCAL})))
+            effects.append(Effect(_ANYTHING))
+            continue
+        if arrival.garbage:
+            # What uninitialised memory does to the next round, nobody knows.
+            course = Course(entry.key) if how is How.ASSIGN else _copied(entry, arrival.shape)
+            courses.append(course if course.errors else Course(entry.key, known=False))
+            effects.append(Effect(frozenset({Fate.CORRUPT})))
             continue
         own = group == groups[index[arrival.source.key]]
         placed = Effect(_misplaced(arrival.possible), arrival.source)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bn_audit.exchange.arithmetic import KNOWN, Value, torch
-from bn_audit.exchange.courses import Course, first_error
+from bn_audit.exchange.courses import Course, first_error, with_gaps
 from bn_audit.exchange.cover import covered, pairs, values_of
 from bn_audit.exchange.handwritten.evaluate import GATHERING, Outcome, outcome
 from bn_audit.exchange.load import Arrival, Loaded, load
@@ -127,16 +127,9 @@ def _averaging(profile: Profile, form: HandWritten, entries: Sequence[_Entry]) -
 
 
 def _phase(profile: Profile, form: HandWritten, courses: Sequence[Course]) -> Phase:
-    """The courses of all entries, and of those that are not seen, as one phase."""
-    placed: list[Course] = []
-    gaps = sorted(gap.index for gap in profile.gaps)
-    for number in range(len(courses) + 1):
-        while gaps and gaps[0] <= number:
-            gaps.pop(0)
-            placed.append(Course(None, known=False))
-        placed.extend(courses[number : number + 1])
+    """The courses of all entries as one phase."""
     by_step = isinstance(form.arithmetic, Loop) and form.arithmetic.order is Order.PARTIES
-    return first_error(placed, by_step, profile.ordered)
+    return first_error(with_gaps(profile, courses), by_step, profile.ordered)
 
 
 def _loaded(profile: Profile, form: HandWritten, entries: Sequence[_Entry], groups: Sequence[int]) -> Loaded:

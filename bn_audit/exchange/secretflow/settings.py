@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+
+from bn_audit.exchange.release import release
 
 __all__ = ["SecretFlowSettings", "release"]
 
@@ -49,9 +50,3 @@ class SecretFlowSettings:
             ("torch_version", self.torch_version),
         )
         return tuple((name, value) for name, value in pairs if value is not None)
-
-
-def release(version: str | None) -> tuple[int, int] | None:
-    """Major and minor number of a version string; None if it has none (``sfl``, ``main``)."""
-    match = re.match(r"v?(\d+)\.(\d+)", version or "")
-    return (int(match[1]), int(match[2])) if match else None

@@ -21,14 +21,14 @@ def test_what_is_certain_of_a_part_holds_for_the_whole(data: st.DataObject) -> N
     assume(whole.framework == "torch")
     part = data.draw(abstractions(whole))
     form = data.draw(st.sampled_from(_FORMS))
-    _assert_weaker(plan(part, form), plan(whole, form))
+    assert_weaker(plan(part, form), plan(whole, form))
     of_part, of_whole = compare(expectation(part), plan(part, form)), compare(expectation(whole), plan(whole, form))
     if of_part.equal is not None:
         event(f"equal is known: {of_part.equal}")
         assert of_whole.equal is of_part.equal
 
 
-def _assert_weaker(vague: Plan, exact: Plan) -> None:
+def assert_weaker(vague: Plan, exact: Plan) -> None:
     """Everything the first plan states, the second states too."""
     if vague.stops is not None:
         assert exact.stops is vague.stops

@@ -1,0 +1,9 @@
+"""Flower: what its clients and strategies do with a profile, in the API of NumPyClient and in that of messages."""
+
+from __future__ import annotations
+
+from bn_audit.exchange.flower.plan import plan
+from bn_audit.exchange.flower.settings import FlowerSettings, named
+from bn_audit.exchange.flower.strategies import SERVER_STEPS, STRATEGIES
+
+__all__ = ["SERVER_STEPS", "STRATEGIES", "FlowerSettings", "named", "plan"]
