@@ -214,7 +214,12 @@ KEYS = {
         Key("extend-select", CODES, "Rules to apply on top of the others."),
         Key("ignore", CODES, "Rules not to apply. Of two selectors, the longer one counts."),
         Key("per-file-ignores", PER_FILE, "Rules not to apply to files that match a pattern.", "{}"),
-        Key("extend-per-file-ignores", PER_FILE, "The same, on top of the others.", "{}"),
+        Key(
+            "extend-per-file-ignores",
+            PER_FILE,
+            "Rules not to apply to files that match a pattern, on top of per-file-ignores.",
+            "{}",
+        ),
         Key("exclude", PATTERNS, "Files and folders to leave out, instead of the default ones.", ""),
         Key("extend-exclude", PATTERNS, "Files and folders to leave out as well."),
         Key("force-exclude", BOOL, "Leave excluded files out even when they are named.", "false", run=True),
