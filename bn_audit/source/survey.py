@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Literal
 
 from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
@@ -23,7 +24,9 @@ from bn_audit.source.trigger import TRIGGER, may_federate, takes_flmodel
 
 __all__ = ["Surveyed", "survey"]
 
-_MAX_NAMING = 40
+_CALLED = rb"(?<![\w])%s\s*\("
+_DERIVED = rb"class\s+\w+\s*\([^)]*(?<![\w])%s(?![\w])"
+_MAX_NAMING = 24
 """Files that are looked into for calls of one function or method."""
 _MANY = 24
 """From so many files on, the work is spread over processes if nobody says how many."""
@@ -259,15 +262,17 @@ class Surveyor:
             self._named[key] = tuple(hits)
         return self._named[key]
 
-    def _naming(self, name: str, module: PyModule) -> list[str]:
-        """Files that name something of a module, its own first, then the nearest: a method is called on an object, and
-        the caller need not name the module of its class."""
+    def _naming(self, name: str, module: PyModule, using: Literal["call", "base"] = "call") -> list[str]:
+        """Files that call, or derive from, something of a name, its module's own first, then the nearest: a method is
+        called on an object, and the caller need not name the module of its class."""
+        used = _CALLED if using == "call" else _DERIVED
+        pattern = re.compile(used % re.escape(name.encode()))
         found: list[tuple[int, str]] = []
         folder = module.folder.split(os.sep)
         for path in self.holding([name]):
             absolute = os.path.abspath(path)
             try:
-                named = absolute == module.path or mentions(self.data(path), [name])
+                named = absolute == module.path or pattern.search(self.data(path)) is not None
             except SourceError:
                 continue
             if named:

@@ -22,6 +22,7 @@ from bn_audit.source.nodes import dotted_name, root_name, walk
 __all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "loops_around"]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
+_REDUCERS = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}
 _MAX_LOOPS = 6
 
 
@@ -79,20 +80,38 @@ def find_averaging(index: FileIndex) -> list[Averaging]:
 
 
 def _candidates(index: FileIndex) -> Iterator[Averaging]:
-    for node in list(walk(index.module.tree)):
-        if isinstance(node, cst.AugAssign) and isinstance(node.operator, cst.AddAssign):
-            yield from _accumulated(index, node, node.target, node.value, "+=")
-        elif isinstance(node, cst.Assign) and len(node.targets) == 1:
+    for node in index.assignments:
+        if isinstance(node, cst.AugAssign):
+            if isinstance(node.operator, cst.AddAssign) and _looped(index, node):
+                yield from _accumulated(index, node, node.target, node.value, "+=")
+        elif len(node.targets) == 1 and _adds(node.value) and _looped(index, node):
             target = node.targets[0].target
             added = _added_to(index, target, node.value)
             if added is not None:
                 yield from _accumulated(index, node, target, added, "+")
-        elif isinstance(node, cst.Call):
-            func = node.func
-            if isinstance(func, cst.Attribute) and func.attr.value == "add_" and node.args:
-                yield from _accumulated(index, node, _bare(func.value), node.args[0].value, "add_")
-            else:
-                yield from _reduced(index, node)
+    for call in index.calls.get("add_", ()):
+        if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
+            yield from _accumulated(index, call, _bare(call.func.value), call.args[0].value, "add_")
+    for name in _REDUCERS:
+        for call in index.calls.get(name, ()):
+            yield from _reduced(index, call)
+
+
+def _looped(index: FileIndex, node: cst.CSTNode) -> bool:
+    """Whether a node stands in a loop of its scope."""
+    for above in index.above(node):
+        if isinstance(above, (cst.For, cst.BaseComp)):
+            return True
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            return False
+    return False
+
+
+def _adds(value: cst.BaseExpression) -> bool:
+    """Whether an expression may be a sum: the cheapest question first."""
+    if isinstance(value, cst.BinaryOperation):
+        return isinstance(value.operator, cst.Add)
+    return isinstance(value, cst.Call) and (dotted_name(value.func) or "").endswith("add")
 
 
 def _accumulated(
@@ -144,7 +163,7 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
     """``sum(w[k] for w in ws)``, ``torch.stack([...])``, ``np.average([...])``."""
     name = dotted_name(node.func) or ""
     leaf = name.rpartition(".")[2]
-    how = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}.get(leaf)
+    how = _REDUCERS.get(leaf)
     root = name.partition(".")[0]
     if how is None or not node.args or (how == "numpy" and root not in ("np", "numpy")):
         return

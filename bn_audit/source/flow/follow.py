@@ -7,9 +7,9 @@ all its callers in the project.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import libcst as cst
 
@@ -55,7 +55,13 @@ if TYPE_CHECKING:
 __all__ = ["Follower"]
 
 Origins = tuple[Origin, ...]
-Finder = Callable[[str, "PyModule"], Sequence[str]]
+
+
+class Finder(Protocol):
+    """Names files of the project: those that call something of a name, or have it for a base."""
+
+    def __call__(self, name: str, module: PyModule, using: Literal["call", "base"] = "call") -> Sequence[str]: ...
+
 
 _MAX_DEPTH = 90
 """Expressions within expressions that are followed."""
@@ -771,7 +777,7 @@ class Follower:
         if known is not None:
             return known
         found = self._subclasses[key] = []
-        for path in self.finder(cls.name, cls.module):
+        for path in self.finder(cls.name, cls.module, "base"):
             try:
                 module = self.project.open(path)
             except SourceError:
@@ -1023,7 +1029,10 @@ class Follower:
         if names[0] == "__init__" and env.scope.owner is not None:
             names = [env.scope.owner.name.value, *self._heirs(env, function)]
         for name in names:
-            for path in self.finder(name, env.module):
+            paths = [*self.finder(name, env.module)]
+            if function.name.value == "__init__":
+                paths.extend(self.finder(name, env.module, "base"))
+            for path in dict.fromkeys(paths):
                 try:
                     module = self.project.open(path)
                 except SourceError:

@@ -100,6 +100,8 @@ class FileIndex:
         """The place of every statement and expression in the file, in the order of the source."""
         self.calls: dict[str, list[cst.Call]] = {}
         self.functions: dict[str, list[cst.FunctionDef]] = {}
+        self.assignments: list[cst.Assign | cst.AugAssign] = []
+        """In no particular order."""
         self.classes: list[cst.ClassDef] = []
         self._root = Scope(module.tree, None, None)
         self.scopes[id(module.tree)] = self._root
@@ -209,6 +211,8 @@ class FileIndex:
             self._put(scope, func.value, node.args[-1].value, node)
 
     def _statement(self, node: cst.CSTNode, scope: Scope, blocks: tuple[int, ...], region: cst.CSTNode | None) -> None:
+        if isinstance(node, (cst.Assign, cst.AugAssign)):
+            self.assignments.append(node)
         if isinstance(node, cst.Assign):
             for target in node.targets:
                 self._target(scope, target.target, "value", node.value, (), node, blocks, region)

@@ -32,7 +32,7 @@ _NOISE = frozenset(
         "standard_normal",
     ]
 )
-_IN_PLACE = frozenset(["add_", "sub_", "copy_"])
+_IN_PLACE = ("add_", "copy_", "sub_")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,8 @@ def find_steps(index: FileIndex) -> list[ServerStep]:
     """All such steps in a file, in the order of the source."""
     gathered = _gathered(index)
     found: list[ServerStep] = []
-    for node in list(walk(index.module.tree)):
+    calls = [call for name in _IN_PLACE for call in index.calls.get(name, ())]
+    for node in (*index.assignments, *calls):
         for target, value in _writes(node):
             keyed = _keyed(index, node, target)
             if keyed is None:
@@ -98,14 +99,16 @@ def _keyed(index: FileIndex, node: cst.CSTNode, target: cst.BaseExpression) -> t
 def _gathered(index: FileIndex) -> set[tuple[int, str]]:
     """The dicts that gather over rounds, ``m[k] = beta * m[k] + ...``: by scope and the code of the dict."""
     found: set[tuple[int, str]] = set()
-    for node in walk(index.module.tree):
+    for node in index.assignments:
         if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Subscript):
             target = node.targets[0].target
+            if not isinstance(node.value, cst.BinaryOperation):
+                continue
             own = _code(index, target)
             for part in walk(node.value):
                 if isinstance(part, cst.BinaryOperation) and isinstance(part.operator, cst.Multiply):
                     sides = (part.left, part.right)
-                    if any(_code(index, side) == own for side in sides) and isinstance(node.value, cst.BinaryOperation):
+                    if any(_code(index, side) == own for side in sides):
                         found.add((id(index.scope_of(node)), _code(index, target.value)))
     return found
 
