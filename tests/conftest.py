@@ -39,6 +39,13 @@ def early_flower_wheel(pytestconfig: pytest.Config) -> Path:
     return _fetched(pytestconfig, "flwr", "1.11.1")
 
 
+@pytest.fixture(scope="session")
+def nvflare_wheel(pytestconfig: pytest.Config) -> Path:
+    """A new wheel of NVFlare's."""
+    given = os.environ.get("NVFLARE_WHEEL")
+    return Path(given) if given else _fetched(pytestconfig, "nvflare", "2.9.0")
+
+
 def _fetched(pytestconfig: pytest.Config, name: str, version: str) -> Path:
     """A wheel, of 5 MB at most. Without an index these tests are skipped, but not in CI."""
     assert pytestconfig.cache is not None

@@ -1,0 +1,8 @@
+"""NVFlare: what its FedAvg and its aggregators do with a profile."""
+
+from __future__ import annotations
+
+from bn_audit.exchange.nvflare.plan import plan
+from bn_audit.exchange.nvflare.settings import STRATEGIES, NVFlareSettings
+
+__all__ = ["STRATEGIES", "NVFlareSettings", "plan"]
