@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bn_audit.filters import EVERYTHING, Test
-from bn_audit.finding import Evidence, Location
+from bn_audit.finding import Edit, Evidence, Location
 from bn_audit.handwritten import HandWritten
 from bn_audit.profile import Profile
 
-__all__ = ["AveragingSite", "FederatedSite", "Participant", "ServerStepSite"]
+__all__ = [
+    "AveragingSite",
+    "ExchangeSite",
+    "FederatedSite",
+    "Loading",
+    "Participant",
+    "Rebuild",
+    "Sending",
+    "ServerStepSite",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +94,94 @@ class ServerStepSite:
     load: Evidence | None = None
 
 
-FederatedSite = AveragingSite | ServerStepSite
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One way in which what a client sends may turn out.
+
+    Attributes:
+        location: where the state is taken.
+        what: ``state`` for entries of a state dict, ``parameters`` for what ``parameters()`` gives.
+        covers: which entries of the state dict are sent; unclear where that is not known.
+        participants: the models whose entries they are.
+        listed: whether they travel as a list, each known by its place alone.
+        through: the calls that lead there from what the framework calls, outermost first.
+    """
+
+    location: Location
+    what: Literal["state", "parameters"]
+    covers: Test
+    participants: tuple[Participant, ...]
+    listed: bool = False
+    through: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """An array is made a tensor by a call that takes a 0-d integer for a size: ``torch.Tensor(array)``.
+
+    Attributes:
+        location: the call.
+        name: what is called, as it is written.
+        edits: what to write so that the array's value and dtype are kept.
+        written: how the call then reads.
+    """
+
+    location: Location
+    name: str
+    edits: tuple[Edit, ...] = ()
+    written: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """One way in which what arrives is loaded into a model.
+
+    Attributes:
+        location: the call that loads it.
+        takes: which entries of the model take what arrived.
+        participants: the models that take it.
+        keys: for arrays that are known by their place: the entries whose keys they are given, in order; None where
+            entries travel by key.
+        rebuild: how an array becomes a tensor, where that may go wrong.
+        strict: whether every entry of the model has to be there.
+        initial: whether it may be a state that nobody has averaged yet, its integers still integers.
+        through: the calls that lead there.
+    """
+
+    location: Location
+    takes: Test
+    participants: tuple[Participant, ...]
+    keys: Test | None = None
+    rebuild: Rebuild | None = None
+    strict: bool = True
+    initial: bool = False
+    through: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSite:
+    """A client of a framework: what it sends, and what it does with what arrives; or a server's function that loads.
+
+    Attributes:
+        location: the client's class or function.
+        framework: whose, as a message calls it.
+        name: of the class or function.
+        role: ``client`` or ``server``.
+        sends: the ways in which what is sent may turn out; empty for a server.
+        loads: the ways in which what arrives is loaded.
+        apart: places in its code, or in what it works with, that name BatchNorm.
+        kept: places where entries are put back into a model from elsewhere.
+    """
+
+    location: Location
+    framework: str
+    name: str
+    role: Literal["client", "server"]
+    sends: tuple[Sending, ...]
+    loads: tuple[Loading, ...]
+    apart: tuple[Evidence, ...] = ()
+    kept: tuple[Evidence, ...] = ()
+
+
+FederatedSite = AveragingSite | ExchangeSite | ServerStepSite
 """Any of these kinds."""

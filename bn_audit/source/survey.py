@@ -20,7 +20,7 @@ from bn_audit.source.prefilter import hits_in, mentions, screen
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.sources import Sources
 from bn_audit.source.text import SourceError
-from bn_audit.source.trigger import TRIGGER, may_federate, takes_flmodel
+from bn_audit.source.trigger import TRIGGER, may_exchange, may_federate, takes_flmodel
 
 __all__ = ["Surveyed", "survey"]
 
@@ -206,7 +206,7 @@ class Surveyor:
                 if TRIGGER in triggers:
                     self.part.unreadable.append(error.at(path))
                 continue
-            if may_federate(data):
+            if may_federate(data) or may_exchange(data):
                 federated.add(path)
             if TRIGGER in triggers:
                 (queue if takes_flmodel(data) else left).append(path)

@@ -1,5 +1,5 @@
-"""What makes a file worth a look: the name of SecretFlow's FLModel, and of SecretFlow; or the state of a model that is
-taken or put back, in a file that speaks of parties."""
+"""What makes a file worth a look: the name of SecretFlow's FLModel, and of SecretFlow; the state of a model that is
+taken or put back, in a file that speaks of parties; or the client of a framework."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 
 from bn_audit.source.raw import utf_16_or_32
 
-__all__ = ["MARK", "TRIGGER", "TRIGGERS", "may_federate", "takes_flmodel"]
+__all__ = ["MARK", "TRIGGER", "TRIGGERS", "may_exchange", "may_federate", "takes_flmodel"]
 
 TRIGGER = b"FLModel"
-TRIGGERS = (TRIGGER, b"state_dict", b".parameters()", b"set_parameters", b"ArrayRecord")
+TRIGGERS = (TRIGGER, b"state_dict", b".parameters()", b"NumPyClient", b"ArrayRecord", b"FedMLRunner")
 """Literal bytes, one of which stands in every file that is looked into for its own sake."""
 
 MARK = b"BNA"
@@ -53,3 +53,15 @@ def may_federate(data: bytes) -> bool:
         return _PARTIES.search(data) is not None or _PERHAPS.search(data) is not None
     parties = {word.lower() for word in _PARTIES.findall(data)}
     return len(parties) > 1 or 2 * len(parties) + len({word.lower() for word in _PERHAPS.findall(data)}) > 2
+
+
+_FRAMEWORK = re.compile(rb"\b(?:flwr|nvflare|fedml|fedlab|openfl)\b")
+_CLIENT = re.compile(
+    rb"NumPyClient|\bClient\b|ClientApp|evaluate_fn|eval_fn|Learner\b|Executor\b|receive\(\)|Trainer\b|TaskRunner"
+    rb"|FedMLRunner|ModelInterface|SerializationTool"
+)
+
+
+def may_exchange(data: bytes) -> bool:
+    """Whether a file may hold a client of a framework, or call one's."""
+    return _FRAMEWORK.search(data) is not None and _CLIENT.search(data) is not None

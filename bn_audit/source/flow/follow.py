@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import libcst as cst
 
 from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, loops_around
+from bn_audit.source.flow.frameworks import held_by
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of, index_of
 from bn_audit.source.flow.server_steps import ServerStep, find_steps
 from bn_audit.source.flow.values import (
@@ -52,7 +53,7 @@ from bn_audit.source.text import SourceError
 if TYPE_CHECKING:
     from bn_audit.source.project import Project, PyModule
 
-__all__ = ["Follower"]
+__all__ = ["Follower", "alive_at"]
 
 Origins = tuple[Origin, ...]
 
@@ -488,7 +489,7 @@ class Follower:
         rows = scope.bindings.get(name, [])
         index = self.index(here.module)
         local = use if use is not None and here.scope is env.scope else None
-        alive, sealed = _alive(index, rows, local)
+        alive, sealed = alive_at(index, rows, local)
         removed = self._removed(name, here)
         for row in alive:
             yield from filtered(self.binding(row, here), removed)
@@ -717,7 +718,7 @@ class Follower:
             return
         for origin in self.origins(base.value, env):
             if isinstance(origin, Made) and origin.cls is not None:
-                for write, inner in self._writes_of(origin, base.attr.value):
+                for write, inner in self.writes_of(origin, base.attr.value):
                     if isinstance(write.value, cst.Name):
                         yield from self._written(write.value.value, attr, inner)
 
@@ -731,10 +732,14 @@ class Follower:
             return
         self._busy.add(key)
         try:
-            for write, env in self._writes_of(made, attr):
+            written = False
+            for write, env in self.writes_of(made, attr):
+                written = True
                 passed = self._passed(write.node, env) if write.deep else ()
                 yield from filtered(self._combined(write.node, env), passed)
                 yield from filtered(self._take(self.origins(write.value, env), write.path), passed)
+            if not written:
+                yield from self._held(made, attr)
             member = classes.find(made.cls, attr)
             method = _function(member[0]) if member is not None else None
             if method is not None:
@@ -746,7 +751,45 @@ class Follower:
         finally:
             self._busy.discard(key)
 
-    def _writes_of(self, made: Made, attr: str) -> Iterator[tuple[Write, Env]]:
+    def _held(self, made: Made, attr: str) -> Iterable[Origin]:
+        """What the constructor of a framework's class keeps under a name, for classes that derive from it."""
+        assert made.cls is not None
+        bases = classes.external_bases(made.cls)
+        kept = next((row for base in bases for row in held_by(base.name) if row[0] == attr), None)
+        if kept is None:
+            return
+        _, name, place = kept
+        for call, env in self._base_calls(made):
+            given = _argument(call, place, name)
+            if given is not None:
+                yield from self.origins(given, env)
+
+    def _base_calls(self, made: Made) -> Iterator[tuple[cst.Call, Env]]:
+        """The calls that run the constructor of an object's base outside the project."""
+        assert made.cls is not None
+        found = classes.find(made.cls, "__init__")
+        init = _function(found[0]) if found is not None else None
+        if init is not None and found is not None and isinstance(found[1], ClassVal):
+            index = self.index(init.module)
+            scope = index.scopes.get(id(init.node))
+            if scope is not None:
+                env = self._env_of_method(init, scope, made, found[1])
+                yield from ((call, env) for call in index.calls.get("__init__", ()) if index.scope_of(call) is scope)
+            return
+        if isinstance(made.node, cst.Call):
+            yield made.node, made.env
+            return
+        for path in self.finder(made.cls.name, made.cls.module)[:_MAX_CALLERS]:
+            try:
+                module = self.project.open(path)
+            except SourceError:
+                continue
+            for call in self.index(module).calls.get(made.cls.name, ()):
+                env = self.env(module, call)
+                if any(isinstance(value, ClassVal) and value.node is made.node for value, _ in self.callee(call, env)):
+                    yield call, env
+
+    def writes_of(self, made: Made, attr: str) -> Iterator[tuple[Write, Env]]:
         assert made.cls is not None
         for cls in self.family(made):
             index = self.index(cls.module)
@@ -1171,7 +1214,7 @@ def _literal_index(node: cst.Subscript) -> int | None:
     return None
 
 
-def _alive(index: FileIndex, rows: list[Binding], use: cst.CSTNode | None) -> tuple[list[Binding], bool]:
+def alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode | None) -> tuple[list[Binding], bool]:
     """The bindings that may hold where a name is used, latest first; whether one of them certainly came before.
 
     Without a place of use (another scope asks) all hold.

@@ -8,12 +8,14 @@ from dataclasses import replace
 from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite
 from bn_audit.filters import EVERYTHING, All, Not, Test
 from bn_audit.finding import Evidence
+from bn_audit.source.flow.exchange_sites import ExchangeWriter
+from bn_audit.source.flow.exchanges import ClientHunter
 from bn_audit.source.flow.filters import concerns, read_test, read_tests
 from bn_audit.source.flow.follow import Finder, Follower
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.models import ModelReading
-from bn_audit.source.flow.values import Env, Stepped
+from bn_audit.source.flow.values import Env, Made, Stepped
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
 from bn_audit.source.project import Project, PyModule
@@ -32,18 +34,22 @@ class FederatedReader:
     def __init__(self, project: Project, finder: Finder) -> None:
         self.follower = Follower(project, finder)
         self.hunter = Hunter(self.follower)
+        self.clients = ClientHunter(self.follower)
         self.locator = Locator(project)
+        self.writer = ExchangeWriter(self.locator, self._participants_of, calls_of)
         self.notes: list[str] = []
 
     def sites(self, module: PyModule) -> list[FederatedSite]:
         """The sites whose trail begins in a file."""
         self.follower.steps, self.follower.exhausted = _FILE_STEPS, False
         found = list(self.hunter.federations(module))
+        clients = list(self.clients.clients(module))
         if self.follower.exhausted:
             self.notes.append(f"{self.follower.project.display(module.path)}: more to follow than the limit allows")
         averagings = [(id(row.averaging.scope), self._averaging(row)) for row in found]
         steps = [self._step(row, stepped) for row in found for stepped in row.steps]
-        return [*merged(dict.fromkeys(averagings)), *dict.fromkeys(steps)]
+        exchanges = [self.writer.site(client) for client in clients]
+        return [*merged(dict.fromkeys(averagings)), *dict.fromkeys(steps), *dict.fromkeys(exchanges)]
 
     def _step(self, found: Federation, stepped: Stepped) -> ServerStepSite:
         step, env = stepped.step, stepped.env
@@ -89,6 +95,10 @@ class FederatedReader:
             others.append(test if row.wanted else Not(test))
         tests = tuple(dict.fromkeys(test for test in (own, *others) if test != EVERYTHING))
         return tests[0] if len(tests) == 1 else All(tests)
+
+    def _participants_of(self, models: Iterable[Made]) -> tuple[Participant, ...]:
+        """Models as plain data, each as it may turn out."""
+        return self.participants(reading for made in models for reading in self.hunter.reader.readings(made))
 
     def participants(self, readings: Iterable[ModelReading]) -> tuple[Participant, ...]:
         """Models as plain data, each once."""

@@ -1,0 +1,121 @@
+"""How a framework's clients look in source: which methods it calls, what they are given, and what of theirs it sends.
+
+A framework is known by the dotted names under which a program imports it. Nothing here reads its code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["WHOLE", "Callback", "ClientClass", "Framework", "Hook", "Kit", "Wrapper", "names"]
+
+WHOLE = -1
+"""The place of what is sent in what a method returns: all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A method that the framework calls.
+
+    Attributes:
+        name: of the method.
+        message: the place of the parameter that brings what others hold, ``self`` not counted; None if there is none.
+        sends: the item of the returned tuple that is sent; ``WHOLE`` for all of it, None if nothing is, or if what is
+            sent is wrapped (see :class:`Wrapper`).
+        initial: whether the message may be a state that nobody has averaged yet, integers still integers.
+    """
+
+    name: str
+    message: int | None = None
+    sends: int | None = None
+    initial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClientClass:
+    """A class whose subclasses are clients.
+
+    Attributes:
+        base: the class.
+        hooks: the methods that it leaves to them.
+        holds: what its own constructor keeps: attribute, argument and place.
+    """
+
+    base: re.Pattern[str]
+    hooks: tuple[Hook, ...]
+    holds: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A function that the framework calls: handed over as a keyword argument, or decorated by a method of an object
+    that the framework makes.
+
+    ``maker`` is what makes the object whose method decorates (``app = ClientApp()``; ``@app.train()``).
+    """
+
+    name: str
+    message: int
+    maker: re.Pattern[str] | None = None
+    initial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A class that holds what is sent: which of its arguments."""
+
+    name: re.Pattern[str]
+    argument: str
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """A client that the framework brings along, for a model that a program hands it, or derives from it.
+
+    Attributes:
+        name: what is called with the model; a class whose subclasses count too.
+        argument, place: where the model is handed in; "" if the object itself is the model.
+        what: what of it is sent.
+        unless: a keyword argument which says that the program's own client is used.
+    """
+
+    name: re.Pattern[str]
+    argument: str
+    place: int
+    what: Literal["state", "parameters"]
+    unless: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """A framework's clients.
+
+    Attributes:
+        title: what a message calls it.
+        mark: str that stand in every file that takes something from it.
+        packages: the top-level packages it is imported from.
+        clients, callbacks, wrappers, kits: see there.
+        receivers: calls that return a message.
+        aggregates: methods by which a program's own server combines what arrives.
+        switches: bytes in a job's configuration which say that entries are kept back.
+    """
+
+    title: str
+    mark: str
+    packages: tuple[str, ...]
+    clients: tuple[ClientClass, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
+    wrappers: tuple[Wrapper, ...] = ()
+    kits: tuple[Kit, ...] = ()
+    receivers: tuple[re.Pattern[str], ...] = ()
+    aggregates: tuple[str, ...] = ()
+    switches: tuple[bytes, ...] = ()
+
+
+def names(*patterns: str) -> re.Pattern[str]:
+    """A pattern of dotted names: ``flwr.client..NumPyClient`` allows any modules between the two dots."""
+    alternatives = (re.escape(pattern).replace(r"\.\.", r"\.(?:\w+\.)*") for pattern in patterns)
+    return re.compile(rf"(?:{'|'.join(alternatives)})\Z")

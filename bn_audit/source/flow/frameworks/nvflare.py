@@ -1,0 +1,29 @@
+"""NVFlare: the client API (`flare.receive`, `flare.send`), executors and learners. Read in nvflare 2.9.0.
+
+States travel by key. The aggregators average whatever they are sent, unless `exclude_vars`, or a filter of that name in
+a job's configuration, says otherwise.
+"""
+
+from __future__ import annotations
+
+from bn_audit.source.flow.frameworks.kinds import ClientClass, Framework, Hook, Wrapper, names
+
+FRAMEWORK = Framework(
+    title="NVFlare",
+    mark="nvflare",
+    packages=("nvflare",),
+    clients=(
+        ClientClass(names("nvflare..Executor"), (Hook("execute", message=1, initial=True),)),
+        ClientClass(
+            names("nvflare..Learner", "nvflare..ModelLearner"),
+            (Hook("train", message=0, initial=True), Hook("validate", message=0)),
+        ),
+    ),
+    wrappers=(
+        Wrapper(names("nvflare..FLModel"), "params", 1),
+        Wrapper(names("nvflare..DXO"), "data", 1),
+    ),
+    receivers=(names("nvflare.client.receive", "nvflare.client.api.receive"),),
+    aggregates=("aggregate", "accept", "aggregate_fn"),
+    switches=(b"exclude_vars", b"ExcludeVars"),
+)

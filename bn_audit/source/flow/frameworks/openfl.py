@@ -1,0 +1,25 @@
+"""OpenFL: task runners are models themselves. Read in openfl 1.9.
+
+`PyTorchTaskRunner.get_tensor_dict` sends every entry of `state_dict()`, and the collaborators' tensors are averaged one
+by one.
+"""
+
+from __future__ import annotations
+
+from bn_audit.source.flow.frameworks.kinds import WHOLE, ClientClass, Framework, Hook, Kit, names
+
+FRAMEWORK = Framework(
+    title="OpenFL",
+    mark="openfl",
+    packages=("openfl",),
+    clients=(
+        ClientClass(
+            names("openfl..TaskRunner"),
+            (Hook("get_tensor_dict", sends=WHOLE), Hook("set_tensor_dict", message=0, initial=True)),
+        ),
+    ),
+    kits=(
+        Kit(names("openfl..PyTorchTaskRunner"), "", 0, "state"),
+        Kit(names("openfl..ModelInterface"), "model", 0, "state"),
+    ),
+)
