@@ -143,10 +143,28 @@ def _judgements(
     """What the rules say of the subjects, as far as the file that a finding stands in wants to hear it."""
     if isinstance(selection, Selection):
         chosen = [rule for rule in rules if rule.code in selection]
-        return tidy(finding for subject in subjects for rule in chosen for finding in _judge(rule, subject))
+        return tidy(_once(chosen, [finding for one in subjects for rule in chosen for finding in _judge(rule, one)]))
     every = tuple(rules)
-    found = (finding for subject in subjects for rule in every for finding in _judge(rule, subject))
-    return tidy(finding for finding in found if finding.code in selection(finding.location.path))
+    found = [finding for subject in subjects for rule in every for finding in _judge(rule, subject)]
+    return tidy(_once(every, [finding for finding in found if finding.code in selection(finding.location.path)]))
+
+
+def _once(rules: Sequence[Rule[Any]], findings: Sequence[Finding]) -> Iterable[Finding]:
+    """The findings without those of which a rule that they yield to speaks: whose place is part of its trail, or which
+    have a part of their own trail in common with another rule's."""
+    yields = {rule.code: rule.yields_to for rule in rules if rule.yields_to}
+    stronger = {code for finding in findings for code in yields.get(finding.code, ())}
+    trails: dict[str, set[Location]] = {}
+    for finding in findings:
+        if finding.code in stronger:
+            trails.setdefault(finding.code, set()).update(step.location for step in finding.evidence)
+    for finding in findings:
+        own = {step.location for step in finding.evidence}
+        if not any(
+            finding.location in trails.get(code, ()) or (code != finding.code and own & trails.get(code, set()))
+            for code in yields.get(finding.code, ())
+        ):
+            yield finding
 
 
 def _judge(rule: Rule[Any], subject: object) -> Iterable[Finding]:

@@ -19,6 +19,9 @@ CODES = (
     "BNA201",
     "BNA202",
     "BNA203",
+    "BNA204",
+    "BNA205",
+    "BNA206",
     "BNA207",
     "BNA208",
     "BNA303",
@@ -30,6 +33,7 @@ CODES = (
     "BNA406",
     "BNA407",
     "BNA408",
+    "BNA409",
     "BNA901",
     "BNA902",
 )

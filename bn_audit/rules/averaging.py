@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bn_audit.federation import AveragingSite
+from bn_audit.federation import AveragingSite, ExchangeSite
 from bn_audit.filters import EVERYTHING, text_of
 from bn_audit.finding import Finding, Severity
 from bn_audit.rules.averaging_case import Judged, Misfit, judge_averaging, misfits, models_named, trail_of
 from bn_audit.rules.averaging_examples import averaging_example
+from bn_audit.rules.exchange_case import half_exchanges, wrong_filters
+from bn_audit.rules.exchange_examples import NAMES, NO_BATCHNORM, OTHER_KEYS, flower_client
+from bn_audit.rules.exchange_examples import PARAMETERS as SENT_PARAMETERS
 from bn_audit.rules.rule import Rule
 from bn_audit.rules.wording import listed, norm_names
 
@@ -48,7 +51,7 @@ def _shares(site: AveragingSite) -> Iterator[Finding]:
     judged = judge_averaging(site)
     if site.what != "state" or any(_counter_stops(one) for one in judged):
         return
-    shared = [one for one in judged if one.statistics and one.error is None and misfits(site, one) is None]
+    shared = [one for one in judged if one.statistics and one.error is None and misfits(site.covers, one) is None]
     if not shared:
         return
     first = shared[0]
@@ -66,10 +69,15 @@ def _affine(judged: Judged) -> bool:
     return any(entry.kind == "parameter" for entry in judged.shared)
 
 
-def _fragile(site: AveragingSite) -> Iterator[Finding]:
+def _fragile(site: AveragingSite | ExchangeSite) -> Iterator[Finding]:
+    if isinstance(site, ExchangeSite):
+        for covers, misfit, told in wrong_filters(site):
+            message = f"the filter `{text_of(covers)}` {_mistake(misfit)} of {_models([misfit.judged])}"
+            yield FRAGILE.finding(told.place, message, evidence=told.evidence, help=_HELP)
+        return
     if site.what != "state" or site.covers == EVERYTHING:
         return
-    wrong = [found for one in judge_averaging(site) if (found := misfits(site, one)) is not None]
+    wrong = [found for one in judge_averaging(site) if (found := misfits(site.covers, one)) is not None]
     if not wrong:
         return
     first = wrong[0]
@@ -93,7 +101,11 @@ def _mistake(found: Misfit) -> str:
     return " and ".join(parts)
 
 
-def _parameters(site: AveragingSite) -> Iterator[Finding]:
+def _parameters(site: AveragingSite | ExchangeSite) -> Iterator[Finding]:
+    if isinstance(site, ExchangeSite):
+        for told in half_exchanges(site):
+            yield PARAMETERS.finding(told.place, told.message, evidence=told.evidence, help=_HALF_HELP)
+        return
     if site.what != "parameters":
         return
     halves = [one for one in judge_averaging(site) if one.shared and one.error is None]
@@ -105,7 +117,7 @@ def _parameters(site: AveragingSite) -> Iterator[Finding]:
         f"only parameters are averaged: weight and bias of {names} of {_models(halves)} are shared, and the running "
         f"statistics they were trained with are not",
         evidence=trail_of(site, halves),
-        help="keep weight and bias of BatchNorm with each party as well, or average its statistics too, on purpose",
+        help=_HALF_HELP,
     )
 
 
@@ -118,6 +130,7 @@ _HELP = (
     "model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) for key in module.state_dict()]` are "
     "their keys; each party keeps its own"
 )
+_HALF_HELP = "keep weight and bias of BatchNorm with each party as well, or average its statistics too, on purpose"
 _WHY = """\
 A BatchNorm in a state dict is five entries. `num_batches_tracked` is a 0-d int64: in-place arithmetic with floats
 raises on it, and so do `mean()` and `from_numpy` of what NumPy makes of it. `running_mean` and `running_var` are
@@ -199,9 +212,9 @@ FRAGILE = Rule(
     severity=Severity.ERROR,
     summary="A filter by name misses a BatchNorm, or catches what is none",
     finds="""\
-An averaging that leaves entries out by their names, where the keys of a model that takes part prove the filter wrong:
-entries of one BatchNorm are left out and those of another go through, or an entry of another layer is left out because
-its name looks like BatchNorm's. The message lists the keys.""",
+An averaging, or a client's exchange, that leaves entries out by their names, where the keys of a model that takes part
+prove the filter wrong: entries of one BatchNorm are left out and those of another go through, or an entry of another
+layer is left out because its name looks like BatchNorm's. The message lists the keys.""",
     why="""\
 Names are habits. torchvision's ResNets have BatchNorms called `downsample.1`, MobileNets have `features.0.1`, and
 "subnet" contains "bn". Of 1,576 architectures with BatchNorm, `"bn" in key` misses some of it in 682. What slips
@@ -228,9 +241,18 @@ leave those out.""",
             skip='if "bn" in key:',
             more="self.subnet = nn.Linear(8, 8)",
         ),
+        flower_client(
+            sends=NO_BATCHNORM,
+            keys=OTHER_KEYS,
+            strict=False,
+            more="self.downsample = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))",
+        ),
     ),
-    good=(averaging_example("average[key] = average[key] + state[key] * weight", skip='if "bn" in key:'),),
-    judges=AveragingSite,
+    good=(
+        averaging_example("average[key] = average[key] + state[key] * weight", skip='if "bn" in key:'),
+        flower_client(sends=NO_BATCHNORM, keys=OTHER_KEYS, strict=False),
+    ),
+    judges=AveragingSite | ExchangeSite,
     check=_fragile,
 )
 
@@ -238,10 +260,11 @@ PARAMETERS = Rule(
     code="BNA207",
     name="parameters-only-exchange",
     severity=Severity.WARNING,
-    summary="`parameters()` alone are averaged: BatchNorm's weight and bias without its statistics",
+    summary="`parameters()` alone travel: BatchNorm's weight and bias without its statistics",
     finds="""\
-An averaging that goes over `parameters()` of models with BatchNorm: weight and bias are shared, running statistics are
-buffers and stay with each party, or with the server for ever as they were at first.""",
+An averaging that goes over `parameters()` of models with BatchNorm, or a client of a framework that sends nothing else:
+weight and bias are shared, running statistics are buffers and stay with each party, or with the server for ever as they
+were at first.""",
     why="""\
 Weight and bias of a BatchNorm are trained together with the statistics they scale. Shared without them, each party
 applies the others' scale to its own statistics. The server's model, which nobody trains, keeps a mean of 0 and a
@@ -250,17 +273,27 @@ variance of 1: evaluated there, the global model is wrong however good the parti
 Decide for one: FedBN keeps weight, bias and statistics with each party; FedAvg over `state_dict()` shares them all. If
 the statistics are to stay local and the rest shared (SiloBN), evaluate with each party's own, and silence the rule
 here, with the reason.""",
-    silent=_SILENT,
+    silent=f"""\
+{_SILENT}
+- A client of a framework asks for names (`named_parameters()` with a filter), or its code treats BatchNorm by name or
+  by type: somebody chose.""",
     fix_safety=_FIX_SAFETY,
     references=(
         *_REFERENCES,
         "Andreux et al., Siloed Federated Learning for Multi-Centric Histopathology Datasets, DART 2020, "
         "arXiv:2008.07424",
     ),
-    bad=(averaging_example(form="parameters"),),
-    good=(averaging_example(form="parameters", norm="nn.GroupNorm(2, 8)"),),
-    judges=AveragingSite,
+    bad=(
+        averaging_example(form="parameters"),
+        flower_client(sends=SENT_PARAMETERS, keys=NAMES, strict=False),
+    ),
+    good=(
+        averaging_example(form="parameters", norm="nn.GroupNorm(2, 8)"),
+        flower_client(sends=SENT_PARAMETERS, keys=NAMES, strict=False, norm="nn.GroupNorm(2, 8)"),
+    ),
+    judges=AveragingSite | ExchangeSite,
     check=_parameters,
+    yields_to=("BNA207",),
 )
 
 RULES = (INTEGERS, SHARES, FRAGILE, PARAMETERS)

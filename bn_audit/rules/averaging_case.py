@@ -23,10 +23,12 @@ __all__ = [
     "counts",
     "distinct",
     "judge_averaging",
+    "means_batchnorm",
     "misfits",
     "model_trail",
     "models_named",
     "trail_of",
+    "words_of",
 ]
 
 _PLACES = 2
@@ -150,9 +152,9 @@ class Misfit:
     caught: tuple[str, ...]
 
 
-def misfits(site: AveragingSite, judged: Judged) -> Misfit | None:
+def misfits(covers: Test, judged: Judged) -> Misfit | None:
     """Where a filter that means BatchNorm is proven wrong by a model's keys; None if it is right, or means another."""
-    words = [word for word in _words(site.covers) if _means_batchnorm(word)]
+    words = [word for word in words_of(covers) if means_batchnorm(word)]
     if not words:
         return None
     profile = judged.participant.profile
@@ -174,23 +176,23 @@ def misfits(site: AveragingSite, judged: Judged) -> Misfit | None:
         if entry.key not in owned
         and not _like_norm(entry)
         and any(picked(word, entry, profile) for word in words)
-        and picked(site.covers, entry, profile) is False
+        and picked(covers, entry, profile) is False
     )
     return Misfit(judged, missed, caught) if missed or caught else None
 
 
-def _words(test: Test) -> Iterator[Test]:
+def words_of(test: Test) -> Iterator[Test]:
     """The tests of the key's text in a filter."""
     if isinstance(test, Not):
-        yield from _words(test.test)
+        yield from words_of(test.test)
     elif isinstance(test, (All, Any)):
         for part in test.tests:
-            yield from _words(part)
+            yield from words_of(part)
     elif isinstance(test, (Contains, Starts, Ends, Equals)):
         yield test
 
 
-def _means_batchnorm(test: Test) -> bool:
+def means_batchnorm(test: Test) -> bool:
     """Whether a word stands for BatchNorm in its author's mind: ``bn``, ``norm``, ``batch``, ``running_mean``."""
     words = (test.word,) if isinstance(test, Contains) else getattr(test, "words", ())
     marks = ("bn", "norm", "batch", "running_")

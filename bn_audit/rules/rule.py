@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import UnionType
 from typing import Generic, TypeVar
 
 from bn_audit.finding import Evidence, Finding, Fix, Location, Severity
@@ -44,8 +45,9 @@ class Rule(Generic[S]):
         fix_safety: whether edits are offered, and how far they may be trusted.
         references: papers, and places of behaviour in code.
         bad, good: examples that it speaks of, and that it does not.
-        judges: the kind of subject its check takes.
+        judges: the kind of subject its check takes, or several of them.
         check: the findings about one subject.
+        yields_to: codes of rules that say the same with more right: what is part of their trails is not said again.
     """
 
     code: str
@@ -60,8 +62,9 @@ class Rule(Generic[S]):
     references: tuple[str, ...]
     bad: tuple[Example, ...]
     good: tuple[Example, ...]
-    judges: type[S]
+    judges: type[S] | UnionType
     check: Callable[[S], Iterator[Finding]]
+    yields_to: tuple[str, ...] = ()
 
     def finding(
         self,

@@ -1,0 +1,101 @@
+"""A client that sends BatchNorm with the rest of its model, and loads what comes back.
+
+In a framework the averaging is somebody else's code, and right in itself: it averages whatever it is sent. So it is the
+client that decides what becomes of BatchNorm: by what it puts into a message, and by what of a message it lets in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bn_audit.federation import ExchangeSite
+from bn_audit.finding import Finding, Severity
+from bn_audit.rules.averaging_case import models_named
+from bn_audit.rules.exchange_case import Exchanged, exchanged, norm_entries, norms_named, trail
+from bn_audit.rules.exchange_examples import NO_BATCHNORM, OTHER_KEYS, flower_client, message_client
+from bn_audit.rules.rule import Rule
+
+__all__ = ["RULES"]
+
+
+def _shares(site: ExchangeSite) -> Iterator[Finding]:
+    if site.role != "client" or site.apart or site.kept:
+        return
+    found = [one for one in exchanged(site) if _whole(one)]
+    if not found:
+        return
+    first = found[0]
+    affine = any(norm.affine for norm in first.norms)
+    place = first.sends[0].location
+    yield SHARES.finding(
+        place,
+        f"{'running statistics, weight and bias' if affine else 'the running statistics'} of "
+        f"{norms_named(first, first.norms)} of {models_named([one.participant for one in found])} are sent with the "
+        f"rest, {site.framework} averages them over the parties, and what comes back is loaded",
+        evidence=trail(site, found, place),
+        help=_HELP,
+    )
+
+
+def _whole(one: Exchanged) -> bool:
+    """Whether all of BatchNorm certainly goes out and comes back in; its counter may be left out."""
+    entries = [entry for entry in norm_entries(one, one.norms) if entry.shape != ()]
+    return (
+        one.known
+        and bool(entries)
+        and all(way.what == "state" for way in one.sends)
+        and all(one.sent(entry) is True and one.loaded(entry) is True for entry in entries)
+    )
+
+
+_HELP = (
+    "leave BatchNorm's entries out of what is sent and of what is loaded, by module and not by name: "
+    '`[f"{name}.{key}" for name, module in model.named_modules() if isinstance(module, '
+    "nn.modules.batchnorm._BatchNorm) for key in module.state_dict()]` are their keys; each client keeps its own"
+)
+
+SHARES = Rule(
+    code="BNA206",
+    name="exchange-shares-batchnorm",
+    severity=Severity.WARNING,
+    summary="A client sends its whole state, BatchNorm included, and loads all that comes back",
+    finds="""\
+A client of Flower (NumPyClient, Client, ClientApp), NVFlare, FedML or OpenFL that sends `state_dict()` of a model with
+BatchNorm, and loads what arrives into all of it. What is sent and what is loaded is read entry by entry, over helper
+functions, comprehensions, loops and filters. Where a model is one of several, the message says when it is the one.""",
+    why="""\
+A framework averages whatever it is sent. Running statistics describe one client's data; their mean describes nobody's,
+and the variance between the clients' means is lost altogether. Nothing says so while it happens: the loss is a little
+higher, and the model worse for the clients whose data differs most. FedBN keeps BatchNorm with each client and shares
+the rest.""",
+    remedy="""\
+Leave BatchNorm's entries out, by module type, of what is sent and of what is loaded (`strict=False`). Where every round
+makes its clients anew, keep them in the client's own state (`context.state` in Flower). Where statistics are pooled on
+purpose, silence the rule at this place, with the reason.""",
+    silent="""\
+- No model with BatchNorm can be followed to the client, or what it sends or loads is written in a way that is not
+  understood.
+- BatchNorm keeps no running statistics (`track_running_stats=False`), is frozen, or has been replaced.
+- Either side keeps BatchNorm back: a filter on what is sent or on what is loaded, entries that are put back from the
+  client's own state; code of the client, of a subclass or of a strategy in the project that names BatchNorm.
+- BNA201, BNA202 or BNA203 speak of the average of what is sent.""",
+    fix_safety="No edit is offered: what is to stay with a client is the author's decision.",
+    references=(
+        "Li et al., FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, ICLR 2021, "
+        "arXiv:2102.07623",
+    ),
+    bad=(flower_client(), message_client()),
+    good=(
+        flower_client(sends=NO_BATCHNORM, keys=OTHER_KEYS, strict=False),
+        flower_client(norm="nn.GroupNorm(2, 8)"),
+        message_client(
+            load='arrived = msg.content["arrays"].to_torch_state_dict()\n'
+            '    model.load_state_dict({k: v for k, v in arrived.items() if not k.startswith("bn.")}, strict=False)'
+        ),
+    ),
+    judges=ExchangeSite,
+    check=_shares,
+    yields_to=("BNA201", "BNA202", "BNA203"),
+)
+
+RULES = (SHARES,)
