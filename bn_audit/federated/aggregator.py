@@ -15,6 +15,7 @@ from bn_audit.federated.errors import AggregationError
 from bn_audit.federated.exact import exact_mean
 from bn_audit.federated.layout import Read, as_it_is
 from bn_audit.federated.mean import RunningMean, is_finite, weighted_mean
+from bn_audit.federated.memory import empty_like
 from bn_audit.federated.state import local_keys, tensor_identity, tied_groups
 
 __all__ = ["FedAvg", "FedAvgIntegers", "FedBNAggregator", "FedBNIntegers"]
@@ -353,7 +354,7 @@ class _HeldValues:
         self._weights = list(weights)
 
     def add(self, value: Tensor, share: float, weight: float) -> None:
-        self._values.append(value.clone())
+        self._values.append(empty_like(value).copy_(value))
         self._weights.append(weight)
 
     def fork(self) -> _HeldValues:
@@ -428,7 +429,7 @@ def _checked_tensor(key: str, value: Any, party: str) -> Tensor:
         problem = f"no dense tensor but {value.layout}"
     elif value.device.type == "meta":
         problem = "on the meta device and without values"
-    elif value.dtype not in AVERAGED | INTEGERS:
+    elif value.dtype not in AVERAGED and value.dtype not in INTEGERS:
         problem = f"{dtype_name(value.dtype)}, which has neither a mean nor a policy"
     if problem is not None:
         raise AggregationError(problem, party=party, key=key)
@@ -438,7 +439,7 @@ def _checked_tensor(key: str, value: Any, party: str) -> Tensor:
 
 def _tied_in_all(columns: Sequence[Mapping[str, Tensor]]) -> Iterable[list[str]]:
     """The keys in order, those together that are one tensor in every state."""
-    groups: list[list[str]] = [list(columns[0])]
-    for column in columns:
-        groups = [part for group in groups for part in tied_groups(column, group)]
+    groups = list(tied_groups(columns[0], columns[0]))
+    for column in columns[1:]:
+        groups = [part for group in groups for part in (tied_groups(column, group) if len(group) > 1 else (group,))]
     return groups

@@ -32,6 +32,9 @@ from bn_audit.federated.layout import Read, as_it_is, each_piece
 
 __all__ = ["exact_mean"]
 
+_PIECE = 1 << 16
+"""Elements whose float64 mean, and a party's values in float64, a core's second-level cache holds."""
+
 _LIMB_BITS = 26
 _MAX_WEIGHT_BITS = 300
 _ROUNDING = 2.0**-53
@@ -50,18 +53,19 @@ def exact_mean(values: Sequence[Tensor], weights: Sequence[float], read: Read = 
         is NaN or infinities of both signs meet; zero is negative only where all values are negative zeros.
     """
     ratio = _Weights.of(weights)
-    undecided = _Undecided(ratio)
-    result = each_piece(values, lambda out, parts: _mean_piece(out, parts, ratio, undecided), read)
+    undecided = _Undecided(ratio, read)
+    result = each_piece(values, lambda out, parts: _mean_piece(out, parts, ratio, undecided), _PIECE)
     undecided.decide()
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """The weights as coprime integers, the total, and both as sums of floats of 26 bits."""
+    """The weights as coprime integers, their total, the quotients, and both as sums of floats of 26 bits."""
 
     integers: tuple[int, ...]
     total: int
+    shares: tuple[float, ...]
     limbs: tuple[tuple[float, ...], ...]
     total_limbs: tuple[float, ...]
 
@@ -73,9 +77,11 @@ class _Weights:
         divisor = math.gcd(*integers)
         integers = [integer // divisor for integer in integers]
         total = sum(integers)
+        # At least the smallest normal number, so that an infinity still counts.
+        shares = tuple(max(integer / total, sys.float_info.min) for integer in integers)
         if total.bit_length() > _MAX_WEIGHT_BITS:
-            return cls(tuple(integers), total, (), ())
-        return cls(tuple(integers), total, tuple(map(_limbs, integers)), _limbs(total))
+            return cls(tuple(integers), total, shares, (), ())
+        return cls(tuple(integers), total, shares, tuple(map(_limbs, integers)), _limbs(total))
 
 
 def _limbs(integer: int) -> tuple[float, ...]:
@@ -88,13 +94,16 @@ def _limbs(integer: int) -> tuple[float, ...]:
 class _Undecided:
     """Elements that wait for the later steps, which cost the same for one of them as for thousands.
 
-    They wait in one buffer: many small tensors would scatter over the heap, and it would grow.
+    They wait in one buffer, of one size for any number of parties: many small tensors would scatter over the heap, and
+    it would grow.
     """
 
-    _CAPACITY = 1 << 15
+    _NUMBERS = 1 << 18
 
-    def __init__(self, weights: _Weights) -> None:
+    def __init__(self, weights: _Weights, read: Read) -> None:
         self._weights = weights
+        self.read = read
+        self._capacity = max(1, self._NUMBERS // len(weights.integers))
         self._values: Tensor | None = None
         self._index = torch.empty(0, dtype=torch.int64)
         self._places: list[tuple[Tensor, slice]] = []
@@ -102,18 +111,22 @@ class _Undecided:
 
     def add(self, out: Tensor, parts: list[Tensor], index: Tensor) -> None:
         """Let the elements of ``out`` at ``index`` wait."""
-        for some in torch.split(index, self._CAPACITY):
+        for some in torch.split(index, self._capacity):
             if self._values is None:
-                self._values = torch.empty(len(parts), self._CAPACITY, dtype=torch.float64, device=out.device)
-                self._index = torch.empty(self._CAPACITY, dtype=torch.int64, device=out.device)
-            if self._count + some.numel() > self._CAPACITY:
+                self._values = torch.empty(len(parts), self._capacity, dtype=torch.float64, device=out.device)
+                self._index = torch.empty(self._capacity, dtype=torch.int64, device=out.device)
+            if self._count + some.numel() > self._capacity:
                 self.decide()
             place = slice(self._count, self._count + some.numel())
-            for row, part in zip(self._values, parts, strict=True):
-                row[place] = part[some]
+            self._values[:, place] = torch.stack([self._taken(part, some) for part in parts])
             self._index[place] = some
             self._places.append((out, place))
             self._count = place.stop
+
+    def _taken(self, part: Tensor, index: Tensor) -> Tensor:
+        taken = part.index_select(0, index)
+        self.read(part[:1])  # so that a file's pages are given back
+        return taken
 
     def decide(self) -> None:
         """Fill in what waits."""
@@ -129,39 +142,54 @@ def _mean_piece(out: Tensor, parts: list[Tensor], weights: _Weights, waiting: _U
     if out.dtype == torch.float64:
         waiting.add(out, parts, torch.arange(out.numel(), device=out.device))
         return
-    if out.dtype.itemsize < 4:
-        parts = [part.float() for part in parts]
+    squares: list[float] = []
+
+    def measured(part: Tensor) -> Tensor:
+        value = waiting.read(part)
+        value = value.float() if value.dtype.itemsize < 4 else value
+        squares.append(float(torch.dot(value, value)))
+        return value
+
+    mean = _rounded_mean(map(measured, parts), weights)
     # No value is larger than the root of the sum of squares: too large a bound for some, but cheap. Not where squares
     # overflow, underflow, or come from NaN.
-    squares = [float(torch.dot(part, part)) for part in parts]
     if not all(1e-30 < square < math.inf for square in squares):
         waiting.add(out, parts, torch.arange(out.numel(), device=out.device))
         return
-    mean = _rounded_mean(parts, weights)
-    undecided = _round(out, mean, torch.full((), 2 * math.sqrt(max(squares)), dtype=torch.float64), len(parts))
-    index = undecided.nonzero().squeeze(1)
+    size = torch.full((), 2 * math.sqrt(max(squares)), dtype=torch.float64)
+    index = _where_not_zero(_round(out, mean, size, len(parts)))
     if index.numel():
         waiting.add(out, parts, index)
 
 
-def _rounded_mean(values: Sequence[Tensor], weights: _Weights) -> Tensor:
+def _rounded_mean(values: Iterable[Tensor], weights: _Weights) -> Tensor:
     """The mean in float64, within n + 2 roundings of the largest value."""
-    # At least the smallest normal number, so that an infinity still counts.
-    shares = [max(integer / weights.total, sys.float_info.min) for integer in weights.integers]
-    mean = values[0].double() * shares[0]
-    for value, share in zip(values[1:], shares[1:], strict=True):
+    terms = zip(values, weights.shares, strict=True)
+    first, share = next(terms)
+    mean = first.double() * share
+    for value, share in terms:
         mean.add_(value, alpha=share)
     return mean
+
+
+def _where_not_zero(integers: Tensor) -> Tensor:
+    """The indices of those that are not 0, a few. ``nonzero`` alone takes as long for it as all the rest."""
+    width = 64
+    rows = integers[: integers.numel() // width * width].view(-1, width)
+    some = (rows.amax(1) | rows.amin(1)).nonzero().squeeze(1)
+    row, column = rows[some].nonzero().unbind(1)
+    rest = integers[rows.numel() :].nonzero().squeeze(1) + rows.numel()
+    return torch.cat((some[row] * width + column, rest))
 
 
 def _round(out: Tensor, mean: Tensor, size: Tensor, count: int) -> Tensor:
     """Round a mean of values no larger than ``size`` into ``out``; not 0 where that may be wrong. Not for float64."""
     # A rounding of the shares, of the products, of every sum, and of the bound's two ends.
     bound = _ROUNDING * (count + 8)
-    low = _narrow(torch.sub(mean, size, alpha=bound), out.dtype)
-    high = _narrow(torch.add(mean, size, alpha=bound), out.dtype)
-    out.copy_(low)
-    return _bits(low) ^ _bits(high)
+    low = torch.sub(mean, size, alpha=bound)
+    out.copy_(low if out.dtype == torch.float32 else _narrow(low, out.dtype))
+    high = _narrow(torch.add(mean, size, alpha=bound, out=low), out.dtype)
+    return _bits(out) ^ _bits(high)
 
 
 def _exact(values: list[Tensor], weights: _Weights, dtype: torch.dtype) -> Tensor:

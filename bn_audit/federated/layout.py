@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from bn_audit.federated.memory import empty_like
+
 __all__ = ["Kernel", "Read", "as_it_is", "each_piece"]
 
 Kernel = Callable[[Tensor, "list[Tensor]"], None]
@@ -15,9 +17,7 @@ Kernel = Callable[[Tensor, "list[Tensor]"], None]
 Read = Callable[[Tensor], Tensor]
 """How a party's values come into memory: given a tensor, or a piece of one, it returns what holds its values."""
 
-# On a CPU the pieces of the result and of one party fit into a core's second-level cache; on an accelerator a launch
-# should be worth its while.
-_CPU_PIECE = 1 << 16
+# On an accelerator a launch should be worth its while.
 _DEVICE_PIECE = 1 << 22
 
 
@@ -26,26 +26,34 @@ def as_it_is(value: Tensor) -> Tensor:
     return value
 
 
-def each_piece(values: Sequence[Tensor], kernel: Kernel, read: Read = as_it_is) -> Tensor:
+def each_piece(values: Sequence[Tensor], kernel: Kernel, length: int) -> Tensor:
     """A tensor like the first of ``values`` (shape, dtype, device, memory format), filled by ``kernel``.
 
     Args:
         values: one tensor a party, of one shape and dtype; they may lie on different devices and in different memory
             formats, and are copied where they do. Complex ones reach the kernel as pairs of real numbers.
         kernel: called once for each piece.
-        read: is called for each party's piece.
+        length: of a piece, in elements, on a CPU.
     """
-    result = torch.empty_like(values[0])
+    result = empty_like(values[0])
     if result.is_complex():
         target, values = torch.view_as_real(result), [torch.view_as_real(value.resolve_conj()) for value in values]
     else:
         target = result
-    # In the order of the result's memory, so that neither channels_last nor a transposed matrix costs a copy.
-    order = sorted(range(target.dim()), key=target.stride, reverse=True)
-    flat = target.permute(order).view(-1)
-    parties = [value.to(flat.device).permute(order).reshape(-1) for value in values]
-    step = _CPU_PIECE if flat.device.type == "cpu" else _DEVICE_PIECE
-    for start in range(0, flat.numel(), step):
-        piece = slice(start, start + step)
-        kernel(flat[piece], [read(party[piece]) for party in parties])
+    device = target.device
+    values = [value if value.device == device else value.to(device) for value in values]
+    flat, *parties = _in_memory_order(target, values)
+    if device.type != "cpu":
+        length = _DEVICE_PIECE
+    for start in range(0, flat.numel(), length):
+        piece = slice(start, start + length)
+        kernel(flat[piece], [party[piece] for party in parties])
     return result
+
+
+def _in_memory_order(target: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
+    """The target and the values as vectors, so that neither channels_last nor a transposed matrix costs a copy."""
+    if target.is_contiguous():
+        return [target.view(-1), *(value.reshape(-1) for value in values)]
+    order = sorted(range(target.dim()), key=target.stride, reverse=True)
+    return [target.permute(order).view(-1), *(value.permute(order).reshape(-1) for value in values)]

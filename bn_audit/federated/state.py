@@ -47,8 +47,9 @@ def local_keys(model: nn.Module | Mapping[str, Any]) -> frozenset[str]:
         whole = set()
         own = {owner for owner, _, name in (key.rpartition(".") for key in state) if name in _STATISTICS}
     local = {key for key in state if _is_local(key, whole, own)}
-    memory = {tensor_identity(state[key]) for key in local} - {None}
-    return frozenset(local | {key for key, value in state.items() if tensor_identity(value) in memory})
+    identities = {key: tensor_identity(value) for key, value in state.items()}
+    memory = {identities[key] for key in local} - {None}
+    return frozenset(key for key in state if key in local or identities[key] in memory)
 
 
 def _is_batchnorm(module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from fractions import Fraction
@@ -116,20 +117,58 @@ def running_mean(values: Sequence[Any], weights: Sequence[float]) -> Any:
     return mean.result()
 
 
-@settings(deadline=None, max_examples=150)
-@given(parties(largest=0.4))
-def test_the_plain_mean_is_within_as_many_roundings_as_parties(case: tuple[list[Any], list[float]]) -> None:
-    values, weights = case
+def assert_within(mean: Any, roundings: Fraction, values: Sequence[Any], weights: Sequence[float]) -> None:
+    """Of the dtype that is accumulated in, of the largest magnitude among the values; and one of the values' dtype."""
     dtype = values[0].dtype
     wide = torch.float32 if dtype.itemsize < 4 else dtype
-    size = max(value.double().abs().max().item() for value in values)
-    rounding = Fraction(torch.finfo(wide).eps) / 2 * Fraction(size)
-    last = Fraction(torch.finfo(dtype).eps) / 2 * Fraction(size) if dtype != wide else 0
+    size = Fraction(max(value.double().abs().max().item() for value in values))
+    last = Fraction(torch.finfo(dtype).eps) / 2 * size if dtype != wide else 0
+    # What lies below the normal numbers is rounded to multiples of the least number.
     least = Fraction(torch.finfo(dtype).smallest_normal) * Fraction(torch.finfo(dtype).eps)
-    bound = (len(values) + 3) * (rounding + least) + last
-    for mean in (weighted_mean(values, weights), running_mean(values, weights)):
-        for value, true in zip(mean.double().tolist(), true_means(values, weights), strict=True):
-            assert abs(Fraction(value) - true) <= bound
+    bound = roundings * (Fraction(torch.finfo(wide).eps) / 2 * size + least) + last
+    for value, true in zip(mean.double().tolist(), true_means(values, weights), strict=True):
+        assert abs(Fraction(value) - true) <= bound
+
+
+@settings(deadline=None, max_examples=150)
+@given(parties(largest=0.999))
+def test_the_sum_is_within_about_half_as_many_roundings_as_parties(case: tuple[list[Any], list[float]]) -> None:
+    values, weights = case
+    assert_within(weighted_mean(values, weights), Fraction(len(values) + 3, 2), values, weights)
+
+
+@settings(deadline=None, max_examples=100)
+@given(parties(largest=0.4))
+def test_the_running_mean_is_within_as_many_roundings_as_parties(case: tuple[list[Any], list[float]]) -> None:
+    values, weights = case
+    assert_within(running_mean(values, weights), Fraction(len(values) + 3), values, weights)
+
+
+@settings(deadline=None, max_examples=50)
+@given(parties(), st.randoms(use_true_random=False))
+def test_the_sum_goes_by_weight_whatever_the_order(
+    case: tuple[list[Any], list[float]], generator: random.Random
+) -> None:
+    values, weights = case
+    weights = [weight + number for number, weight in enumerate(weights, start=1)]
+    if len(set(weights)) < len(weights):
+        return
+    order = list(range(len(values)))
+    generator.shuffle(order)
+    shuffled = weighted_mean([values[i] for i in order], [weights[i] for i in order])
+    assert same_bits(shuffled, weighted_mean(values, weights))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_piece_in_which_all_parties_are_equal_is_not_touched(dtype: Any) -> None:
+    """A part of a large tensor that nobody trained, such as the rows of an embedding."""
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.rand(300_000, generator=generator).to(dtype) for _ in range(3)]
+    for value in values[1:]:
+        value[:150_000] = values[0][:150_000]
+    mean = weighted_mean(values, [1.0, 0.3, 7.0])
+    assert same_bits(mean[:131_072], values[0][:131_072])
+    assert not torch.equal(mean[150_000:], values[0][150_000:])
 
 
 @settings(deadline=None, max_examples=50)
@@ -152,6 +191,12 @@ def test_infinities_and_nan(dtype: Any) -> None:
     for mean in (exact_mean, weighted_mean):
         for values in ([first, second], [second, first]):
             torch.testing.assert_close(mean(values, [1.0, 1.0]), expected, equal_nan=True, rtol=0, atol=0)
+        # A party of hardly any weight has its say, and an infinity meets finite values before and after.
+        for values in itertools.permutations([first, second, torch.ones(6, dtype=dtype)]):
+            third = torch.tensor([inf, -inf, nan, 1.0, nan, inf], dtype=dtype)
+            result = mean(values, [1.0, 1e-300, 1e-300])
+            torch.testing.assert_close(result.isfinite(), third.isfinite())
+            torch.testing.assert_close(result[~third.isfinite()], third[~third.isfinite()], equal_nan=True)
     assert same_bits(exact_mean([first, second], [1.0, 3.0]), exact_mean([second, first], [3.0, 1.0]))
 
 
