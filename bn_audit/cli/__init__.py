@@ -15,13 +15,13 @@ from bn_audit.cli.output import hush
 __all__ = ["cli", "main", "run"]
 
 COMMANDS = {
-    "inspect": "bn_audit.cli.inspect",
-    "rule": "bn_audit.cli.rule",
     "scan": "bn_audit.cli.scan",
-    "server": "bn_audit.cli.server",
+    "inspect": "bn_audit.cli.inspect",
     "verify": "bn_audit.cli.verify",
+    "rule": "bn_audit.cli.rule",
+    "server": "bn_audit.cli.server",
 }
-"""Each command, and the module that has it under the name ``command``."""
+"""Each command, and the module that has it under the name ``command``; the order is that of the help."""
 
 INTERRUPTED = 130
 """What a shell gives to a process that SIGINT ended."""
@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
     """A group whose commands live in modules of their own, imported only when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bn_audit.cli.completion import targets
 from bn_audit.cli.framework import FrameworkFlags, framework_options, secretflow_release, settings_of
 from bn_audit.cli.output import Failure, emit, wants_color
 
@@ -44,7 +45,7 @@ class Flags(FrameworkFlags):
 
 
 @click.command("inspect", short_help="Show what a model's state holds, and what a framework would do with it.")
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @framework_options
 @click.option("--key", metavar="KEY", help="Where in a checkpoint the state dict lies.")
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="A keyword argument for TARGET.")
@@ -52,7 +53,10 @@ class Flags(FrameworkFlags):
 @click.option("--tree", is_flag=True, help="Show the modules as a tree, norm layers marked.")
 @click.option("--all", "every", is_flag=True, help="A line for every entry and every norm layer.")
 @click.option(
-    "--output-format", type=click.Choice(["text", "json", "markdown"]), default="text", help="How to write it."
+    "--output-format",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    help="How to write it.  [default: text]",
 )
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to use colour.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bn_audit.cli.completion import rules as known_rules
 from bn_audit.cli.output import emit
 from bn_audit.rules import catalogue
 from bn_audit.rules.page import as_data, page
@@ -15,9 +16,11 @@ __all__ = ["command"]
 
 
 @click.command("rule", short_help="Explain a rule.")
-@click.argument("code", required=False)
-@click.option("--all", "every", is_flag=True, help="Every rule, in the order of the codes.")
-@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", help="How to write it.")
+@click.argument("code", required=False, shell_complete=known_rules)
+@click.option("--all", "every", is_flag=True, help="Explain every rule, in the order of the codes.")
+@click.option(
+    "--output-format", type=click.Choice(["text", "json"]), default="text", help="How to write it.  [default: text]"
+)
 def command(code: str | None, every: bool, output_format: str) -> None:
     """Explain a rule: what it finds, why that is bad, what to do, and when it stays silent.
 

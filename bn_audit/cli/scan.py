@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bn_audit import __version__
+from bn_audit.cli.grouped import GroupedCommand
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.settings import SettingsFlags, as_settings, settings_options
 from bn_audit.scanning import Heard, failures, judge, read_options, reported, resolver
@@ -52,7 +53,32 @@ class Flags(SettingsFlags):
     stdin_filename: str | None
 
 
-@click.command("scan", short_help="Find what source code does to BatchNorm in a federation.")
+GROUPS = {
+    "Rules": ("select", "extend_select", "ignore", "per_file_ignores", "extend_per_file_ignores"),
+    "Files": (
+        "exclude",
+        "extend_exclude",
+        "force_exclude",
+        "respect_gitignore",
+        "stdin_filename",
+        "show_files",
+    ),
+    "Fixes and comments": ("fix", "unsafe_fixes", "diff", "add_noqa"),
+    "Baseline": ("baseline", "write_baseline", "prune_baseline"),
+    "Report": ("output_format", "output_file", "statistics", "color", "quiet", "verbose"),
+    "Exit status": ("fail_on", "exit_zero"),
+    "Settings": ("config", "isolated", "show_settings", "secretflow_version"),
+    "Speed": ("jobs", "no_cache"),
+}
+"""The options as the help shows them."""
+
+
+@click.command(
+    "scan",
+    cls=GroupedCommand,
+    groups=GROUPS,
+    short_help="Find what source code does to BatchNorm in a federation.",
+)
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())
 @settings_options
 @click.option("--fix", is_flag=True, help="Apply safe fixes to the files.")
@@ -62,21 +88,35 @@ class Flags(SettingsFlags):
 @click.option("--baseline", type=click.Path(dir_okay=False), help="Leave out the findings that this file knows.")
 @click.option("--write-baseline", type=click.Path(dir_okay=False), help="Write all findings to a baseline.")
 @click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is not found any more.")
-@click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
-@click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead of the findings.")
+@click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report to a file.")
+@click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of showing them.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although there are findings.")
-@click.option("--show-files", is_flag=True, help="List the files that would be looked at, and end.")
-@click.option("--show-settings", is_flag=True, help="Show the settings of these files, and where they come from.")
-@click.option("--stdin-filename", metavar="PATH", help="What the source read from stdin is called.")
+@click.option("--show-files", is_flag=True, help="List the files that would be scanned, and end.")
+@click.option(
+    "--show-settings", is_flag=True, help="Show what settings hold for which files and where they come from, and end."
+)
+@click.option("--stdin-filename", metavar="PATH", help="The file that the program from stdin stands for.")
 @click.option("--no-cache", is_flag=True, help="Take nothing from a cache. (There is none yet: every scan is cold.)")
-@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to use colour.")
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="When to use colour.  [default: auto]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print the findings and nothing else.")
-@click.option("-v", "--verbose", is_flag=True, help="Say where trails ended, and show tracebacks of internal errors.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Say on stderr where a model could not be followed further; show tracebacks of internal errors.",
+)
 @click.pass_context
 def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Unpack[Flags]) -> None:
     """Find what source code does to BatchNorm in a federation. Nothing is executed or imported.
 
     PATH is a file or a folder, "." by default; "-" reads a program from stdin.
+
+    Exit status: 0 nothing found; 1 findings at or above --fail-on, or with --diff, something to fix; 2 an error.
     """
     ctx.exit(scan(paths or (".",), flags))
 

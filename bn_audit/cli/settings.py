@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 import click
 
+from bn_audit.cli.completion import formats, selectors
 from bn_audit.settings.versions import parse_version
 
 if TYPE_CHECKING:
@@ -143,14 +144,23 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         "--select",
         multiple=True,
         callback=_selectors,
+        shell_complete=selectors,
         metavar="CODES",
-        help="Rules to apply: codes or prefixes of them, or ALL.",
+        help="Rules to apply: codes or prefixes of them, separated by commas, or ALL.  [default: ALL]",
     ),
-    click.option("--ignore", multiple=True, callback=_selectors, metavar="CODES", help="Rules not to apply."),
+    click.option(
+        "--ignore",
+        multiple=True,
+        callback=_selectors,
+        shell_complete=selectors,
+        metavar="CODES",
+        help="Rules not to apply. Of two selectors, the longer one counts.",
+    ),
     click.option(
         "--extend-select",
         multiple=True,
         callback=_selectors,
+        shell_complete=selectors,
         metavar="CODES",
         help="Rules to apply on top of the others.",
     ),
@@ -166,7 +176,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         multiple=True,
         callback=_per_file,
         metavar="PATTERN:CODES",
-        help="The same, on top.",
+        help="The same, on top of those of the configuration.",
     ),
     click.option(
         "--fail-on",
@@ -174,9 +184,14 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         help="The least severity that makes the exit status 1.  [default: warning]",
     ),
     click.option(
-        "--exclude", multiple=True, metavar="PATTERN", help="Leave out these files, instead of the default ones."
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out these files and folders, instead of the default ones.",
     ),
-    click.option("--extend-exclude", multiple=True, metavar="PATTERN", help="Leave out these files as well."),
+    click.option(
+        "--extend-exclude", multiple=True, metavar="PATTERN", help="Leave out these files and folders as well."
+    ),
     click.option(
         "--force-exclude/--no-force-exclude", default=None, help="Leave excluded files out even when they are named."
     ),
@@ -200,9 +215,10 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--output-format",
         callback=_format,
+        shell_complete=formats,
         metavar="FORMAT",
         help="text (the default), concise, github, gitlab, json, jsonl, junit or sarif.",
     ),
-    click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="Processes to use; 0 chooses.  [default: 0]"),
+    click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="Processes to use; 0, the default, chooses."),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),
 )
