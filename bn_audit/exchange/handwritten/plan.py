@@ -245,7 +245,8 @@ def _spoiled(profile: Profile, form: HandWritten, groups: Sequence[int]) -> list
 def _spoils_first(form: HandWritten, spoils: bool | None) -> bool | None:
     """Whether the sum for a tensor's first key is spoiled by what is added for the next."""
     loop = form.arithmetic
-    if isinstance(loop, Loop) and loop.order is Order.PARTIES:
+    in_place = form.onto in (Add.IN_PLACE, Add.ALPHA_IN_PLACE)
+    if in_place or (isinstance(loop, Loop) and loop.order is Order.PARTIES):
         return spoils
     if form.integers is not None or isinstance(loop, Flattened) or (loop.term is not None and loop.term.in_place):
         return None

@@ -13,6 +13,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("numpy")
 
+from bn_audit.handwritten import (  # noqa: E402
+    Add,
+    Covers,
+    Factor,
+    HandWritten,
+    How,
+    Load,
+    Number,
+    Operation,
+    Reduction,
+    Reductor,
+)
 from tests.exchange.handwritten.forms import drawn, pairwise  # noqa: E402
 from tests.exchange.handwritten.models import COMPOSED, MODELS, SINGLE  # noqa: E402
 from tests.exchange.handwritten.run import disagreements  # noqa: E402
@@ -54,6 +66,19 @@ def test_plan_and_run_agree(kind: str, chunk: int) -> None:
             parties = rng.choice([2, 3, 5])
             found = list(disagreements(form, _PROFILES[model], MODELS[model], parties))
             assert not found, f"{model}, {parties} parties: {found}\n{form}\n{source_of(form)}"
+
+
+@pytest.mark.parametrize("model", ["tied", "shared norm"])
+def test_differences_added_in_place_to_a_tensor_with_two_keys(model: str) -> None:
+    # Of a tensor that has two keys only the first is loaded here, and it has been added to twice all the same.
+    form = HandWritten(
+        Reduction(Reductor.SUM, scale=Factor(Operation.OVER, Number.INT)),
+        onto=Add.IN_PLACE,
+        covers=Covers(floating=True),
+        load=Load(How.COPY, names=Covers(parameters=True)),
+    )
+    found = list(disagreements(form, _PROFILES[model], MODELS[model], 3))
+    assert not found, f"{found}\n{source_of(form)}"
 
 
 def test_there_are_enough_forms() -> None:
