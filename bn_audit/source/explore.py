@@ -88,17 +88,13 @@ class Explorer:
         self.finder = finder
         self.locator = Locator(project)
         self.notes: list[str] = []
-        self._trees: dict[str, Tree] = {}
         self._callers: dict[int, list[Target]] = {}
         self._steps = _MAX_FILE_STEPS
         """What is left of them for the file in hand."""
         self._trial_steps = _MAX_TRIAL_STEPS
 
     def tree(self, module: PyModule) -> Tree:
-        found = self._trees.get(module.path)
-        if found is None:
-            found = self._trees[module.path] = Tree(module)
-        return found
+        return module.derive(Tree)
 
     def names(self, module: PyModule, triggers: Sequence[str]) -> set[str]:
         """Names that may stand for FLModel in a file."""

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import libcst as cst
 
 from bn_audit.source.names import NameIndex, statements
+from bn_audit.source.outside import Outside, Query
 from bn_audit.source.parse import parse
+from bn_audit.source.raw import SourceError
 from bn_audit.source.root import MAX_ABOVE, project_root
-from bn_audit.source.text import SourceError, read_bytes
+from bn_audit.source.sources import Sources
 
 if TYPE_CHECKING:
     from bn_audit.source.parse import ParsedFile
-    from bn_audit.source.taught import Taught, Teacher
+    from bn_audit.source.taught import Taught
 
-__all__ = ["EXTERNAL_PACKAGES", "Project", "PyModule", "project_root"]
+__all__ = ["EXTERNAL_PACKAGES", "Lacking", "Project", "PyModule"]
 
 EXTERNAL_PACKAGES = frozenset(
     [
@@ -54,6 +57,10 @@ EXTERNAL_PACKAGES = frozenset(
 """Libraries that are known by name: never read from the project, even where it holds a module of that name."""
 
 
+_MAX_OPENED = 800_000
+"""Characters of source that are opened for one file: to parse as many takes a second or two."""
+
+
 SECRETFLOW_API = frozenset(
     [
         "FLModel",
@@ -80,6 +87,9 @@ def is_secretflow(package: str) -> bool:
     return package == "sfl" or package.startswith("secretflow")
 
 
+_Result = TypeVar("_Result")
+
+
 class PyModule:
     """A parsed file: its tree, and which top-level statements have to do with a name.
 
@@ -87,17 +97,19 @@ class PyModule:
     start from.
     """
 
-    def __init__(self, path: str, parsed: ParsedFile, taught: Taught | None = None) -> None:
+    def __init__(self, path: str, parsed: ParsedFile, name: str, taught: Taught | None = None) -> None:
         self.path = path
+        self.name = name
         self.parsed = parsed
         self.taught = taught
         self.tree: cst.Module = parsed.module
+        self.length = sum(len(part.source) for part in parsed.parts)
         self.names = NameIndex(self.tree if any("global " in part.source for part in parsed.parts) else None)
         self.is_package = os.path.basename(path).startswith("__init__.")
         self.body: list[cst.CSTNode] = statements(self.tree)
         self._touching: dict[str, list[cst.CSTNode]] | None = None
         self._order: dict[int, int] = {}
-        self._name: str | None = None
+        self._derived: dict[object, object] = {}
         self.changed: dict[int, list[tuple[cst.CSTNode, bool]]] = {}
         """By statement: what it binds, or may change in place; filled when a branch is not run."""
         self.pure: dict[int, bool] = {}
@@ -107,23 +119,16 @@ class PyModule:
         self.called_attributes: dict[int, frozenset[str]] = {}
         """By class node: attributes of self that its methods call, index or go over."""
 
+    def derive(self, function: Callable[[PyModule], _Result]) -> _Result:
+        """What a function makes of the file alone, made once."""
+        found = self._derived.get(function)
+        if found is None:
+            found = self._derived[function] = function(self)
+        return cast(_Result, found)
+
     @property
     def folder(self) -> str:
         return os.path.dirname(self.path)
-
-    @property
-    def name(self) -> str:
-        if self._name is None:
-            parts = [] if self.is_package else [os.path.splitext(os.path.basename(self.path))[0]]
-            folder = self.folder
-            while os.path.isfile(os.path.join(folder, "__init__.py")):
-                parts.append(os.path.basename(folder))
-                above = os.path.dirname(folder)
-                if above == folder:
-                    break
-                folder = above
-            self._name = ".".join(reversed(parts))
-        return self._name
 
     def touching(self, name: str) -> list[cst.CSTNode]:
         """The top-level statements that bind or may change a name, in order; ``"*"`` gives the star imports."""
@@ -149,50 +154,109 @@ class PyModule:
         return f"PyModule({self.path!r})"
 
 
+class Lacking(Exception):
+    """A module certainly lacks the name that somebody wants of it."""
+
+
 class Project:
     """All that can be imported from a set of scanned folders. Files are read and parsed when first asked for.
 
-    ``contents`` is read in place of what stands in files, by absolute path; ``teacher`` says what a file's settings
-    teach.
+    What is kept here from one question to the next, and on modules, is a function of the files' contents and of what
+    ``outside`` has answered: whoever uses it again is noted as having asked the same again.
+
+    Attributes:
+        opened: the files that were opened since :meth:`begin`.
+        exhausted: whether one was not, because they are too many.
+        characters: how much source is kept as trees.
     """
 
-    def __init__(
-        self,
-        roots: Sequence[str] = (),
-        contents: Mapping[str, bytes] | None = None,
-        teacher: Teacher | None = None,
-    ) -> None:
+    def __init__(self, roots: Sequence[str] = (), outside: Outside | None = None) -> None:
         self.roots = [os.path.abspath(root) for root in roots]
-        self._contents = contents or {}
-        self._teacher = teacher
-        self._modules: dict[str, PyModule | SourceError] = {}
-        self._found: dict[tuple[str, str], str | None] = {}
-        self._listings: dict[str, frozenset[str]] = {}
-        self._search: dict[str, list[str]] = {}
-        self.parsed: set[str] = set()
+        self.outside = Outside(Sources()) if outside is None else outside
+        self.opened: set[str] = set()
+        self.exhausted = False
+        self.characters = 0
+        self._allowance = _MAX_OPENED
         self.cwd = os.getcwd()
+        self._modules: dict[str, tuple[PyModule | SourceError, set[Query]]] = {}
+        self._search: dict[str, tuple[list[str], set[Query]]] = {}
         self._shown: dict[str, str] = {}
+        self._wanted: str | None = None
 
-    def data(self, path: str) -> bytes:
-        """The content of a file, by its absolute path; SourceError if it cannot be read."""
-        found = self._contents.get(path)
-        return read_bytes(path) if found is None else found
+    def begin(self) -> None:
+        """Begin to count what is opened."""
+        self.opened.clear()
+        self.exhausted = False
+        self._allowance = _MAX_OPENED
 
-    def open(self, path: str, data: bytes | None = None) -> PyModule:
-        """The module in a file; SourceError if it cannot be read or parsed, and the same again on every later call."""
+    def open(self, path: str) -> PyModule:
+        """The module in a file.
+
+        Raises:
+            SourceError: it cannot be read or parsed, and the same again on every later call; or so much has been opened
+                since :meth:`begin` that no more is.
+        """
         path = os.path.abspath(path)
-        found = self._modules.get(path)
-        if found is None:
-            self.parsed.add(path)
-            try:
-                parsed = parse(path, self.data(path) if data is None else data)
-                found = PyModule(path, parsed, None if self._teacher is None else self._teacher(path))
-            except SourceError as error:
-                found = error
-            self._modules[path] = found
-        if isinstance(found, SourceError):
-            raise found
-        return found
+        if path not in self.opened:
+            if self._allowance < 0:
+                self.exhausted = True
+                raise SourceError("more source to follow than the limit allows")
+            self.opened.add(path)
+            self._allowance -= self._length(path)
+        known = self._known(path)
+        if isinstance(known, SourceError):
+            raise known
+        return known
+
+    def _known(self, path: str) -> PyModule | SourceError:
+        known = self._modules.get(path)
+        if known is None:
+            with self.outside.apart() as asked:
+                known = self._modules[path] = (self._read(path), asked)
+        else:
+            self.outside.again(known[1])
+        return known[0]
+
+    def _length(self, path: str) -> int:
+        module = self._known(path)
+        return 0 if isinstance(module, SourceError) else module.length
+
+    def _read(self, path: str) -> PyModule | SourceError:
+        try:
+            parsed = parse(path, self.outside.read(path))
+        except SourceError as error:
+            return error
+        module = PyModule(path, parsed, self._name(path), self.outside.taught(path))
+        self.characters += module.length
+        return module
+
+    def _name(self, path: str) -> str:
+        folder, file = os.path.split(path)
+        parts = [] if file.startswith("__init__.") else [os.path.splitext(file)[0]]
+        while self.outside.is_file(os.path.join(folder, "__init__.py")):
+            parts.append(os.path.basename(folder))
+            above = os.path.dirname(folder)
+            if above == folder:
+                break
+            folder = above
+        return ".".join(reversed(parts))
+
+    @contextmanager
+    def wanting(self, name: str) -> Iterator[None]:
+        """Refuse to open a module that certainly lacks a name, in the one look-up inside.
+
+        Raises:
+            Lacking: the module that is found there is such a one.
+        """
+        self._wanted = name
+        try:
+            yield
+        finally:
+            self._wanted = None
+
+    def root(self, path: str) -> str:
+        """The root of the project that a file belongs to."""
+        return project_root(path, self.outside.is_there)
 
     def find(self, name: str, importer: PyModule) -> PyModule | None:
         """The module of the project with an absolute dotted name, as seen from an importing file, or None."""
@@ -231,7 +295,7 @@ class Project:
     def subfolder(self, folder: str, name: str) -> str | None:
         """A folder below a folder, or None."""
         path = os.path.join(folder, name)
-        return path if os.path.isdir(path) else None
+        return path if self.outside.is_folder(path) else None
 
     def display(self, path: str) -> str:
         """A path as a message shows it: relative to the working directory where it lies below it."""
@@ -255,44 +319,39 @@ class Project:
             folders = [folder]
         for base in folders:
             path = os.path.join(base, *name.split(".")) if name else base
-            if os.path.isdir(path):
+            if self.outside.is_folder(path):
                 return path
         return None
 
     def _folders(self, importer: PyModule) -> list[str]:
-        found = self._search.get(importer.folder)
-        if found is None:
-            found = []
-            root = project_root(importer.path)
-            if root == importer.folder:  # nothing marks a root: what is scanned is taken for the project
-                above = [scanned for scanned in self.roots if importer.path.startswith(os.path.join(scanned, ""))]
-                root = max(above, key=len, default=root)
-            folder = importer.folder
-            for _ in range(MAX_ABOVE):
-                found.append(folder)
-                if folder == root or os.path.dirname(folder) == folder:
-                    break
-                folder = os.path.dirname(folder)
-            found += [os.path.join(folder, "src") for folder in list(found)]
-            for scanned in self.roots:
-                found += [scanned, os.path.join(scanned, "src")]
-            found = list(dict.fromkeys(found))
-            self._search[importer.folder] = found
-        return found
+        """Where Python may find what a file imports, in order."""
+        known = self._search.get(importer.folder)
+        if known is None:
+            with self.outside.apart() as asked:
+                known = self._search[importer.folder] = (self._search_path(importer.path), asked)
+        else:
+            self.outside.again(known[1])
+        return known[0]
+
+    def _search_path(self, path: str) -> list[str]:
+        found = []
+        folder = os.path.dirname(path)
+        root = self.root(path)
+        if root == folder:  # nothing marks a root: what is scanned is taken for the project
+            above = [scanned for scanned in self.roots if path.startswith(os.path.join(scanned, ""))]
+            root = max(above, key=len, default=root)
+        for _ in range(MAX_ABOVE):
+            found.append(folder)
+            if folder == root or os.path.dirname(folder) == folder:
+                break
+            folder = os.path.dirname(folder)
+        found += [os.path.join(folder, "src") for folder in list(found)]
+        for scanned in self.roots:
+            found += [scanned, os.path.join(scanned, "src")]
+        return list(dict.fromkeys(found))
 
     def _exists(self, folder: str, name: str) -> bool:
-        listing = self._listing(folder)
-        return name in listing or f"{name}.py" in listing or f"{name}.pyi" in listing
-
-    def _listing(self, folder: str) -> frozenset[str]:
-        found = self._listings.get(folder)
-        if found is None:
-            try:
-                found = frozenset(os.listdir(folder))
-            except OSError:
-                found = frozenset()
-            self._listings[folder] = found
-        return found
+        return any(self.outside.lists(folder, entry) for entry in (name, f"{name}.py", f"{name}.pyi"))
 
     def _below(self, folder: str, name: str) -> PyModule | None:
         for part in name.split("."):
@@ -303,14 +362,13 @@ class Project:
         return self._package(folder) or self._try(f"{folder}.py") or self._try(f"{folder}.pyi")
 
     def _package(self, folder: str) -> PyModule | None:
-        if "__init__.py" not in self._listing(folder):
-            return None
         return self._try(os.path.join(folder, "__init__.py"))
 
     def _try(self, path: str) -> PyModule | None:
-        folder, name = os.path.split(path)
-        if name not in self._listing(folder) or not os.path.isfile(path):
+        if not self.outside.lists(*os.path.split(path)) or not self.outside.is_file(path):
             return None
+        if self._wanted is not None and not self.outside.gives(path, self._wanted):
+            raise Lacking(path)
         try:
             return self.open(path)
         except SourceError:

@@ -136,7 +136,8 @@ def read(
     from bn_audit.source.sources import Sources
     from bn_audit.source.survey import survey
 
-    sources = Sources(found.files, paths, stdin, contents or {}, options.teacher)
+    roots = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths]
+    sources = Sources(found.files, roots, stdin, contents or {}, options.teacher)
     surveyed = survey(sources, hits, options.jobs, progress)
     return result._replace(
         sites=surveyed.sites, unreadable=surveyed.unreadable, parsed=surveyed.parsed, notes=surveyed.notes

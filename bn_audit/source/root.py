@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 __all__ = ["MAX_ABOVE", "project_root", "whole_root"]
 
@@ -11,20 +12,20 @@ MAX_ABOVE = 12
 """Folders above a file that are looked at."""
 
 
-def project_root(path: str) -> str:
+def project_root(path: str, is_there: Callable[[str], bool] = os.path.lexists) -> str:
     """The nearest folder at or above a file's that looks like a project's root, else the file's own folder."""
-    return _nearest(path, _MARKERS) or os.path.dirname(os.path.abspath(path))
+    return _nearest(path, _MARKERS, is_there) or os.path.dirname(os.path.abspath(path))
 
 
 def whole_root(path: str) -> str:
     """The root of the repository that a file lies in, which may hold several projects; else that of its project."""
-    return _nearest(path, _MARKERS[:1]) or project_root(path)
+    return _nearest(path, _MARKERS[:1], os.path.lexists) or project_root(path)
 
 
-def _nearest(path: str, markers: tuple[str, ...]) -> str | None:
+def _nearest(path: str, markers: tuple[str, ...], is_there: Callable[[str], bool]) -> str | None:
     folder = os.path.dirname(os.path.abspath(path))
     for _ in range(MAX_ABOVE):
-        if any(os.path.lexists(os.path.join(folder, marker)) for marker in markers):
+        if any(is_there(os.path.join(folder, marker)) for marker in markers):
             return folder
         above = os.path.dirname(folder)
         if above == folder:

@@ -1,8 +1,9 @@
-"""What a survey may look at: the files of a scan, and what stands in for some of them."""
+"""What a scan may look at: its files, and what stands in for some of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ class Sources(NamedTuple):
 
     Attributes:
         files: in the order of the scan.
-        paths: the files and folders that were named.
+        roots: the folders that were named, or hold what was named.
         stdin: a further file's name and content.
         contents: what is read in place of what stands in files, by absolute path.
         teacher: what the settings of a file teach the reader.
     """
 
-    files: Sequence[str]
-    paths: Sequence[str]
-    stdin: tuple[str, bytes] | None
-    contents: Mapping[str, bytes]
-    teacher: Teacher | None
+    files: Sequence[str] = ()
+    roots: Sequence[str] = ()
+    stdin: tuple[str, bytes] | None = None
+    contents: Mapping[str, bytes] = MappingProxyType({})
+    teacher: Teacher | None = None

@@ -29,6 +29,11 @@ class Taught(NamedTuple):
         """The names by which a file may call something that makes an FLModel, sorted."""
         return tuple(sorted({name.rpartition(".")[2] for name in self.flmodel_wrappers}))
 
+    @property
+    def summary(self) -> str:
+        """All of it in one line, the same for equal ones."""
+        return "; ".join(" ".join(sorted(names)) for names in self)
+
     def makes_model(self, names: Iterable[str]) -> bool:
         """Whether something known by these names makes a model."""
         known = self.models_with_batchnorm | self.models_without_batchnorm

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,8 +27,8 @@ from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.values import BoundMethod, ClassVal, External, Func, Value
 from bn_audit.source.nodes import children, root_name
-from bn_audit.source.project import PyModule, project_root
-from bn_audit.source.text import SourceError, read_bytes
+from bn_audit.source.project import PyModule
+from bn_audit.source.text import SourceError
 
 __all__ = ["Client", "ClientHunter", "Load", "Send"]
 
@@ -39,6 +39,10 @@ _MAX_SERVERS = 6
 _MAX_RUNS = 80
 """Functions that are looked into from one such place."""
 _BATCHNORM = re.compile(r"(?i)(?<![a-z])bn(?![a-z])|batch_?norm|running_(?:mean|var)")
+
+
+_SETTINGS = (".json", ".conf", ".yml", ".yaml", ".py")
+"""What files end in that may configure a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,10 +313,10 @@ class ClientHunter:
 
     def _apart_at_the_server(self, client: Client) -> Iterator[tuple[PyModule, cst.CSTNode]]:
         """The same in the project's own servers."""
-        root = project_root(client.module.path)
+        root = self.follower.project.root(client.module.path)
         for name in client.framework.aggregates:
             for path in self.follower.finder(name, client.module)[:_MAX_SERVERS]:
-                if project_root(path) != root:
+                if self.follower.project.root(path) != root:
                     continue
                 try:
                     module = self.follower.project.open(path)
@@ -333,9 +337,11 @@ class ClientHunter:
             return
         folder = client.module.folder
         for place in (folder, os.path.dirname(folder), os.path.join(os.path.dirname(folder), "config")):
-            if any(_says(path, client.framework.switches) for path in _settings_in(place)):
-                yield client.module, client.node
-                return
+            outside = self.follower.project.outside
+            for name in outside.entries(place, _SETTINGS):
+                if outside.holds(os.path.join(place, name), client.framework.switches):
+                    yield client.module, client.node
+                    return
 
     def _apart(self, env: Env) -> Iterator[tuple[PyModule, cst.CSTNode]]:
         """Words for BatchNorm in the strings and names of a scope that is no model's own code."""
@@ -367,23 +373,6 @@ def _nodes(scope: Scope, *kinds: type[cst.CSTNode]) -> Iterator[cst.CSTNode]:
 def _parts(send: Send) -> Iterator[Part]:
     for way in send.ways:
         yield from way.parts
-
-
-def _settings_in(folder: str) -> list[str]:
-    """The files in a folder that may configure a job, in the order of their names."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    return [os.path.join(folder, name) for name in names if name.endswith((".json", ".conf", ".yml", ".yaml", ".py"))]
-
-
-def _says(path: str, words: Sequence[bytes]) -> bool:
-    try:
-        data = read_bytes(path)
-    except SourceError:
-        return False
-    return any(word in data for word in words)
 
 
 def _is_written(loop: cst.For, name: str) -> bool:

@@ -15,7 +15,7 @@ import libcst as cst
 
 from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, loops_around
 from bn_audit.source.flow.frameworks import held_by
-from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of, index_of
+from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
 from bn_audit.source.flow.server_steps import ServerStep, find_steps
 from bn_audit.source.flow.values import (
     Callee,
@@ -215,7 +215,6 @@ class Follower:
         self.finder = finder
         self.steps = steps
         self.exhausted = False
-        self._indexes: dict[str, FileIndex] = {}
         self.averagings: dict[str, list[Averaging]] = {}
         """By file: where states may be combined."""
         self._marks: dict[int, Averaging] = {}
@@ -235,13 +234,11 @@ class Follower:
 
     def index(self, module: PyModule) -> FileIndex:
         """What each scope of a file binds."""
-        known = module.path in self._indexes
-        found = index_of(module, self._indexes)
-        if not known:
-            self.averagings[module.path] = find_averaging(found)
+        if module.path not in self.averagings:
+            self.averagings[module.path] = module.derive(_averagings)
             self._marks.update((id(row.node), row) for row in self.averagings[module.path])
-            self._steps.update((id(row.node), row) for row in find_steps(found))
-        return found
+            self._steps.update((id(row.node), row) for row in module.derive(_server_steps))
+        return module.derive(FileIndex)
 
     def env(self, module: PyModule, node: cst.CSTNode) -> Env:
         """The scope around a node, looked at by itself."""
@@ -1115,6 +1112,14 @@ class Follower:
                     return True
             del receiver
         return False
+
+
+def _averagings(module: PyModule) -> list[Averaging]:
+    return find_averaging(module.derive(FileIndex))
+
+
+def _server_steps(module: PyModule) -> list[ServerStep]:
+    return list(find_steps(module.derive(FileIndex)))
 
 
 def filtered(found: Iterable[Origin], filters: tuple[Filter, ...]) -> Iterator[Origin]:

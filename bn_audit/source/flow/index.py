@@ -14,7 +14,7 @@ import libcst as cst
 from bn_audit.source.nodes import children
 from bn_audit.source.project import PyModule
 
-__all__ = ["Binding", "FileIndex", "Scope", "Write", "arguments_of", "index_of"]
+__all__ = ["Binding", "FileIndex", "Scope", "Write", "arguments_of"]
 
 Function = cst.FunctionDef | cst.Lambda
 
@@ -313,11 +313,3 @@ def arguments_of(call: cst.Call) -> tuple[list[cst.BaseExpression], dict[str, cs
         elif not stars:
             positional.append(arg.value)
     return positional, keywords, stars
-
-
-def index_of(module: PyModule, known: dict[str, FileIndex]) -> FileIndex:
-    """The index of a file, made when it is first asked for."""
-    found = known.get(module.path)
-    if found is None:
-        found = known[module.path] = FileIndex(module)
-    return found

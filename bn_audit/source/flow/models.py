@@ -40,7 +40,6 @@ class ModelReader:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self._trees: dict[str, Tree] = {}
         self._found: dict[Made, tuple[ModelReading, ...]] = {}
 
     def readings(self, made: Made) -> tuple[ModelReading, ...]:
@@ -91,10 +90,7 @@ class ModelReader:
             run.watched[id(made.node)] = any_object(run, made.cls, run.module_frame(made.cls.module))
 
     def _tree(self, module: PyModule) -> Tree:
-        found = self._trees.get(module.path)
-        if found is None:
-            found = self._trees[module.path] = Tree(module)
-        return found
+        return module.derive(Tree)
 
     def _way(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[str]:
         """The conditions under which the calls of a chain are reached, as their branches say."""

@@ -17,9 +17,12 @@ from bn_audit.source.interpreter.values import Const, External, ListVal, ModuleR
 from bn_audit.source.names import blocks
 from bn_audit.source.names import statements as flat
 from bn_audit.source.nodes import dotted_name
-from bn_audit.source.project import PyModule, is_secretflow
+from bn_audit.source.project import Lacking, PyModule, is_secretflow
 
 __all__ = ["global_value", "import_from", "import_module", "lookup", "run_import"]
+
+_STAR_STEPS = 20
+"""What looking for a name behind one star import costs."""
 
 
 def lookup(run: Run, name: str, frame: Frame, node: cst.CSTNode | None = None) -> Value:
@@ -129,7 +132,13 @@ def _from_star(run: Run, module: PyModule, statement: cst.CSTNode, name: str) ->
 
 
 def _star_member(run: Run, module: PyModule, node: cst.ImportFrom, name: str) -> Value | None:
-    source = _source_module(run, module, node)
+    # Packages that import all from hundreds of modules are to be had; most of these need not be parsed for one name.
+    run.step(_STAR_STEPS)
+    try:
+        with run.project.wanting(name):
+            source = _source_module(run, module, node)
+    except Lacking:
+        return None
     if isinstance(source, ModuleRef):
         target = source.module
         key = (target.path, name)

@@ -1,0 +1,108 @@
+"""Looking into files: what they export, and the sites in them.
+
+One file at a time, and each as if it were the first: what is kept between two is the parsed files, which are the same
+for all. So what comes of a file depends on nothing but the answers from outside that were noted meanwhile, and it does
+not matter in which process, or after which other files, it was looked into.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeVar
+
+from bn_audit.finding import Location
+from bn_audit.site import Unreadable
+from bn_audit.source.deep_stack import run_with_deep_stack
+from bn_audit.source.explore import Explorer
+from bn_audit.source.flow.sites import FederatedReader
+from bn_audit.source.outside import Outside
+from bn_audit.source.part import Part, Task
+from bn_audit.source.project import Project, PyModule
+from bn_audit.source.raw import SourceError
+from bn_audit.source.targets import Tree
+
+__all__ = ["Inspector"]
+
+_MAX_CHARACTERS = 1_500_000
+"""Source whose trees are kept: they take some 220 bytes a character."""
+
+_Result = TypeVar("_Result")
+
+
+class Inspector:
+    """One process's view of the project."""
+
+    def __init__(self, outside: Outside) -> None:
+        self.outside = outside
+        self._project = self._fresh()
+
+    def exports(self, path: str, names: Iterable[str]) -> Part:
+        """Names under which another file may import what these names stand for in a file."""
+        return self._alone(lambda: self._exports(path, names))
+
+    def look_into(self, task: Task) -> Part:
+        """The sites of a file."""
+        return self._alone(lambda: self._look_into(task))
+
+    def _alone(self, work: Callable[[], _Result]) -> _Result:
+        if self._project.characters > _MAX_CHARACTERS:
+            self._project = self._fresh()
+        self._project.begin()
+        self.outside.begin()
+        return run_with_deep_stack(work)
+
+    def _fresh(self) -> Project:
+        return Project(self.outside.sources.roots, self.outside)
+
+    def _exports(self, path: str, names: Iterable[str]) -> Part:
+        module, unreadable = self._open(path)
+        exported: Iterable[str] = ()
+        if module is not None:
+            tree = module.derive(Tree)
+            exported = sorted(tree.module_level(tree.spread(names)))
+        return Part(exports=None if module is None else tuple(exported), unreadable=unreadable, parsed=self._parsed())
+
+    def _look_into(self, task: Task) -> Part:
+        module, unreadable = self._open(task.path)
+        # That a file may be federated is only a guess: if it cannot be parsed, that is nobody's business.
+        unreadable = unreadable if task.names else ()
+        if module is None:
+            return Part(unreadable=unreadable, parsed=self._parsed())
+        explorer = Explorer(self._project, self._callers)
+        federated = FederatedReader(self._project, self._naming)
+        calls = explorer.sites(module, task.names) if task.names else []
+        others = federated.sites(module) if task.federated else []
+        notes = dict.fromkeys((*explorer.notes, *federated.notes))
+        if self._project.exhausted:
+            notes[f"{self._project.display(module.path)}: more to follow than the limit allows"] = None
+        return Part((*calls, *others), unreadable, self._parsed(), tuple(notes))
+
+    def _open(self, path: str) -> tuple[PyModule | None, tuple[Unreadable, ...]]:
+        """A file's module, and what of it cannot be parsed."""
+        try:
+            module = self._project.open(path)
+        except SourceError as error:
+            return None, (error.at(self._project.display(os.path.abspath(path))),)
+        shown = self._project.display(module.path)
+        rows = []
+        for row in module.parsed.unreadable:
+            place = row.location
+            located = Location(shown, place.line, place.column, place.end_line, place.end_column, place.cell)
+            rows.append(Unreadable(located, row.reason))
+        return module, tuple(rows)
+
+    def _parsed(self) -> tuple[str, ...]:
+        return tuple(sorted(self._project.opened))
+
+    def _naming(self, name: str, module: PyModule, using: Literal["call", "base"] = "call") -> list[str]:
+        """Files that call, or derive from, something of a name, its module's own first, then the nearest: a method is
+        called on an object, and the caller need not name the module of its class."""
+        return list(self.outside.near(name, module.path, using))
+
+    def _callers(self, name: str, module: PyModule) -> list[str]:
+        """Files in which a function of a module may be called: its own first, then those that name both it and its
+        module."""
+        stem = module.name.rpartition(".")[2] or os.path.basename(module.folder)
+        others = self.outside.mentioning(name, stem)
+        return [module.path, *(path for path in others if os.path.abspath(path) != module.path)]
