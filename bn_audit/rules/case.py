@@ -239,12 +239,14 @@ def frozen(profile: Profile, norm: NormLayer) -> bool:
     A Keras BatchNormalization with ``trainable = False`` runs in inference mode and keeps its statistics as they are;
     one without gamma and beta has nothing by which that could be told.
     """
+    if profile.framework != "keras" and norm.batchnorm is not False:
+        return False
     own = [entry for entry in profile.entries if entry.module == norm.path]
     if any(entry.kind != "buffer" for entry in own):
         return False
     if profile.framework == "keras":
         return any(entry.name in ("gamma", "beta") for entry in own)
-    return norm.batchnorm is False and any(entry.name == "weight" for entry in own)
+    return any(entry.name == "weight" for entry in own)
 
 
 def without_norms(profile: Profile) -> Profile:

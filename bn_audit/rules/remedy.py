@@ -108,16 +108,19 @@ def _move(profile: Profile, settings: SecretFlowSettings) -> tuple[Profile, Secr
     """Every BatchNorm an attribute of the root, after everything else."""
     owned = {key: norm for key, norm in owners(profile).items() if norm.batchnorm}
     stay = subset(profile, lambda entry: entry.key not in owned)
+    belonging: dict[str, list[StateEntry]] = {}
+    for entry in profile.entries:
+        if entry.key in owned:
+            belonging.setdefault(owned[entry.key].path, []).append(entry)
     moved: list[StateEntry] = []
     norms: list[NormLayer] = [norm for norm in profile.norms if not norm.batchnorm]
     for number, norm in enumerate(norm for norm in profile.norms if norm.batchnorm):
         path = f"moved_batchnorm_{number}"
         norms.append(dataclasses.replace(norm, path=path))
-        for entry in profile.entries:
-            if entry.key in owned and owned[entry.key].path == norm.path:
-                tail = entry.key.removeprefix(norm.path).removeprefix(".")
-                module = entry.module.removeprefix(norm.path)
-                moved.append(dataclasses.replace(entry, key=f"{path}.{tail}", module=f"{path}{module}", alias_of=None))
+        for entry in belonging.get(norm.path, ()):
+            tail = entry.key.removeprefix(norm.path).removeprefix(".")
+            module = entry.module.removeprefix(norm.path)
+            moved.append(dataclasses.replace(entry, key=f"{path}.{tail}", module=f"{path}{module}", alias_of=None))
     return dataclasses.replace(stay, entries=(*stay.entries, *moved), norms=tuple(norms)), settings
 
 
