@@ -225,6 +225,7 @@ class Follower:
         self._tentative: dict[tuple[object, ...], Origins] = {}
         self._busy: set[tuple[object, ...]] = set()
         self._depth = 0
+        self._running: dict[tuple[int, cst.CSTNode | None], list[tuple[cst.Call, Env]]] = {}
         self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
         self._subclasses: dict[int, list[ClassVal]] = {}
         self.cut = 0
@@ -279,8 +280,16 @@ class Follower:
             try:
                 self._globals[key] = scopes.global_value(self._run, module, name)
             except (BudgetExceeded, CallTooLong, RecursionError):
-                self._globals[key] = None
+                # What may change a name may be the whole program: of an import only the import is run then.
+                only = self._only_import(module, name)
+                top = Env(module, self.index(module).top)
+                self._globals[key] = None if only is None else self._evaluate(cst.Name(name), top, only)
         return self._globals[key]
+
+    def _only_import(self, module: PyModule, name: str) -> Binding | None:
+        """The import that alone binds a name at the top of a file; None if there is none, or more binds it."""
+        rows = self.index(module).top.bindings.get(name, ())
+        return rows[0] if len(rows) == 1 and isinstance(rows[0].node, (cst.Import, cst.ImportFrom)) else None
 
     def dotted(self, node: cst.CSTNode, env: Env) -> Value | None:
         """The interpreter's value of a name or a dotted name whose root is bound at the top of a module."""
@@ -304,7 +313,11 @@ class Follower:
             return builtin if not rest else None
         if not rest:
             return found
-        return self._evaluate(node, env, None)
+        value = self._evaluate(node, env, None)
+        if value is None:
+            only = self._only_import(env.module, root)
+            return None if only is None else self._evaluate(node, env, only)
+        return value
 
     def _evaluate(self, node: cst.CSTNode, env: Env, local_import: Binding | None) -> Value | None:
         frame = self._run.module_frame(env.module)
@@ -578,12 +591,10 @@ class Follower:
             yield from self._given(name, number, method, star, env, env.call, env.caller)
             return
         found = False
-        for module, call in self.callers(env):
-            caller = self.env(module, call)
-            if self._calls(call, caller, env):
-                found = True
-                inner = Env(env.module, scope, call, caller, env.receiver, caller.depth + 1)
-                yield from self._given(name, number, method, star, inner, call, caller)
+        for call, caller in self.running(env):
+            found = True
+            inner = Env(env.module, scope, call, caller, env.receiver, caller.depth + 1)
+            yield from self._given(name, number, method, star, inner, call, caller)
         if not found:
             default = params[number].default if number is not None else None
             if default is not None and not isinstance(default, cst.Name):
@@ -676,10 +687,8 @@ class Follower:
                     continue
                 return
             if current.call is None or current.caller is None:
-                for module, call in self.callers(current):
-                    caller = self.env(module, call)
-                    if self._calls(call, caller, current):
-                        yield from self._written_by(call, caller, current, number, method, attr)
+                for call, caller in self.running(current):
+                    yield from self._written_by(call, caller, current, number, method, attr)
                 return
             given = _argument(current.call, number - (1 if method else 0), name)
             if isinstance(given, cst.Name):
@@ -1098,19 +1107,36 @@ class Follower:
                 found.append(other.name)
         return found
 
+    def running(self, env: Env) -> Iterator[tuple[cst.Call, Env]]:
+        """The calls in the project that certainly run a scope for its object, each with the scope it stands in."""
+        made = env.receiver
+        key = (id(env.scope), made.node if made is not None else None)
+        known = self._running.get(key)
+        if known is not None:
+            yield from known
+            return
+        before = self.cut
+        found: list[tuple[cst.Call, Env]] = []
+        for module, call in self.callers(env):
+            caller = self.env(module, call)
+            if self._calls(call, caller, env):
+                found.append((call, caller))
+                yield call, caller
+        if self.cut == before:
+            self._running[key] = found
+
     def _calls(self, call: cst.Call, caller: Env, env: Env) -> bool:
         """Whether a call certainly runs a scope."""
         function = env.scope.function
         for value, receiver in self.callee(call, caller):
             target = _function(value)
-            if target is not None and target.node is function:
+            if target is not None and target.node is function and _related(receiver, env.receiver):
                 return True
             if isinstance(value, ClassVal):
                 init = classes.find(value, "__init__")
                 method = _function(init[0]) if init is not None else None
                 if method is not None and method.node is function:
                     return True
-            del receiver
         return False
 
 
@@ -1154,6 +1180,16 @@ def _function(value: Value | None) -> Func | None:
     while isinstance(value, (BoundMethod, Partial)):
         value = value.func if not isinstance(value.func, str) else None
     return value if isinstance(value, Func) else None
+
+
+def _related(one: Made | None, other: Made | None) -> bool:
+    """Whether two objects may be the same, by their classes: one derives from the other's."""
+    if one is None or other is None or one.cls is None or other.cls is None:
+        return True
+    pairs = ((one.cls, other.cls), (other.cls, one.cls))
+    return any(
+        isinstance(entry, ClassVal) and entry.node is base.node for cls, base in pairs for entry in classes.mro(cls)
+    )
 
 
 def _kind(cls: ClassVal) -> str:
@@ -1226,6 +1262,13 @@ def alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode | None) -> 
     """
     if use is None:
         return [row for row in rows if row.region is None], False
+    known = index.alive.get(id(use))
+    if known is None:
+        known = index.alive[id(use)] = _alive_at(index, rows, use)
+    return known
+
+
+def _alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode) -> tuple[list[Binding], bool]:
     around = set(map(id, index.above(use)))
     inner = [row for row in rows if row.region is not None and id(row.region) in around]
     if inner:

@@ -76,16 +76,14 @@ class Scope:
     shared: set[str] = field(default_factory=set)
     """Names declared global or nonlocal."""
 
-    @property
-    def function(self) -> Function | None:
-        return self.node if isinstance(self.node, (cst.FunctionDef, cst.Lambda)) else None
+    function: Function | None = field(init=False)
+    parameters: list[cst.Param] = field(init=False)
+    """Those that are no stars."""
 
-    @property
-    def parameters(self) -> list[cst.Param]:
-        if self.function is None:
-            return []
-        params = self.function.params
-        return [*params.posonly_params, *params.params, *params.kwonly_params]
+    def __post_init__(self) -> None:
+        self.function = self.node if isinstance(self.node, (cst.FunctionDef, cst.Lambda)) else None
+        params = self.function.params if self.function is not None else None
+        self.parameters = [*params.posonly_params, *params.params, *params.kwonly_params] if params is not None else []
 
 
 class FileIndex:
@@ -103,6 +101,10 @@ class FileIndex:
         self.assignments: list[cst.Assign | cst.AugAssign] = []
         """In no particular order."""
         self.classes: list[cst.ClassDef] = []
+        self._around: dict[int, Scope] = {}
+        """By node: the innermost scope it is evaluated in."""
+        self.alive: dict[int, tuple[list[Binding], bool]] = {}
+        """By the use of a name: the bindings that may hold there."""
         self._root = Scope(module.tree, None, None)
         self.scopes[id(module.tree)] = self._root
         self._fill()
@@ -114,14 +116,7 @@ class FileIndex:
 
     def scope_of(self, node: cst.CSTNode) -> Scope:
         """The innermost scope a node is evaluated in."""
-        current = node
-        while True:
-            above = self.parents.get(id(current))
-            if above is None:
-                return self._root
-            if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)) and current is above.body:
-                return self.scopes[id(above)]
-            current = above
+        return self._around.get(id(node), self._root)
 
     def above(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         """The nodes around a node, innermost first."""
@@ -169,6 +164,7 @@ class FileIndex:
         while stack:
             node, scope, blocks, region = stack.pop()
             self.order[id(node)] = number
+            self._around[id(node)] = scope
             number += 1
             if isinstance(node, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
                 if isinstance(node, cst.FunctionDef):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,17 +44,13 @@ class Env:
     caller: Env | None = None
     receiver: Made | None = None
     depth: int = 0
+    key: tuple[int, ...] = field(init=False, repr=False)
+    """What tells one run of a scope from another."""
 
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells one run of a scope from another."""
-        found: list[object] = []
-        env: Env | None = self
-        while env is not None:
-            made = env.receiver
-            found.append((id(env.scope), id(env.call), id(made.node) if made is not None else 0))
-            env = env.caller
-        return tuple(found)
+    def __post_init__(self) -> None:
+        made = self.receiver
+        own = (id(self.scope), id(self.call), id(made.node) if made is not None else 0)
+        object.__setattr__(self, "key", own if self.caller is None else own + self.caller.key)
 
 
 class Origin:
