@@ -24,6 +24,8 @@ CODES = (
     "BNA206",
     "BNA207",
     "BNA208",
+    "BNA301",
+    "BNA302",
     "BNA303",
     "BNA401",
     "BNA402",

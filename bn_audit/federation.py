@@ -17,6 +17,7 @@ from bn_audit.profile import Profile
 
 __all__ = [
     "AveragingSite",
+    "EvaluationSite",
     "ExchangeSite",
     "FederatedSite",
     "Loading",
@@ -24,6 +25,7 @@ __all__ = [
     "Rebuild",
     "Sending",
     "ServerStepSite",
+    "TrainingSite",
 ]
 
 
@@ -183,5 +185,57 @@ class ExchangeSite:
     kept: tuple[Evidence, ...] = ()
 
 
-FederatedSite = AveragingSite | ExchangeSite | ServerStepSite
+@dataclass(frozen=True, slots=True)
+class EvaluationSite:
+    """A model of a federation is certainly in train mode where it is run without gradients and its output measured.
+
+    Attributes:
+        location: the call of the model.
+        model: how the source writes the model there: ``self.model``.
+        participants: the models that it may be.
+        quiet: what turns gradients off.
+        measured: where the output is measured.
+        trained: the calls that put it into train mode; none if no call put it into any mode, so that it is in the one
+            it was made in.
+        federation: how the model takes part in a federation.
+        through: the calls that lead to the evaluation, outermost first.
+        edits: what to write so that ``eval()`` is called before; none where no edit is certain to do just that, or
+            where the model would then be trained in eval mode.
+    """
+
+    location: Location
+    model: str
+    participants: tuple[Participant, ...]
+    quiet: Evidence
+    measured: Evidence
+    trained: tuple[Evidence, ...]
+    federation: Evidence
+    through: tuple[Evidence, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSite:
+    """A model of a federation is trained after it was evaluated, and nothing puts it back into train mode.
+
+    Attributes:
+        location: the call of the model in the training loop.
+        model: how the source writes the model there.
+        participants: the models that it may be.
+        step: where the optimizer takes a step.
+        evaluated: the ``eval()`` calls that the model comes from.
+        federation: how the model takes part in a federation.
+        through: the calls that lead to the training, outermost first.
+    """
+
+    location: Location
+    model: str
+    participants: tuple[Participant, ...]
+    step: Evidence
+    evaluated: tuple[Evidence, ...]
+    federation: Evidence
+    through: tuple[Evidence, ...] = ()
+
+
+FederatedSite = AveragingSite | ServerStepSite | ExchangeSite | EvaluationSite | TrainingSite
 """Any of these kinds."""

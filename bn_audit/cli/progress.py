@@ -1,4 +1,4 @@
-"""A progress bar for work that takes long, and only for people who look."""
+"""A progress bar for scans that take long, and only for people who look."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class ProgressBar:
     rich is imported only then: it takes as long to import as most scans take to run.
     """
 
-    def __init__(self, delay: float = 1.0, label: str = "reading") -> None:
-        self._label = label
+    def __init__(self, delay: float = 1.0) -> None:
         self._start = time.monotonic() + delay
         self._bar: tuple[Progress, TaskID] | None = None
 
@@ -27,7 +26,7 @@ class ProgressBar:
         return self
 
     def __call__(self, done: int, total: int) -> None:
-        """Report that ``done`` of ``total`` pieces of the work are done."""
+        """Report that ``done`` of ``total`` files have been looked at."""
         if time.monotonic() < self._start:
             return
         if self._bar is None:
@@ -41,18 +40,19 @@ class ProgressBar:
         if self._bar is not None:
             self._bar[0].stop()
 
-    def _show(self, total: int) -> tuple[Progress, TaskID]:
+    @staticmethod
+    def _show(total: int) -> tuple[Progress, TaskID]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         progress = Progress(
-            TextColumn(self._label),
+            TextColumn("reading"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        task = progress.add_task(self._label, total=total)
+        task = progress.add_task("reading", total=total)
         progress.start()
         return progress, task

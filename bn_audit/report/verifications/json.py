@@ -12,7 +12,7 @@ from bn_audit.report.verifications import Look, Subject
 from bn_audit.report.verifications.tables import parties_sentence, sentence
 from bn_audit.verification import Contrast, Verification, VerifiedEntry
 
-__all__ = ["VERSION", "render", "verification_object"]
+__all__ = ["VERSION", "render"]
 
 VERSION = 1
 
@@ -22,18 +22,13 @@ def render(subject: Subject, look: Look) -> Iterator[str]:
     if isinstance(subject, PartiesReport):
         data = _parties(subject)
     elif isinstance(subject, Contrast):
-        data = {
-            "before": verification_object(subject.before),
-            "after": verification_object(subject.after),
-            "ok": subject.ok,
-        }
+        data = {"before": _verification(subject.before), "after": _verification(subject.after), "ok": subject.ok}
     else:
-        data = verification_object(subject)
+        data = _verification(subject)
     yield json.dumps({"version": VERSION, **data}, indent=2, allow_nan=False)
 
 
-def verification_object(verification: Verification) -> dict[str, object]:
-    """What stands for a verification."""
+def _verification(verification: Verification) -> dict[str, object]:
     stop = verification.stop
     return {
         "target": verification.target,

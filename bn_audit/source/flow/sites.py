@@ -14,6 +14,7 @@ from bn_audit.source.flow.filters import concerns, read_test, read_tests
 from bn_audit.source.flow.follow import Finder, Follower
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
+from bn_audit.source.flow.mode_sites import ModeSites
 from bn_audit.source.flow.models import ModelReading
 from bn_audit.source.flow.values import Env, Made, Stepped
 from bn_audit.source.interpreter.values import Step
@@ -37,6 +38,7 @@ class FederatedReader:
         self.clients = ClientHunter(self.follower)
         self.locator = Locator(project)
         self.writer = ExchangeWriter(self.locator, self._participants_of, calls_of)
+        self.modes = ModeSites(self.follower, self.hunter.reader, self.locator, self.participants)
         self.notes: list[str] = []
 
     def sites(self, module: PyModule) -> list[FederatedSite]:
@@ -49,7 +51,10 @@ class FederatedReader:
         averagings = [(id(row.averaging.scope), self._averaging(row)) for row in found]
         steps = [self._step(row, stepped) for row in found for stepped in row.steps]
         exchanges = [self.writer.site(client) for client in clients]
-        return [*merged(dict.fromkeys(averagings)), *dict.fromkeys(steps), *dict.fromkeys(exchanges)]
+        modes = self.modes.sites(found, clients)
+        self.notes.extend(self.modes.notes)
+        self.modes.notes.clear()
+        return [*merged(dict.fromkeys(averagings)), *dict.fromkeys(steps), *dict.fromkeys(exchanges), *modes]
 
     def _step(self, found: Federation, stepped: Stepped) -> ServerStepSite:
         step, env = stepped.step, stepped.env
