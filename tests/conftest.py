@@ -1,4 +1,4 @@
-"""Where frameworks' wheels come from: an environment variable, pytest's cache, or the package index."""
+"""Where frameworks' wheels come from: an environment variable, pytest's cache, or the package index; and a profile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is no fault of what is tested.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 
 # One wheel for all: its Python files are read, whatever runs here.
 _TARGET = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
