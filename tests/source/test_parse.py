@@ -226,8 +226,11 @@ def test_deep_stack_returns_and_raises() -> None:
 
 def test_deep_stack_hands_on_an_interrupt() -> None:
     program = """
-        import _thread, threading, time
+        import _thread, signal, threading, time
         from bn_audit.source.deep_stack import run_with_deep_stack
+
+        # A shell starts what runs in the background with interrupts ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         def work():
             threading.Timer(0.3, _thread.interrupt_main).start()

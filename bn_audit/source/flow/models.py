@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,11 @@ from bn_audit.source.targets import Tree
 __all__ = ["ModelReader", "ModelReading"]
 
 _STEPS = 60_000
+"""What building one model may take."""
+_ALL_STEPS = 250_000
+"""What building all models of one search may take."""
+_WORLDS = 8
+"""Ways in which one model's conditions may turn out that are looked at."""
 
 
 @dataclass(slots=True)
@@ -40,6 +46,7 @@ class ModelReader:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self._left = _ALL_STEPS
         self._found: dict[Made, tuple[ModelReading, ...]] = {}
 
     def readings(self, made: Made) -> tuple[ModelReading, ...]:
@@ -58,7 +65,10 @@ class ModelReader:
     def _read(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[ModelReading]:
         found: dict[tuple[NormLayer, ...], tuple[Module, RawProfile]] = {}
         rows: dict[tuple[NormLayer, ...], list[tuple[Decision, ...]]] = {}
-        for world in worlds(self.project, lambda run: self._build(run, made, chain), Budget(_STEPS)):
+        budget = Budget(max(min(_STEPS, self._left), 0))
+        granted = budget.left
+        ways = worlds(self.project, lambda run: self._build(run, made, chain), budget)
+        for world in itertools.islice(ways, _WORLDS):
             value = world.run.watched.get(id(made.node))
             if isinstance(value, Module):
                 raw = to_profile(value)
@@ -67,6 +77,7 @@ class ModelReader:
                 if norms not in found or len(raw.profile.gaps) < len(found[norms][1].profile.gaps):
                     found[norms] = (value, raw)
                 rows.setdefault(norms, []).append(tuple(world.run.decisions))
+        self._left -= granted - budget.left
         every = [decisions for group in rows.values() for decisions in group]
         way = self._way(chain)
         return [

@@ -33,7 +33,7 @@ _MAX_DEPTH = 16
 """Calls within calls that are entered."""
 _MAX_TURNS = 2
 """Times a loop is gone through: what one turn leaves is there in the next."""
-_STEPS = 150_000
+_STEPS = 12_000
 """Statements that are gone through for one model."""
 
 
