@@ -27,7 +27,7 @@ _MAX_ROOTS = 4
 """Programs that are gone through for one model."""
 _MAX_CLIMB = 12
 """Calls from where a model is made up to where its program begins."""
-_FOLLOW_STEPS = 60_000
+_FOLLOW_STEPS = 20_000
 """What following expressions may take for one model."""
 
 ToParticipants = Callable[[Iterable[ModelReading]], tuple[Participant, ...]]

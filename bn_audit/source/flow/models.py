@@ -21,7 +21,7 @@ __all__ = ["ModelReader", "ModelReading"]
 
 _STEPS = 60_000
 """What building one model may take."""
-_ALL_STEPS = 250_000
+_ALL_STEPS = 120_000
 """What building all models of one search may take."""
 _WORLDS = 8
 """Ways in which one model's conditions may turn out that are looked at."""

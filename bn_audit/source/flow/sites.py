@@ -23,7 +23,7 @@ from bn_audit.source.project import Project, PyModule
 
 __all__ = ["FederatedReader"]
 
-_FILE_STEPS = 60_000
+_FILE_STEPS = 30_000
 """What following the trails of one file may take."""
 _MAX_STATES = 4
 """Places where states are taken that a trail names."""
