@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
 
 import click
 
-__all__ = ["Failure", "emit", "hush", "wants_color"]
+__all__ = ["Failure", "emit", "hush", "wants_color", "write_whole"]
 
 
 class Failure(click.ClickException):
@@ -43,6 +44,33 @@ def emit(lines: Iterable[str], path: str | None = None, *, to_stderr: bool = Fal
         sys.stdout.flush()
     except BrokenPipeError:
         hush()
+
+
+def write_whole(content: bytes, path: str) -> None:
+    """Write a file whole or not at all: what stood there before stays until all of the new is written.
+
+    Raises:
+        Failure: the file cannot be written (exit status 2).
+    """
+    import tempfile
+
+    target = os.path.realpath(path)
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=".bn-audit-", suffix=".tmp", dir=os.path.dirname(target))
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+        temporary = ""
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 def hush() -> None:

@@ -1,4 +1,4 @@
-"""A progress bar for scans that take long, and only for people who look."""
+"""A progress bar for work that takes long, and only for people who look."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class ProgressBar:
     rich is imported only then: it takes as long to import as most scans take to run.
     """
 
-    def __init__(self, delay: float = 1.0) -> None:
+    def __init__(self, delay: float = 1.0, label: str = "reading") -> None:
+        self._label = label
         self._start = time.monotonic() + delay
         self._bar: tuple[Progress, TaskID] | None = None
 
@@ -26,7 +27,7 @@ class ProgressBar:
         return self
 
     def __call__(self, done: int, total: int) -> None:
-        """Report that ``done`` of ``total`` files have been looked at."""
+        """Report that ``done`` of ``total`` pieces of the work are done."""
         if time.monotonic() < self._start:
             return
         if self._bar is None:
@@ -40,19 +41,18 @@ class ProgressBar:
         if self._bar is not None:
             self._bar[0].stop()
 
-    @staticmethod
-    def _show(total: int) -> tuple[Progress, TaskID]:
+    def _show(self, total: int) -> tuple[Progress, TaskID]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         progress = Progress(
-            TextColumn("reading"),
+            TextColumn(self._label),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        task = progress.add_task("reading", total=total)
+        task = progress.add_task(self._label, total=total)
         progress.start()
         return progress, task

@@ -6,12 +6,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bn_audit.cli import training
 from bn_audit.cli.framework import FrameworkFlags, framework_options, settings_of
 from bn_audit.cli.output import Failure, emit, wants_color
 
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
     from bn_audit.live.target import Loaded
     from bn_audit.parties import PartiesReport
     from bn_audit.report.verifications import Look, Subject
+    from bn_audit.training import Trained
     from bn_audit.verification import Contrast, Verification
 
 __all__ = ["command"]
 
 NARROWEST, WIDEST = 60, 120
 """Columns that the text takes at least, and at most."""
+ROUNDS = 2
 
 
-class Flags(FrameworkFlags):
+class Flags(FrameworkFlags, training.TrainingFlags):
     """What the command line says, in the words of its flags."""
 
     parties: tuple[str, ...]
@@ -37,7 +40,7 @@ class Flags(FrameworkFlags):
     frozen: tuple[str, ...]
     tolerance: float
     parties_count: int
-    rounds: int
+    rounds: int | None
     engine: str
     before: str | None
     after: str | None
@@ -83,7 +86,11 @@ class _ManyValues(click.Command):
 @click.argument("target", required=False)
 @framework_options
 @click.option("--parties-count", type=click.IntRange(min=2), default=3, show_default=True, help="How many train.")
-@click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="How many rounds follow.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    help=f"How many rounds follow.  [default: {ROUNDS}; of --train: {training.ROUNDS}]",
+)
 @click.option(
     "--engine",
     metavar="contract|WHEEL",
@@ -114,6 +121,7 @@ class _ManyValues(click.Command):
     default=0.0,
     help="Difference between parties at which an entry still counts as equal.  [default: 0, bit for bit]",
 )
+@training.training_options
 @click.option("--key", metavar="KEY", help="Where in a checkpoint the state dict lies.")
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="A keyword argument for TARGET.")
 @click.option("--meta", is_flag=True, help="Build the model on the meta device: shapes without memory.")
@@ -130,6 +138,9 @@ def command(ctx: click.Context, /, target: str | None, **flags: Unpack[Flags]) -
     Every party begins with a state of its own. TARGET is package.module:attribute or file.py:attribute (a class, a
     function without arguments, or an instance), or a checkpoint. Naming an attribute imports that code, AND SO RUNS IT.
     What the model computes is not asked for: a stand-in trains, so that no data is needed.
+
+    With --train the model is trained as well: by FedAvg, by FedBN, by each party alone, and by the setting where its
+    plan can be run. What it computes is asked for then, on data that it takes. The exit status is that of the proof.
 
     With --parties instead, a round that really ran is judged, in any framework: FedBN leaves every entry equal in all
     parties but those of norm layers. TARGET is optional then, and shows norm layers without running statistics.
@@ -148,16 +159,47 @@ def verify(target: str | None, flags: Flags) -> int:
     """
     from bn_audit.live.errors import TargetError
 
+    training.check_training_flags(flags)
     try:
-        subject = _subject(target, flags)
+        subject = _trained(target, flags) if flags["train"] else _subject(target, flags)
     except TargetError as error:
         if error.traceback:
             click.echo(error.traceback.rstrip("\n"), err=True)
         raise Failure(str(error)) from error
+    emit(_lines(subject, flags), flags["output_file"])
+    return 0 if subject.ok else 1
+
+
+def _lines(subject: Subject | Trained, flags: Flags) -> Iterator[str]:
+    from bn_audit.training import Trained
+
+    if isinstance(subject, Trained):
+        from bn_audit.report.trainings import renderer as of_trainings
+
+        return of_trainings(flags["output_format"])(subject, _look(flags))
     from bn_audit.report.verifications import renderer
 
-    emit(renderer(flags["output_format"])(subject, _look(flags)), flags["output_file"])
-    return 0 if subject.ok else 1
+    return renderer(flags["output_format"])(subject, _look(flags))
+
+
+def _trained(target: str | None, flags: Flags) -> Trained:
+    from bn_audit.training import Trained
+
+    for name, said in (("parties", bool(flags["parties"])), ("before", flags["before"] is not None)):
+        if said:
+            raise click.UsageError(f"--train trains one TARGET by one setting; --{name} compares others")
+    if target is None:
+        raise click.UsageError("name a TARGET to train")
+    if flags["meta"]:
+        raise click.UsageError("on the meta device nothing can be trained; leave out --meta")
+    settings = settings_of(flags)
+    loaded = training.load_seeded(lambda: _load(target, flags))
+    # What is proven of the setting takes two rounds; --rounds is for the training.
+    proven = None if settings is None else _verification(target, loaded, {**flags, "rounds": None})
+    trained = training.train(loaded, settings, flags, flags["rounds"] or training.ROUNDS)
+    if flags["plot"] is not None:
+        training.plot(trained, flags["plot"])
+    return Trained(trained, proven)
 
 
 def _subject(target: str | None, flags: Flags) -> Subject:
@@ -192,7 +234,7 @@ def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
         skip_bn=bool(settings.skip_bn),
         secretflow_version=settings.secretflow_version,
         parties=flags["parties_count"],
-        rounds=flags["rounds"],
+        rounds=flags["rounds"] or ROUNDS,
         wheel=wheel,
         target=target,
         notes=loaded.notes,
@@ -284,8 +326,10 @@ def _look(flags: Flags) -> Look:
     to_file = flags["output_file"] is not None
     terminal = not to_file and sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 24)).columns if terminal or "COLUMNS" in os.environ else 100
+    encoding = "utf-8" if to_file else (sys.stdout.encoding or "ascii")
     return Look(
         color=wants_color(flags["color"], to_file=to_file),
         width=min(max(width, NARROWEST), WIDEST),
         every=flags["every"],
+        ascii_only=not encoding.lower().replace("-", "").startswith("utf"),
     )

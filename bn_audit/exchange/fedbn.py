@@ -52,6 +52,7 @@ def _module_fates(norms: dict[str, NormLayer], module: str) -> frozenset[Fate]:
 
 
 def _own_fates(norm: NormLayer) -> frozenset[Fate]:
-    if norm.batchnorm or norm.tracked:
+    # A scripted or exported BatchNorm is of that class no more, but of its family: what it was written as.
+    if norm.batchnorm or norm.tracked or (norm.batchnorm is False and norm.family == "batch"):
         return _LOCAL
     return _AVERAGED if norm.batchnorm is False and norm.tracked is False else _EITHER

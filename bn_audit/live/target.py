@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["CheckpointTarget", "CodeTarget", "Loaded", "load_target", "parse_target"]
+__all__ = ["CheckpointTarget", "CodeTarget", "Loaded", "load_attribute", "load_target", "parse_target"]
 
 # A TorchModel of a factory that gives a class: three steps. More is a function that returns itself.
 _MOST_STEPS = 5
@@ -59,6 +59,7 @@ class Loaded:
         checkpoint: the checkpoint; None for what came from code.
         notes: what a reader should know besides, in words.
         tensors: the state dict, tensors only; those of a checkpoint are mapped, and read when they are asked for.
+        build: makes the module once more, where the TARGET names what makes one; it raises as loading does.
     """
 
     target: str
@@ -67,6 +68,7 @@ class Loaded:
     module: nn.Module | None = None
     checkpoint: Checkpoint | None = None
     notes: tuple[str, ...] = ()
+    build: Callable[[], nn.Module] | None = None
 
 
 def parse_target(text: str) -> CodeTarget | CheckpointTarget:
@@ -126,6 +128,18 @@ def load_target(
     return _settle(text, value, dict(args or {}), key, meta)
 
 
+def load_attribute(text: str) -> object:
+    """What ``package.module:attribute`` or ``file.py:attribute`` names, as it is; nothing is called.
+
+    Raises:
+        TargetError: if there is no such thing, or importing it raises.
+    """
+    target = parse_target(text)
+    if isinstance(target, CheckpointTarget):
+        raise TargetError(f"{text} is a file; write package.module:attribute or file.py:attribute")
+    return _attribute(target)
+
+
 def _dotted(text: str, attribute: str) -> str:
     if not _DOTTED.fullmatch(attribute):
         raise TargetError(f"{text}: {attribute!r} is no name of an attribute")
@@ -161,6 +175,7 @@ def _settle(text: str, value: object, args: dict[str, object], key: str | None, 
 
     notes: list[str] = []
     called = False
+    named, given = value, dict(args)
     for _ in range(_MOST_STEPS):
         if isinstance(value, nn.Module):
             break
@@ -189,7 +204,13 @@ def _settle(text: str, value: object, args: dict[str, object], key: str | None, 
             state = value.state_dict(keep_vars=True)
         tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
         notes += [f"{gap.reason}, and is passed by" for gap in whole.gaps]
-        return Loaded(text, whole, tensors, module=value, notes=tuple(notes))
+
+        def build() -> nn.Module:
+            again = _settle(text, named, dict(given), key, meta).module
+            assert again is not None
+            return again
+
+        return Loaded(text, whole, tensors, module=value, notes=tuple(notes), build=build if called else None)
     if isinstance(value, Mapping):
         return _loaded_state(text, value, key, notes)
     raise TargetError(f"{text} gives {_a(value)} however often it is called, no torch.nn.Module")

@@ -35,6 +35,7 @@ from bn_audit.live.execute import (
 )
 from bn_audit.live.profile import profile as profile_of
 from bn_audit.live.releases import torch_release
+from bn_audit.live.rounds import after_training, first_exchange, later_plans, two_kinds
 from bn_audit.profile import Profile, StateEntry
 from bn_audit.verification import Stop, Verdict, Verification, VerifiedEntry
 
@@ -44,9 +45,6 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 __all__ = ["Run", "Seen", "run_contract", "see", "settings_here", "verify"]
-
-_UPDATES, _GRADIENTS = "fed_avg_u", "fed_avg_g"
-_COMPRESSED = ("fed_stc", "fed_scr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +163,24 @@ def run_contract(profile: Profile, settings: SecretFlowSettings, planned: Plan, 
     stop = _stop(planned)
     if stop is not None and stop.round == 0:
         return Run((), stop, drifted=False)
-    first = plan(profile, _first_exchange(settings))
+    first = plan(profile, first_exchange(settings))
     # An error in the n-th training may come from the load before it: n - 1 trainings and exchanges certainly ran.
     last = rounds if stop is None else min(rounds, max(0, stop.round - 2))
     states = party_states(profile, parties)
     exchange = Exchange(states, states, [1.0] * parties, states)
+    # As sample counts do, the weights differ between parties.
+    weights = [2.0 + party for party in range(parties)]
+    later = later_plans(profile, settings, planned)
     seen: list[Seen] = []
     averaged = [entry.key for entry in planned.entries if entry.fate is Fate.AVERAGED]
     for number in range(last + 1):
-        plans = _later_plans(profile, settings, planned)
         if number == 0:
             plans = first.entries
         else:
-            exchange = _trained(profile, settings, plans, states, training_steps(profile, parties, number))
+            plans = later
+            steps = training_steps(profile, parties, number)
+            trained = [_moved(state, step) for state, step in zip(states, steps, strict=True)]
+            exchange = after_training(profile, settings, plans, states, trained, steps, weights)
         states = execute(profile, plans, exchange)
         seen.append(see(profile, exchange, states))
     drifted = last > 0 and any(not _equal(states, key) for key in averaged)
@@ -287,76 +290,10 @@ def _measured(part: EntryPlan, seen: Sequence[Seen], settings: SecretFlowSetting
 def _relevant(part: EntryPlan, seen: Sequence[Seen], settings: SecretFlowSettings) -> Sequence[Seen]:
     if Fate.CORRUPT in part.possible:
         return seen[:1]
-    if not _two_kinds(settings) or len(seen) < 2:
+    if not two_kinds(settings) or len(seen) < 2:
         return seen
     # The first exchange is of its own kind; it lasts where it puts a tensor in the wrong place.
     return seen[:1] if part.fate is Fate.MISPLACED else seen[1:]
-
-
-def _two_kinds(settings: SecretFlowSettings) -> bool:
-    """Whether the exchange that begins ``fit`` is of another kind than the later ones."""
-    return settings.strategy == _GRADIENTS or _sends_everything(settings)
-
-
-def _sends_everything(settings: SecretFlowSettings) -> bool:
-    """SecretFlow 1.5 and 1.6 leave BatchNorm out of the first exchange alone."""
-    version = release(settings.secretflow_version)
-    old = version is not None and (1, 5) <= version < (1, 7)
-    return bool(old and settings.skip_bn and settings.strategy in ("fed_avg_w", "fed_prox"))
-
-
-def _first_exchange(settings: SecretFlowSettings) -> SecretFlowSettings:
-    """Every strategy begins with the same exchange of weights, which is that of fed_avg_w since 1.7."""
-    version = None if _sends_everything(settings) else settings.secretflow_version
-    return replace(settings, strategy="fed_avg_w", secretflow_version=version)
-
-
-def _later_plans(profile: Profile, settings: SecretFlowSettings, planned: Plan) -> tuple[EntryPlan, ...]:
-    """What an exchange after a training does. Where the first is of another kind, its lasting harm is done already."""
-    if not _two_kinds(settings):
-        return planned.entries
-    plans = []
-    for entry, part in zip(profile.entries, planned.entries, strict=True):
-        if not part.possible & {Fate.MISPLACED, Fate.CORRUPT}:
-            plans.append(part)
-            continue
-        moved = entry.kind == "parameter" or settings.strategy != _GRADIENTS
-        plans.append(EntryPlan(entry.key, frozenset({Fate.AVERAGED if moved else Fate.STALE})))
-    return tuple(plans)
-
-
-def _trained(
-    profile: Profile,
-    settings: SecretFlowSettings,
-    plans: Sequence[EntryPlan],
-    states: Sequence[State],
-    steps: Sequence[State],
-) -> Exchange:
-    """An exchange after a training, by what the strategy sends: weights, updates or gradients."""
-    # As sample counts do, the weights differ between parties.
-    weights = [2.0 + party for party in range(len(states))]
-    trained = [_moved(state, step) for state, step in zip(states, steps, strict=True)]
-    match settings.strategy:
-        case "fed_avg_u":
-            return Exchange(trained, steps, weights, trained, offset=trained)
-        case "fed_stc" | "fed_scr":
-            # What is sent is put back to where the training began.
-            sent = {part.key for part in plans if part.possible & {Fate.AVERAGED, Fate.MISPLACED}}
-            before = [
-                {key: (state if key in sent else done)[key] for key in state}
-                for state, done in zip(states, trained, strict=True)
-            ]
-            return Exchange(before, steps, weights, trained, offset=states)
-        case "fed_avg_g":
-            parameters = {entry.key for entry in profile.entries if entry.kind == "parameter"}
-            before = [
-                {key: (state if key in parameters else done)[key] for key in state}
-                for state, done in zip(states, trained, strict=True)
-            ]
-            sent_steps = [{key: step[key] for key in step if key in parameters} for step in steps]
-            return Exchange(before, sent_steps, weights, trained, offset=before)
-        case _:
-            return Exchange(trained, trained, weights, trained)
 
 
 def _moved(state: State, step: State) -> State:

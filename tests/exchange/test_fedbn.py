@@ -29,7 +29,10 @@ def test_another_layer_is_local_if_it_keeps_statistics() -> None:
     tracked = profile(
         NormLayer("n", "InstanceNorm2d", batchnorm=False), parameter("n.weight", (3,)), buffer("n.running_var", (3,))
     )
-    untracked = profile(NormLayer("n", "InstanceNorm2d", batchnorm=False, tracked=False), parameter("n.weight", (3,)))
+    untracked = profile(
+        NormLayer("n", "InstanceNorm2d", batchnorm=False, tracked=False, family="instance"),
+        parameter("n.weight", (3,)),
+    )
     assert local(tracked) == ["n.weight", "n.running_var"]
     assert local(untracked) == []
 

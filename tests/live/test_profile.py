@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.plan import Fate
+from bn_audit.federated import local_keys
 from bn_audit.live.errors import TargetError
 from bn_audit.live.profile import profile, profile_of_state
 from bn_audit.profile import NormLayer
@@ -167,6 +169,17 @@ def test_a_script_that_was_saved_and_loaded() -> None:
     torch.jit.save(MODELS["scripted"](), file)
     file.seek(0)
     assert [norm.type for norm in profile(torch.jit.load(file)).norms] == ["BatchNorm2d", "BatchNorm2d"]
+
+
+@pytest.mark.parametrize("scripted", [torch.jit.script, lambda model: torch.jit.trace(model, torch.randn(4, 2))])
+def test_a_scripted_batchnorm_without_statistics_is_local_too(scripted: Callable[[nn.Module], nn.Module]) -> None:
+    """Its class is lost, its name is not; the aggregator reads it likewise."""
+    model = scripted(nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False), nn.LayerNorm(2), nn.Linear(2, 2)))
+    made = profile(model)
+    local = {
+        entry.key for entry, fates in zip(made.entries, expected_fates(made), strict=True) if fates == {Fate.LOCAL}
+    }
+    assert local == {"0.weight", "0.bias"} == local_keys(model)
 
 
 def test_lazy_layers_have_no_shape_until_they_ran() -> None:

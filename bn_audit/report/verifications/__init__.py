@@ -28,11 +28,13 @@ class Look:
         color: whether escape sequences for colour are wanted.
         width: columns of the terminal.
         every: whether every entry has its own line.
+        ascii_only: whether whoever reads it can show nothing else.
     """
 
     color: bool = False
     width: int = 80
     every: bool = False
+    ascii_only: bool = False
 
 
 Renderer = Callable[[Subject, Look], Iterator[str]]

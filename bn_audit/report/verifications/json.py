@@ -12,7 +12,7 @@ from bn_audit.report.verifications import Look, Subject
 from bn_audit.report.verifications.tables import parties_sentence, sentence
 from bn_audit.verification import Contrast, Verification, VerifiedEntry
 
-__all__ = ["VERSION", "render"]
+__all__ = ["VERSION", "render", "verification_object"]
 
 VERSION = 1
 
@@ -22,13 +22,18 @@ def render(subject: Subject, look: Look) -> Iterator[str]:
     if isinstance(subject, PartiesReport):
         data = _parties(subject)
     elif isinstance(subject, Contrast):
-        data = {"before": _verification(subject.before), "after": _verification(subject.after), "ok": subject.ok}
+        data = {
+            "before": verification_object(subject.before),
+            "after": verification_object(subject.after),
+            "ok": subject.ok,
+        }
     else:
-        data = _verification(subject)
+        data = verification_object(subject)
     yield json.dumps({"version": VERSION, **data}, indent=2, allow_nan=False)
 
 
-def _verification(verification: Verification) -> dict[str, object]:
+def verification_object(verification: Verification) -> dict[str, object]:
+    """What stands for a verification."""
     stop = verification.stop
     return {
         "target": verification.target,
