@@ -60,7 +60,7 @@ SHARES = Rule(
     severity=Severity.WARNING,
     summary="A client sends its whole state, BatchNorm included, and loads all that comes back",
     finds="""\
-A client of Flower (NumPyClient, Client, ClientApp), NVFlare, FedML or OpenFL that sends `state_dict()` of a model with
+A client of Flower (NumPyClient, Client, ClientApp), NVFlare or FedML that sends `state_dict()` of a model with
 BatchNorm, and loads what arrives into all of it. What is sent and what is loaded is read entry by entry, over helper
 functions, comprehensions, loops and filters. Where a model is one of several, the message says when it is the one.""",
     why="""\
