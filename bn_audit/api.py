@@ -85,7 +85,7 @@ def verify(
     secretflow_version: str | None = None,
     parties: int = 3,
     rounds: int = 2,
-    wheel: str | os.PathLike[str] | None = None,
+    engine: str | os.PathLike[str] = "contract",
 ) -> Verification:
     """Run rounds on tensors and hold the state after them against FedBN's; ``.ok`` says whether they are equal.
 
@@ -95,12 +95,14 @@ def verify(
         strategy, aggregator, skip_bn, secretflow_version: as FLModel takes them.
         parties: how many train; at least 2.
         rounds: how many trainings and exchanges follow the first exchange; at least 1.
-        wheel: a SecretFlow wheel, whose own classes are run instead of our plan of them. This executes its code.
+        engine: what runs the rounds: ``contract`` is our plan of the framework; ``secretflow`` the classes of the
+            SecretFlow that is installed; else the path of a SecretFlow wheel, whose classes are run. This executes
+            SecretFlow's code; what it does has to be what the plan says.
 
     Raises:
-        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``), or what the wheel needs.
+        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``), or what the engine needs.
         ValueError: a framework, strategy, aggregator or number that is not known or too small.
-        bn_audit.live.errors.TargetError: a model that no round can be run on, or a wheel that cannot be used.
+        bn_audit.live.errors.TargetError: a model that no round can be run on, or an engine that cannot be used.
     """
     from bn_audit.live.verify import verify
 
@@ -115,7 +117,7 @@ def verify(
         secretflow_version=secretflow_version,
         parties=parties,
         rounds=rounds,
-        wheel=None if wheel is None else os.fspath(wheel),
+        engine=os.fspath(engine),
     )
 
 

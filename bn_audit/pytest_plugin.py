@@ -34,7 +34,7 @@ class AssertFederatedSafe(Protocol):
         secretflow_version: str | None = None,
         parties: int = 3,
         rounds: int = 2,
-        wheel: str | os.PathLike[str] | None = None,
+        engine: str | os.PathLike[str] = "contract",
     ) -> Verification:
         """See :func:`bn_audit.live.verify.verify`, whose arguments these are.
 
@@ -56,7 +56,7 @@ def assert_federated_safe() -> AssertFederatedSafe:
         secretflow_version: str | None = None,
         parties: int = 3,
         rounds: int = 2,
-        wheel: str | os.PathLike[str] | None = None,
+        engine: str | os.PathLike[str] = "contract",
     ) -> Verification:
         __tracebackhide__ = True
         from bn_audit.live.verify import verify
@@ -71,7 +71,7 @@ def assert_federated_safe() -> AssertFederatedSafe:
             secretflow_version=secretflow_version,
             parties=parties,
             rounds=rounds,
-            wheel=None if wheel is None else os.fspath(wheel),
+            engine=os.fspath(engine),
         )
         if not verification.ok:
             raise AssertionError("\n".join(render(verification, Look(width=100))))

@@ -84,11 +84,12 @@ class Verification:
 
     Attributes:
         target: what was verified, as named by the user.
-        engine: ``contract`` (the plan, executed) or ``wheel`` (the framework's own classes).
+        engine: ``contract`` (the plan, executed), or the framework's own classes, ``wheel`` (out of a file) or
+            ``secretflow`` (as installed).
         parties, rounds: how many.
         settings: names and values.
         entries: in the profile's order.
-        stop: the error that stops a round: measured by the wheel engine, the plan's otherwise.
+        stop: the error that stops a round: the plan's with the contract engine, else measured.
         drifts: whether parties end up with different values of an entry that was averaged in every round.
         disagreements: what the plan says and the real classes deny, in words.
         notes: what a reader should know besides.

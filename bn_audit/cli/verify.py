@@ -93,11 +93,11 @@ class _ManyValues(click.Command):
 )
 @click.option(
     "--engine",
-    metavar="contract|WHEEL",
+    metavar="contract|secretflow|WHEEL",
     default="contract",
     show_default=True,
-    help="What runs the rounds: our plan of the framework, or the framework's own classes out of a wheel, WHICH RUNS "
-    "ITS CODE.",
+    help="What runs the rounds: our plan of the framework, or the framework's own classes, from the SecretFlow that is "
+    "installed or out of a wheel, WHICH RUNS ITS CODE. Both must do as the plan says.",
 )
 @click.option("--before", metavar="SETTINGS", help='Settings to compare with, as flags: "--no-skip-bn".')
 @click.option(
@@ -224,7 +224,6 @@ def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
     settings = settings_of(flags)
     if settings is None:
         raise click.UsageError("name whose exchange to verify: --framework secretflow")
-    wheel = None if flags["engine"] == "contract" else flags["engine"]
     # A checkpoint of a wrapped model is judged as the model, which is what a federation is given.
     model = loaded.module if loaded.module is not None else unwrapped(loaded.profile)
     return verify_model(
@@ -235,7 +234,7 @@ def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
         secretflow_version=settings.secretflow_version,
         parties=flags["parties_count"],
         rounds=flags["rounds"] or ROUNDS,
-        wheel=wheel,
+        engine=flags["engine"],
         target=target,
         notes=loaded.notes,
     )

@@ -19,8 +19,8 @@ import sys
 import types
 import typing
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,6 +206,21 @@ class Runtime(types.SimpleNamespace):
 
     What a release does not have yet is missing.
     """
+
+    FLModel: Any
+    TorchModel: Any
+
+    def device(self, name: str) -> PYU:
+        return PYU(name)
+
+    def federated(self, arrays: Mapping[PYU, Any]) -> FedNdarray:
+        return FedNdarray({device: PYUObject(device, array) for device, array in arrays.items()})
+
+    def worker(self, proxy: PYUObject) -> Any:
+        return proxy.data
+
+    def observing(self, federated: Any, observer: Callable[[Call], None]) -> AbstractContextManager[None]:
+        return observing(observer)
 
 
 @contextmanager

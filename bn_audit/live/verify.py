@@ -1,8 +1,8 @@
 """Rounds that are run, and what they did to every entry beside what FedBN wants of it.
 
 An engine runs the rounds and hands back what it saw: the exchanges with the states before and after them, and the error
-that ended them. The contract engine, here, executes the plan; the wheel engine (:mod:`bn_audit.live.wheel`) runs the
-framework's own classes. What is seen is judged the same way for both, off the tensors:
+that ended them. The contract engine, here, executes the plan; the others run the framework's own classes
+(:mod:`bn_audit.live.secretflow_engine`). What is seen is judged the same way for all, off the tensors:
 
 - the fate of an entry is read off the values before and after each exchange;
 - its deviation is the distance from what the reference FedBN makes of the same exchange. If there is none in any
@@ -85,7 +85,7 @@ def verify(
     secretflow_version: str | None = None,
     parties: int = 3,
     rounds: int = 2,
-    wheel: str | Path | None = None,
+    engine: str | Path = "contract",
     target: str = "",
     notes: Sequence[str] = (),
 ) -> Verification:
@@ -98,40 +98,55 @@ def verify(
             ``secure``, ``spu``, ``sparse``, ``fedgen`` and ``server_agg_method``.
         parties: at least 2.
         rounds: how many trainings and exchanges follow the exchange with which ``fit`` begins; at least 1.
-        wheel: a SecretFlow wheel, whose own classes are then run. They must do what the plan says.
+        engine: what runs the rounds: ``contract`` is the plan; ``secretflow`` the classes of the SecretFlow that is
+            installed, in its debug mode; else a SecretFlow wheel, whose classes are run. They must do as planned.
         target: what to call the model in a report; its class by default.
         notes: what else a report shall say.
 
     Raises:
         TargetError: if the model has state that no round can be run on (uninitialised lazy modules, quantised tensors),
-            or the wheel cannot be used.
+            or the engine cannot be used.
+        MissingExtra: if what the engine needs is not installed.
         ValueError: for fewer than two parties or no round.
     """
     if parties < 2 or rounds < 1:
         raise ValueError("a verification needs at least two parties and one round")
     profile = model if isinstance(model, Profile) else profile_of(model)
     own = isinstance(model, nn.Module) and is_base_module(type(model))
-    engine = "contract"
-    if wheel is not None:
-        from bn_audit.live.wheel import run_wheel, version_of
-
-        engine, secretflow_version = "wheel", _one_version(version_of(Path(wheel)), secretflow_version)
-    settings = settings_here(strategy, aggregator, skip_bn, secretflow_version, own)
+    kind, version = _engine(engine, secretflow_version)
+    settings = settings_here(strategy, aggregator, skip_bn, version, own)
     planned = plan(profile, settings)
-    if wheel is None:
+    if kind == "contract":
         run = run_contract(profile, settings, planned, parties, rounds)
-    elif isinstance(model, nn.Module):
-        run = run_wheel(model, profile, settings, Path(wheel), parties, rounds)
-    else:
+    elif not isinstance(model, nn.Module):
         raise TargetError("the framework's own classes need a module; a checkpoint or a profile can only be planned")
-    verification = judge(profile, settings, planned, run, engine, parties, rounds, target or profile.type)
+    elif kind == "wheel":
+        from bn_audit.live.wheel import run_wheel
+
+        run = run_wheel(model, profile, settings, Path(engine), parties, rounds)
+    else:
+        from bn_audit.live.installed import run_installed
+
+        run = run_installed(model, profile, settings, parties, rounds)
+    verification = judge(profile, settings, planned, run, kind, parties, rounds, target or profile.type)
     return replace(verification, notes=(*notes, *verification.notes))
 
 
-def _one_version(of_wheel: str | None, asked: str | None) -> str | None:
-    if of_wheel is not None and asked is not None and release(of_wheel) != release(asked):
-        raise TargetError(f"the wheel is SecretFlow {of_wheel}, and --secretflow-version {asked} was asked for")
-    return of_wheel if of_wheel is not None else asked
+def _engine(engine: str | Path, asked: str | None) -> tuple[str, str | None]:
+    """An engine's kind, and SecretFlow's release with it: its own where it has one, else what was asked for."""
+    if engine == "contract":
+        return "contract", asked
+    if engine == "secretflow":
+        from bn_audit.live.installed import version_of_installed
+
+        kind, what, found = "secretflow", "what is installed", version_of_installed()
+    else:
+        from bn_audit.live.wheel import version_of
+
+        kind, what, found = "wheel", "the wheel", version_of(Path(engine))
+    if found is not None and asked is not None and release(found) != release(asked):
+        raise TargetError(f"{what} is SecretFlow {found}, and --secretflow-version {asked} was asked for")
+    return kind, found if found is not None else asked
 
 
 def settings_here(
@@ -215,7 +230,7 @@ def judge(
         _verified(entry, norms.get(entry.module), wanted, part, run, settings, engine)
         for entry, wanted, part in zip(profile.entries, expected, planned.entries, strict=True)
     )
-    measured = engine == "wheel"
+    measured = engine != "contract"
     disagreements = tuple(_disagreements(profile, settings, planned, run)) if measured else ()
     notes = list(planned.notes)
     open_order = not profile.ordered and settings.skip_bn is not False
@@ -271,7 +286,7 @@ def _verified(
         equal = all(seen.deviations[entry.key][1] for seen in run.seen)
         if not expected & part.possible:
             right = False
-        elif part.fate is not None or engine == "wheel":
+        elif part.fate is not None or engine != "contract":
             right = equal and bool(expected & set(measured))
     elif not expected & part.possible:
         right = False

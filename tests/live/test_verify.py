@@ -187,7 +187,7 @@ def runtime(secretflow_wheel: Path) -> Iterator[Any]:
 
 
 def _both(runtime: Any, model: nn.Module, strategy: str, aggregator: str, skip_bn: bool) -> tuple[Verification, ...]:
-    from bn_audit.live.wheel import run_classes
+    from bn_audit.live.secretflow_engine import run_classes
 
     whole = profile(model)
     settings = settings_here(strategy, aggregator, skip_bn)
@@ -241,7 +241,7 @@ def test_the_wheel_settles_what_the_plan_leaves_open(runtime: Any) -> None:
 
 @pytest.mark.secretflow
 def test_a_plan_that_is_wrong_is_told(runtime: Any) -> None:
-    from bn_audit.live.wheel import run_classes
+    from bn_audit.live.secretflow_engine import run_classes
 
     model = Net()
     whole, settings = profile(model), settings_here("fed_avg_w", "plain", True)
@@ -263,7 +263,7 @@ def test_the_wheel_leaves_nothing_behind(secretflow_wheel: Path) -> None:
     model = Last()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    assert verify(model, skip_bn=True, wheel=secretflow_wheel).ok
+    assert verify(model, skip_bn=True, engine=secretflow_wheel).ok
     left = {name.partition(".")[0] for name in set(sys.modules) - modules}
     assert not left & {"secretflow", "secretflow_fl", "jax"}
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
@@ -275,19 +275,19 @@ def test_the_wheel_leaves_nothing_behind(secretflow_wheel: Path) -> None:
 def test_what_the_wheel_cannot_run_is_refused(secretflow_wheel: Path) -> None:
     for arguments, message in (
         ({"aggregator": "spu"}, "does not run in one process"),
-        ({"strategy": "fed_gen", "aggregator": "fedgen"}, "does not run it"),
+        ({"strategy": "fed_gen", "aggregator": "fedgen"}, "not run with it here"),
         ({"secretflow_version": "1.5.0"}, "was asked for"),
     ):
         with pytest.raises(TargetError, match=message):
-            verify(Last(), wheel=secretflow_wheel, **arguments)
+            verify(Last(), engine=secretflow_wheel, **arguments)
     with pytest.raises(TargetError, match="need a module"):
-        verify(profile(Last()), wheel=secretflow_wheel)
+        verify(profile(Last()), engine=secretflow_wheel)
 
 
 def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "secretflow-1.13.0b0-py3-none-any.whl"
     broken.write_bytes(b"no zip")
     with pytest.raises(TargetError, match="cannot be read as a wheel"):
-        verify(Last(), wheel=broken)
+        verify(Last(), engine=broken)
     with pytest.raises(TargetError, match="cannot be read as a wheel"):
-        verify(Last(), wheel=tmp_path / "none.whl")
+        verify(Last(), engine=tmp_path / "none.whl")

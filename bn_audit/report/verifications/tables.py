@@ -81,7 +81,10 @@ def sentence(verification: Verification) -> str:
                 "please report it with the model's state"
             )
         case Verdict.OPEN:
-            return "not proven: the plan leaves open what happens; --engine wheel asks the framework's own classes"
+            return (
+                "not proven: the plan leaves open what happens; --engine secretflow (as installed) or --engine WHEEL "
+                "asks the framework's own classes"
+            )
 
 
 def stop_words(stop: Stop) -> str:

@@ -36,7 +36,11 @@ _VERDICTS = {
     Verdict.DISAGREES: "magenta",
     Verdict.OPEN: "blue",
 }
-_ENGINES = {"contract": "the plan executed on tensors", "wheel": "the framework's own classes"}
+_ENGINES = {
+    "contract": "the plan executed on tensors",
+    "wheel": "the framework's own classes",
+    "secretflow": "the installed framework",
+}
 
 
 def render(subject: Subject, look: Look) -> Iterator[str]:
