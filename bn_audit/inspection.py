@@ -7,24 +7,30 @@ FedBN expects? And where none are: which of the settings that a framework offers
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bn_audit.exchange import flower, nvflare
 from bn_audit.exchange.fedbn import expectation
+from bn_audit.exchange.frameworks import FrameworkSettings, plan
+from bn_audit.exchange.keep import Keep
 from bn_audit.exchange.plan import Comparison, EntryPlan, Fate, Plan, PlanError, compare
-from bn_audit.exchange.secretflow import SecretFlowSettings, plan
+from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.exchange.secretflow.strategies import strategies
 from bn_audit.finding import Finding, Location, Severity
+from bn_audit.handwritten import How, Rebuild
 from bn_audit.health import NormHealth
 from bn_audit.profile import NormLayer, Profile, StateEntry
-from bn_audit.rules.case import FLModelCase, Outcome, frozen, owners
+from bn_audit.rules.case import FLModelCase, Judged, frozen, owners
 from bn_audit.rules.remedy import advice
-from bn_audit.rules.wording import consequence
+from bn_audit.rules.wording import MEMORY, consequence
 from bn_audit.site import FLModelCall, FLModelSite
 
 __all__ = [
     "Cell",
+    "Choice",
     "EntryFate",
     "InspectedNorm",
     "Inspection",
@@ -32,6 +38,7 @@ __all__ = [
     "StateCount",
     "Verdict",
     "aggregators",
+    "choices",
     "inspect",
     "judge",
     "matrix",
@@ -118,6 +125,25 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What Flower or NVFlare, with a strategy and options, comes to for the model.
+
+    Attributes:
+        framework: ``flower`` or ``nvflare``.
+        strategies: those that come to the same, with these options.
+        options: names and values.
+        everything: the verdict if clients exchange their whole state dict.
+        keeping: the verdict if every client keeps its norm layers to itself.
+    """
+
+    framework: str
+    strategies: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
+    everything: Verdict
+    keeping: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A plan beside FedBN's.
 
@@ -130,7 +156,7 @@ class Judgement:
         sentence: in a sentence.
     """
 
-    settings: SecretFlowSettings
+    settings: FrameworkSettings
     plan: Plan
     comparison: Comparison
     verdict: Verdict
@@ -148,7 +174,8 @@ class Inspection:
         norms: in module order.
         summary: ordered by dtype, kind and owner.
         judgement: of the settings that were asked for; None if none were.
-        matrix: what the framework's settings come to; empty where settings were asked for.
+        matrix: what SecretFlow's settings come to; empty where settings were asked for.
+        choices: what those of the other frameworks come to; likewise.
         advice: what to change, where BatchNorm is in the way of every combination of settings; None where one is right.
         findings: sorted by code.
         notes: what a reader should know of where the state came from, in sentences.
@@ -162,6 +189,7 @@ class Inspection:
     summary: tuple[StateCount, ...]
     judgement: Judgement | None = None
     matrix: tuple[Cell, ...] = ()
+    choices: tuple[Choice, ...] = ()
     advice: str | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
@@ -183,7 +211,7 @@ def inspect(
     profile: Profile,
     *,
     target: str,
-    settings: SecretFlowSettings | None = None,
+    settings: FrameworkSettings | None = None,
     health: Iterable[NormHealth] = (),
     findings: Iterable[Finding] = (),
     notes: Iterable[str] = (),
@@ -214,6 +242,7 @@ def inspect(
         summary=_summary(profile),
         judgement=judgement,
         matrix=cells,
+        choices=() if settings is not None else choices(profile),
         advice=_advice(profile, torch_version, secretflow_version) if _hopeless(cells) else None,
         findings=tuple(sorted(findings, key=lambda finding: (finding.code, finding.message))),
         notes=tuple(notes),
@@ -221,7 +250,7 @@ def inspect(
     )
 
 
-def judge(profile: Profile, settings: SecretFlowSettings) -> Judgement:
+def judge(profile: Profile, settings: FrameworkSettings) -> Judgement:
     """The framework's plan for a model beside FedBN's, with a verdict."""
     made = plan(profile, settings)
     comparison = _forgive(profile, compare(expectation(profile), made))
@@ -264,6 +293,41 @@ def matrix(
     return tuple(cells)
 
 
+def choices(profile: Profile) -> tuple[Choice, ...]:
+    """What the strategies of Flower and NVFlare come to, by the options that decide it, those alike together.
+
+    Clients that keep their norm layers load with ``strict=False``, as they have to.
+    """
+    found: dict[tuple[str, tuple[tuple[str, str], ...], Verdict, Verdict], list[str]] = {}
+    keep = Keep(norms=True)
+    expected = expectation(profile)
+
+    def add(
+        names: tuple[str, ...],
+        whole: FrameworkSettings,
+        keeping: FrameworkSettings,
+        options: tuple[tuple[str, str], ...],
+    ) -> None:
+        both = [_verdict(_forgive(profile, compare(expected, plan(profile, one)))) for one in (whole, keeping)]
+        name = "flower" if isinstance(whole, flower.FlowerSettings) else "nvflare"
+        found.setdefault((name, options, both[0], both[1]), []).extend(names)
+
+    apis: tuple[Literal["numpy", "message"], ...] = ("numpy", "message")
+    for api in apis:
+        for strategies_ in flower.ALIKE:
+            app = flower.FlowerSettings(api, strategies_[0])
+            add(strategies_, app, replace(app, keeps=keep, load=How.LENIENT), (("api", api),))
+    exchanges: tuple[Literal["numpy", "pytorch"], ...] = ("numpy", "pytorch")
+    transfers: tuple[Literal["full", "diff"], ...] = ("full", "diff")
+    for exchange in exchanges:
+        for transfer in transfers:
+            # The same helper averages in all strategies.
+            job = nvflare.NVFlareSettings(exchange=exchange, transfer=transfer)
+            options = (("exchange", exchange), ("transfer", transfer))
+            add(nvflare.STRATEGIES, job, replace(job, keeps=keep, load=How.LENIENT), options)
+    return tuple(Choice(name, tuple(names), options, *both) for (name, options, *both), names in found.items())
+
+
 def _hopeless(cells: Iterable[Cell]) -> bool:
     verdicts = {cell.verdict for cell in cells}
     return bool(verdicts) and not verdicts & {Verdict.RIGHT, Verdict.UNKNOWN}
@@ -280,9 +344,9 @@ def _advice(profile: Profile, torch_version: str | None, secretflow_version: str
 
 def _forgive(profile: Profile, comparison: Comparison) -> Comparison:
     """The comparison without what only averages a frozen BatchNorm."""
-    if not comparison.differences or not any(frozen(profile, norm) for norm in profile.norms):
+    constant = _constant(profile) if comparison.differences else frozenset[str]()
+    if not constant:
         return comparison
-    constant = {key for key, norm in owners(profile).items() if frozen(profile, norm)}
     kept = tuple(
         one for one in comparison.differences if one.key not in constant or one.possible != frozenset({Fate.AVERAGED})
     )
@@ -291,6 +355,13 @@ def _forgive(profile: Profile, comparison: Comparison) -> Comparison:
         known = comparison.stops is False and comparison.drifts is False and not comparison.open and profile.complete
         equal = True if known else None
     return replace(comparison, equal=equal, differences=kept)
+
+
+@functools.lru_cache(maxsize=8)
+def _constant(profile: Profile) -> frozenset[str]:
+    """The keys of frozen norm layers. Every combination of settings asks for them."""
+    still = {norm.path for norm in profile.norms if frozen(profile, norm)}
+    return frozenset(key for key, norm in owners(profile).items() if norm.path in still)
 
 
 def _verdict(comparison: Comparison) -> Verdict:
@@ -304,7 +375,7 @@ def _verdict(comparison: Comparison) -> Verdict:
 
 
 def _sentence(
-    profile: Profile, settings: SecretFlowSettings, comparison: Comparison, verdict: Verdict, made: Plan
+    profile: Profile, settings: FrameworkSettings, comparison: Comparison, verdict: Verdict, made: Plan
 ) -> str:
     if verdict is Verdict.RIGHT:
         local = len(owners(profile))
@@ -312,13 +383,21 @@ def _sentence(
         return f"every entry meets what FedBN expects: {local} stay with their party, {rest} are averaged"
     if verdict is Verdict.UNKNOWN:
         return _why_unknown(profile)
-    outcome = Outcome(profile, settings, comparison, _NOTHING)
-    parts = [consequence(outcome)] if outcome.wrong else []
+    outcome = Judged(profile, comparison, _NOTHING)
+    parts = [consequence(outcome, corrupt=_corrupt(settings))] if outcome.wrong else []
     if verdict is not Verdict.STOPS and comparison.drifts:
         parts.append(f"the parties drift apart with the strategy {settings.strategy}, with BatchNorm or without")
     if verdict is Verdict.WRONG:
         parts.append("whether the round stops as well is chance, or not known")
     return "; ".join(parts)
+
+
+def _corrupt(settings: FrameworkSettings) -> str:
+    """What becomes of a corrupt entry. Only ``torch.Tensor(v)`` takes integers for sizes."""
+    sized = isinstance(settings, SecretFlowSettings) or (
+        isinstance(settings, flower.FlowerSettings) and settings.rebuild is Rebuild.TENSOR_CLASS
+    )
+    return MEMORY if sized else "left with a value that is no party's and no mean"
 
 
 _NOTHING = Comparison(equal=True, stops=False, error=None, differences=(), open=(), drifts=False)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from bn_audit.exchange.flower import STRATEGIES, FlowerSettings
 from bn_audit.exchange.plan import Fate
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.health import NormHealth
@@ -195,3 +196,24 @@ assert bn_audit.audit(nn.Linear(1, 1)) == []
 
         with pytest.raises(ValueError, match=next(iter(wrong.values()))):
             bn_audit.audit(self.torch.nn.Linear(1, 1), **{"framework": "secretflow", **wrong})  # type: ignore[arg-type]
+
+
+def test_what_other_frameworks_come_to() -> None:
+    model = profile(layer("conv", (3, 1, 3, 3), (3,)), batchnorm("bn", 3), layer("fc", (2, 3), (2,)))
+    found = inspect(model, target="model.py:Net").choices
+    assert {(one.framework, one.everything) for one in found} == {
+        ("flower", Verdict.SPOILS),
+        ("nvflare", Verdict.SPOILS),
+    }
+    kept = {name: one.keeping for one in found for name in one.strategies if ("api", "message") not in one.options}
+    assert set(kept.values()) == {Verdict.RIGHT}
+    for api in ("numpy", "message"):
+        names = [name for one in found if ("api", api) in one.options for name in one.strategies]
+        assert sorted(names) == sorted(STRATEGIES)
+    assert inspect(model, target="model.py:Net", settings=FlowerSettings()).choices == ()
+
+
+def test_what_zeros_are_is_not_told_as_memory() -> None:
+    model = profile(layer("fc", (2, 3), (2,)), buffer("ids", (4,), "int64"))
+    sentence = judge(model, FlowerSettings()).sentence
+    assert sentence == "`ids` is left with a value that is no party's and no mean"

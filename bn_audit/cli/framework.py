@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
@@ -12,12 +12,25 @@ from bn_audit.cli.output import Failure
 from bn_audit.settings.versions import parse_version
 
 if TYPE_CHECKING:
+    from bn_audit.exchange.flower import FlowerSettings
+    from bn_audit.exchange.frameworks import FrameworkSettings
+    from bn_audit.exchange.keep import Keep
+    from bn_audit.exchange.nvflare import NVFlareSettings
     from bn_audit.exchange.secretflow import SecretFlowSettings
+    from bn_audit.handwritten import How
 
 __all__ = ["FRAMEWORKS", "FrameworkFlags", "framework_options", "secretflow_release", "settings_of"]
 
-FRAMEWORKS = ("secretflow",)
+FRAMEWORKS = ("secretflow", "flower", "nvflare")
 AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method")
+NAMES = {"secretflow": "SecretFlow", "flower": "Flower", "nvflare": "NVFlare"}
+OWN = {
+    "secretflow": ("backend", "aggregator", "skip_bn", "secretflow_version"),
+    "flower": ("api", "rebuild", "flwr_version", "keep_norms", "keep_local", "strict"),
+    "nvflare": ("exchange", "transfer", "exclude_vars", "nvflare_version", "keep_norms", "keep_local", "strict"),
+}
+"""The flags that mean something to a framework, besides ``strategy``."""
+REBUILDS = ("torch.tensor", "torch.Tensor", "torch.from_numpy")
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -31,6 +44,16 @@ class FrameworkFlags(TypedDict):
     aggregator: str | None
     skip_bn: bool | None
     secretflow_version: str | None
+    api: str | None
+    rebuild: str | None
+    flwr_version: str | None
+    exchange: str | None
+    transfer: str | None
+    exclude_vars: str | None
+    nvflare_version: str | None
+    keep_norms: bool | None
+    keep_local: tuple[str, ...]
+    strict: bool | None
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -49,18 +72,69 @@ def framework_options(command: Command) -> Command:
             type=click.Choice(["torch", "tensorflow"]),
             help="SecretFlow's backend.  [default: torch, which TARGETs are for]",
         ),
-        click.option("--strategy", metavar="NAME", help="FLModel's strategy.  [default: fed_avg_w]"),
+        click.option(
+            "--strategy", metavar="NAME", help="The framework's strategy.  [default: fed_avg_w with SecretFlow, fedavg]"
+        ),
         click.option(
             "--aggregator",
             type=click.Choice(AGGREGATORS),
-            help="What combines the parties' arrays.  [default: plain, or the only one the strategy works with]",
+            help="SecretFlow: what combines the parties' arrays.  [default: plain, or the only one the strategy works "
+            "with]",
         ),
-        click.option("--skip-bn/--no-skip-bn", default=None, help="FLModel's skip_bn.  [default: not passed, False]"),
+        click.option("--skip-bn/--no-skip-bn", default=None, help="SecretFlow: skip_bn.  [default: not passed, False]"),
         click.option(
             "--secretflow-version",
             callback=_version,
             metavar="VERSION",
             help="The release of SecretFlow; else the configuration's, else the pin of the project here, else 1.13.",
+        ),
+        click.option(
+            "--api",
+            type=click.Choice(["numpy", "message"]),
+            help="Flower: lists of arrays (NumPyClient), or records of arrays by key.  [default: numpy]",
+        ),
+        click.option(
+            "--rebuild",
+            type=click.Choice(REBUILDS),
+            help="Flower: how a NumPyClient makes tensors of arrays.  [default: torch.tensor]",
+        ),
+        click.option(
+            "--flwr-version", callback=_version, metavar="VERSION", help="The release of Flower.  [default: the newest]"
+        ),
+        click.option(
+            "--exchange",
+            type=click.Choice(["numpy", "pytorch"]),
+            help="NVFlare: the format that the server expects.  [default: numpy]",
+        ),
+        click.option(
+            "--transfer",
+            type=click.Choice(["full", "diff"]),
+            help="NVFlare: whole parameters, or the difference from what was received.  [default: full]",
+        ),
+        click.option(
+            "--exclude-vars", metavar="REGEX", help="NVFlare: exclude_vars of the aggregator: keys it does not average."
+        ),
+        click.option(
+            "--nvflare-version",
+            callback=_version,
+            metavar="VERSION",
+            help="The release of NVFlare.  [default: the newest]",
+        ),
+        click.option(
+            "--keep-norms/--no-keep-norms",
+            default=None,
+            help="Flower, NVFlare: every client keeps its norm layers to itself, picked by module.",
+        ),
+        click.option(
+            "--keep-local",
+            multiple=True,
+            metavar="WORD",
+            help="Flower, NVFlare: every client keeps what has WORD in its key.",
+        ),
+        click.option(
+            "--strict/--no-strict",
+            default=None,
+            help="Flower, NVFlare: strict of load_state_dict.  [default: strict, unless something is kept]",
         ),
     )
     for option in reversed(options):
@@ -68,18 +142,40 @@ def framework_options(command: Command) -> Command:
     return command
 
 
-def settings_of(flags: FrameworkFlags) -> SecretFlowSettings | None:
+def settings_of(flags: FrameworkFlags) -> FrameworkSettings | None:
     """The settings that the flags name; None without ``--framework``.
 
     Raises:
-        click.UsageError: a setting without a framework, a strategy that is not SecretFlow's, or the backend that
-            trains Keras models.
+        click.UsageError: a setting without a framework, or of another one, a strategy that is not the framework's, the
+            backend that trains Keras models, or a regular expression that is none.
     """
-    if flags["framework"] is None:
-        given = [name for name in ("backend", "strategy", "aggregator", "skip_bn") if flags[name] is not None]
+    chosen = flags["framework"]
+    if chosen is None:
+        given = [name for name in _given(flags) if not name.endswith("_version")]
         if given:
-            raise click.UsageError(f"--{given[0].replace('_', '-')} needs --framework")
+            raise click.UsageError(f"{_flag(given[0])} needs --framework")
         return None
+    foreign = [name for name in _given(flags) if name != "strategy" and name not in OWN[chosen]]
+    if foreign:
+        whose = " and ".join(NAMES[other] for other, own in OWN.items() if foreign[0] in own)
+        raise click.UsageError(f"{_flag(foreign[0])} is for {whose}, and --framework is {chosen}")
+    if chosen == "flower":
+        return _flower(flags)
+    return _nvflare(flags) if chosen == "nvflare" else _secretflow(flags)
+
+
+def _given(flags: FrameworkFlags) -> list[str]:
+    """The names of the flags that were given, in the order of the options."""
+    names = ["strategy", *dict.fromkeys(name for own in OWN.values() for name in own)]
+    values: dict[str, object] = {**flags}
+    return [name for name in names if values[name] not in (None, ())]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _secretflow(flags: FrameworkFlags) -> SecretFlowSettings:
     from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.exchange.secretflow.strategies import strategies
     from bn_audit.inspection import aggregators
@@ -103,6 +199,64 @@ def settings_of(flags: FrameworkFlags) -> SecretFlowSettings | None:
         secretflow_version=secretflow_release(flags),
         torch_version=torch_release(),
     )
+
+
+def _flower(flags: FrameworkFlags) -> FlowerSettings:
+    from bn_audit.exchange.flower import STRATEGIES, FlowerSettings
+    from bn_audit.handwritten import Rebuild
+
+    if flags["api"] == "message" and flags["rebuild"] is not None:
+        raise click.UsageError("--rebuild is for --api numpy; an ArrayRecord has to_torch_state_dict()")
+    rebuild = dict(zip(REBUILDS, (Rebuild.TENSOR, Rebuild.TENSOR_CLASS, Rebuild.FROM_NUMPY), strict=True))
+    return FlowerSettings(
+        api="message" if flags["api"] == "message" else "numpy",
+        strategy=_strategy(flags, "Flower", STRATEGIES),
+        rebuild=rebuild[flags["rebuild"] or REBUILDS[0]],
+        keeps=_keep(flags),
+        load=_load(flags),
+        flwr_version=flags["flwr_version"],
+    )
+
+
+def _nvflare(flags: FrameworkFlags) -> NVFlareSettings:
+    import re
+
+    from bn_audit.exchange.nvflare import STRATEGIES, NVFlareSettings
+
+    pattern = flags["exclude_vars"]
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise click.UsageError(f"--exclude-vars {pattern!r} is no regular expression: {error}") from error
+    return NVFlareSettings(
+        strategy=_strategy(flags, "NVFlare", STRATEGIES),
+        exchange="pytorch" if flags["exchange"] == "pytorch" else "numpy",
+        transfer="diff" if flags["transfer"] == "diff" else "full",
+        exclude_vars=pattern,
+        keeps=_keep(flags),
+        load=_load(flags),
+        nvflare_version=flags["nvflare_version"],
+    )
+
+
+def _strategy(flags: FrameworkFlags, name: str, known: Sequence[str]) -> str:
+    strategy = flags["strategy"] or "fedavg"
+    if strategy not in known:
+        raise click.UsageError(f"of {name}'s strategies {', '.join(known)} are known, and {strategy!r} is not")
+    return strategy
+
+
+def _keep(flags: FrameworkFlags) -> Keep:
+    from bn_audit.exchange.keep import Keep
+
+    return Keep(bool(flags["keep_norms"]), flags["keep_local"])
+
+
+def _load(flags: FrameworkFlags) -> How:
+    from bn_audit.handwritten import How
+
+    strict = not _keep(flags) if flags["strict"] is None else flags["strict"]
+    return How.STATE_DICT if strict else How.LENIENT
 
 
 def secretflow_release(flags: FrameworkFlags) -> str | None:

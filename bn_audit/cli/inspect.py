@@ -19,7 +19,7 @@ from bn_audit.cli.output import Failure, emit, wants_color
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from bn_audit.exchange.secretflow import SecretFlowSettings
+    from bn_audit.exchange.frameworks import FrameworkSettings
     from bn_audit.health import NormHealth
     from bn_audit.inspection import Inspection
     from bn_audit.live.target import Loaded
@@ -65,7 +65,7 @@ def command(ctx: click.Context, /, target: str, **flags: Unpack[Flags]) -> None:
     """Show what a model's state holds: norm layers, their statistics, and the entries of the state dict.
 
     With --framework also the fate of every entry in a round, beside the one that FedBN expects; without it, which of
-    SecretFlow's settings are right for this model.
+    the settings of SecretFlow, Flower and NVFlare are right for this model.
 
     TARGET is package.module:attribute or file.py:attribute (a class, a function without arguments, or an instance), or
     a checkpoint (.pt .pth .bin .ckpt .safetensors). Naming an attribute imports that code, AND SO RUNS IT; of a
@@ -107,8 +107,9 @@ def _load(target: str, flags: Flags) -> Loaded:
         raise Failure(str(error)) from error
 
 
-def _inspection(loaded: Loaded, settings: SecretFlowSettings | None, flags: Flags) -> Inspection:
+def _inspection(loaded: Loaded, settings: FrameworkSettings | None, flags: Flags) -> Inspection:
     from bn_audit.audit import audit_model
+    from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.finding import Location
     from bn_audit.inspection import inspect as inspect_profile
     from bn_audit.live.bare import unwrapped
@@ -122,14 +123,15 @@ def _inspection(loaded: Loaded, settings: SecretFlowSettings | None, flags: Flag
     health = _health(loaded)
     # No format shows places: what was loaded has none, and looking for the class's costs a parse of its file.
     model = LiveModel(profile, profile.type, Location(loaded.target, 1, 1, 1, 1), tuple(health), saved)
-    if settings is not None and loaded.module is not None:
-        settings = replace(settings, base_module=is_base_module(type(loaded.module)))
+    own = settings if isinstance(settings, SecretFlowSettings) else None
+    if own is not None and loaded.module is not None:
+        settings = own = replace(own, base_module=is_base_module(type(loaded.module)))
     return inspect_profile(
         profile,
         target=loaded.target,
         settings=settings,
         health=health,
-        findings=audit_model(model, settings, passed=flags["skip_bn"] is not None),
+        findings=audit_model(model, own, passed=flags["skip_bn"] is not None),
         notes=loaded.notes,
         modules=_classes(loaded),
         torch_version=torch_release(),

@@ -218,14 +218,27 @@ def _subject(target: str | None, flags: Flags) -> Subject:
 
 
 def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
+    from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.live.bare import unwrapped
     from bn_audit.live.verify import verify as verify_model
+    from bn_audit.live.verify import verify_exchange
 
     settings = settings_of(flags)
     if settings is None:
-        raise click.UsageError("name whose exchange to verify: --framework secretflow")
+        raise click.UsageError("name whose exchange to verify: --framework secretflow, flower or nvflare")
     # A checkpoint of a wrapped model is judged as the model, which is what a federation is given.
     model = loaded.module if loaded.module is not None else unwrapped(loaded.profile)
+    if not isinstance(settings, SecretFlowSettings):
+        if flags["engine"] != "contract":
+            raise click.UsageError(f"--engine runs SecretFlow's classes, and --framework is {flags['framework']}")
+        return verify_exchange(
+            model,
+            settings,
+            parties=flags["parties_count"],
+            rounds=flags["rounds"],
+            target=target,
+            notes=loaded.notes,
+        )
     return verify_model(
         model,
         strategy=settings.strategy or "fed_avg_w",
@@ -271,7 +284,7 @@ def _variant(name: str, text: str, flags: Flags) -> tuple[str | None, Flags]:
     except click.ClickException as error:
         raise click.UsageError(f"{name} {text!r}: {error.format_message()}") from error
     own = said.pop("target")
-    changed: Any = {**flags, **{key: value for key, value in said.items() if value is not None}}
+    changed: Any = {**flags, **{key: value for key, value in said.items() if value not in (None, ())}}
     return own, changed
 
 

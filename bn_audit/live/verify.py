@@ -16,7 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bn_audit.exchange import flower, nvflare
 from bn_audit.exchange.fedbn import expected_fates
+from bn_audit.exchange.flower import FlowerSettings
+from bn_audit.exchange.frameworks import FrameworkSettings
+from bn_audit.exchange.frameworks import plan as plan_of
+from bn_audit.exchange.nvflare import NVFlareSettings
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
 from bn_audit.exchange.secretflow import SecretFlowSettings, plan
 from bn_audit.exchange.secretflow.settings import release
@@ -44,7 +49,7 @@ require_torch()
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-__all__ = ["Run", "Seen", "run_contract", "see", "settings_here", "verify"]
+__all__ = ["Run", "Seen", "run_contract", "see", "settings_here", "verify", "verify_exchange"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,68 @@ def _engine(engine: str | Path, asked: str | None) -> tuple[str, str | None]:
     return kind, found if found is not None else asked
 
 
+def verify_exchange(
+    model: nn.Module | Profile,
+    settings: FlowerSettings | NVFlareSettings,
+    *,
+    parties: int = 3,
+    rounds: int = 2,
+    target: str = "",
+    notes: Sequence[str] = (),
+) -> Verification:
+    """Run the rounds of Flower or NVFlare on tensors, by the plan, and hold the state after them against FedBN's.
+
+    Args:
+        model: a built module, or a profile. Its own values are not used, and a module is not changed.
+        settings: of the app or job; the strategy has to be one that hands out the weighted mean.
+        parties, rounds, target, notes: as for :func:`verify`.
+
+    Raises:
+        TargetError: for a strategy that hands out something else, or state that no round can be run on.
+        ValueError: for fewer than two parties or no round.
+    """
+    if parties < 2 or rounds < 1:
+        raise ValueError("a verification needs at least two parties and one round")
+    if isinstance(settings, FlowerSettings) and settings.strategy not in flower.MEANS:
+        raise TargetError(
+            f"{settings.strategy} does not hand out the weighted mean, which is what a round is held against; "
+            "bn-audit inspect says what becomes of every entry"
+        )
+    profile = model if isinstance(model, Profile) else profile_of(model)
+    planned = plan_of(profile, settings)
+    run = _run_shared(profile, settings, planned, parties, rounds)
+    verification = judge(profile, settings, planned, run, "contract", parties, rounds, target or profile.type)
+    return replace(verification, notes=(*notes, *verification.notes))
+
+
+def _run_shared(
+    profile: Profile, settings: FlowerSettings | NVFlareSettings, planned: Plan, parties: int, rounds: int
+) -> Run:
+    """Execute a plan whose rounds are all alike: a stand-in for training, and an exchange of weights."""
+    stop = _stop(planned)
+    if stop is not None:
+        return Run((), stop, drifted=False)
+    states = party_states(profile, parties)
+    begun = states[0]
+    zeros = flower.zeroed(profile, settings) if isinstance(settings, FlowerSettings) else frozenset[str]()
+    back = nvflare.handed_back(profile, settings) if isinstance(settings, NVFlareSettings) else frozenset[str]()
+    given = {key: torch.zeros_like(begun[key]) for key in zeros} | {key: begun[key] for key in back}
+    weights = [2.0 + party for party in range(parties)]
+    seen: list[Seen] = []
+    for number in range(1, rounds + 1):
+        steps = training_steps(profile, parties, number)
+        trained = [_moved(state, step) for state, step in zip(states, steps, strict=True)]
+        exchange = Exchange(trained, trained, weights, trained)
+        states = [{**state, **given} for state in execute(profile, planned.entries, exchange)]
+        one = see(profile, exchange, states)
+        # Of what was set the outcome is known; the value may by chance be another entry's too.
+        known: dict[str, frozenset[Outcome]] = {key: frozenset({(Fate.STALE, None)}) for key in back}
+        known |= {key: frozenset({(Fate.CORRUPT, None)}) for key in zeros}
+        seen.append(replace(one, outcomes={**one.outcomes, **known}))
+    averaged = [entry.key for entry in planned.entries if entry.fate is Fate.AVERAGED]
+    return Run(tuple(seen), None, any(not _equal(states, key) for key in averaged))
+
+
 def settings_here(
     strategy: str,
     aggregator: str,
@@ -215,7 +282,7 @@ def see(profile: Profile, exchange: Exchange, after: Sequence[State]) -> Seen:
 
 def judge(
     profile: Profile,
-    settings: SecretFlowSettings,
+    settings: FrameworkSettings,
     planned: Plan,
     run: Run,
     engine: str,
@@ -231,9 +298,11 @@ def judge(
         for entry, wanted, part in zip(profile.entries, expected, planned.entries, strict=True)
     )
     measured = engine != "contract"
-    disagreements = tuple(_disagreements(profile, settings, planned, run)) if measured else ()
+    disagreements: tuple[str, ...] = ()
+    if measured and isinstance(settings, SecretFlowSettings):
+        disagreements = tuple(_disagreements(profile, settings, planned, run))
     notes = list(planned.notes)
-    open_order = not profile.ordered and settings.skip_bn is not False
+    open_order = not profile.ordered and isinstance(settings, SecretFlowSettings) and settings.skip_bn is not False
     if open_order:
         notes.append("the file does not keep the order of the state dict, on which skip_bn depends")
     if disagreements:
@@ -272,7 +341,7 @@ def _verified(
     expected: frozenset[Fate],
     part: EntryPlan,
     run: Run,
-    settings: SecretFlowSettings,
+    settings: FrameworkSettings,
     engine: str,
 ) -> VerifiedEntry:
     found = _measured(part, run.seen, settings)
@@ -293,7 +362,7 @@ def _verified(
     return VerifiedEntry(entry, norm, expected, part.possible, part.source_key, measured, deviation, right)
 
 
-def _measured(part: EntryPlan, seen: Sequence[Seen], settings: SecretFlowSettings) -> frozenset[Outcome]:
+def _measured(part: EntryPlan, seen: Sequence[Seen], settings: FrameworkSettings) -> frozenset[Outcome]:
     """What all exchanges of a kind agree on for an entry."""
     relevant = _relevant(part, seen, settings)
     if not relevant:
@@ -302,10 +371,10 @@ def _measured(part: EntryPlan, seen: Sequence[Seen], settings: SecretFlowSetting
     return common or frozenset().union(*(one.outcomes[part.key] for one in relevant))
 
 
-def _relevant(part: EntryPlan, seen: Sequence[Seen], settings: SecretFlowSettings) -> Sequence[Seen]:
+def _relevant(part: EntryPlan, seen: Sequence[Seen], settings: FrameworkSettings) -> Sequence[Seen]:
     if Fate.CORRUPT in part.possible:
         return seen[:1]
-    if not two_kinds(settings) or len(seen) < 2:
+    if not isinstance(settings, SecretFlowSettings) or not two_kinds(settings) or len(seen) < 2:
         return seen
     # The first exchange is of its own kind; it lasts where it puts a tensor in the wrong place.
     return seen[:1] if part.fate is Fate.MISPLACED else seen[1:]

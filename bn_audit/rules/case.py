@@ -22,6 +22,7 @@ from bn_audit.site import FLModelCall, FLModelSite
 
 __all__ = [
     "FLModelCase",
+    "Judged",
     "Outcome",
     "Possibility",
     "beside_fedbn",
@@ -35,18 +36,16 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a round does to a model under some settings, and what of it is BatchNorm's doing.
+class Judged:
+    """What a round does to a model, and what of it is BatchNorm's doing.
 
     Attributes:
         profile: the model.
-        settings: what the plan was made for.
         comparison: the plan beside FedBN's, certainties only.
         baseline: the same for the model without its norm layers: what goes wrong there is not BatchNorm's doing.
     """
 
     profile: Profile
-    settings: SecretFlowSettings
     comparison: Comparison
     baseline: Comparison
 
@@ -86,6 +85,13 @@ class Outcome:
     def owns(self, key: str | None) -> bool:
         """Whether the entry called ``key`` belongs to a norm layer."""
         return key in owners(self.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Judged):
+    """What a round of SecretFlow's does to a model under the settings that the plan was made for."""
+
+    settings: SecretFlowSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +217,7 @@ AGGREGATORS = {
 
 def judge(profile: Profile, settings: SecretFlowSettings) -> Outcome:
     """What a round does to a model under some settings."""
-    return Outcome(profile, settings, beside_fedbn(profile, settings), beside_fedbn(without_norms(profile), settings))
+    return Outcome(profile, beside_fedbn(profile, settings), beside_fedbn(without_norms(profile), settings), settings)
 
 
 def beside_fedbn(profile: Profile, settings: SecretFlowSettings) -> Comparison:

@@ -8,7 +8,7 @@ from typing import Literal
 from bn_audit.exchange.plan import Difference, Fate, PlanError
 from bn_audit.finding import Evidence, Location
 from bn_audit.profile import SOMEWHERE, NormLayer, Profile
-from bn_audit.rules.case import FLModelCase, Outcome, Possibility, owners
+from bn_audit.rules.case import FLModelCase, Judged, Possibility, owners
 from bn_audit.site import FLModelCall
 
 __all__ = ["consequence", "consequences", "listed", "model_name", "norm_names", "stop", "trail"]
@@ -17,6 +17,8 @@ Part = Literal["all", "norms", "others"]
 
 SHOWN = 3
 """Names a list shows before it says how many more there are; one more is shown rather than counted."""
+MEMORY = "rebuilt from uninitialised memory"
+"""What becomes of an integer without dimensions that is taken for a size."""
 LINES = 2
 """Lines of an exception's text that are shown; ``load_state_dict`` writes one for each entry."""
 PLACES = 2
@@ -58,8 +60,11 @@ def stop(error: PlanError) -> str:
     return f"training stops in round {max(error.round, 1)}{sure} {error.type}: {shown}{more}"
 
 
-def consequence(outcome: Outcome, of: Part = "all") -> str:
-    """What BatchNorm certainly does under these settings: to its own entries, to the others, or to all."""
+def consequence(outcome: Judged, of: Part = "all", corrupt: str = MEMORY) -> str:
+    """What BatchNorm certainly does under these settings: to its own entries, to the others, or to all.
+
+    ``corrupt`` says what becomes of an entry with that fate.
+    """
     error = outcome.comparison.error
     if outcome.stops and error is not None:
         return stop(error)
@@ -67,20 +72,21 @@ def consequence(outcome: Outcome, of: Part = "all") -> str:
     others = [difference for difference in outcome.differences if not outcome.owns(difference.key)]
     parts: list[str] = []
     if norms and of != "others":
-        parts.extend(_norms(outcome.profile, norms))
+        parts.extend(_norms(outcome.profile, norms, corrupt))
     if others and of != "norms":
-        parts.extend(_others(others))
+        parts.extend(_others(others, corrupt))
     return "; ".join(parts)
 
 
-def _norms(profile: Profile, differences: Sequence[Difference]) -> Iterator[str]:
+def _norms(profile: Profile, differences: Sequence[Difference], corrupt: str) -> Iterator[str]:
     averaged = [difference for difference in differences if difference.fate is Fate.AVERAGED]
     rest = [difference for difference in differences if difference.fate is not Fate.AVERAGED]
     if averaged:
         keys = [difference.key for difference in averaged]
         yield f"{_what(keys)} of {listed(norm_names(profile, keys))} are averaged over the parties"
     if rest:
-        yield f"{listed(difference.key for difference in rest)} of BatchNorm are exchanged, and {_mishap(rest)}"
+        mishap = _mishap(rest, corrupt)
+        yield f"{listed(difference.key for difference in rest)} of BatchNorm are exchanged, and {mishap}"
 
 
 def _what(keys: Sequence[str]) -> str:
@@ -94,7 +100,7 @@ def _what(keys: Sequence[str]) -> str:
     return "weight and bias" if affine else "the entries"
 
 
-def _others(differences: Sequence[Difference]) -> Iterator[str]:
+def _others(differences: Sequence[Difference], memory: str) -> Iterator[str]:
     never = [one for one in differences if one.fate in (Fate.STALE, Fate.LOCAL)]
     misplaced = [one for one in differences if one.fate is Fate.MISPLACED]
     corrupt = [one for one in differences if one.fate is Fate.CORRUPT]
@@ -106,15 +112,15 @@ def _others(differences: Sequence[Difference]) -> Iterator[str]:
         source = f" (`{first.key}` the average of `{first.source_key}`)" if first.source_key else ""
         yield f"{listed(one.key for one in misplaced)} {_get(misplaced)} the tensor of another entry{source}"
     if corrupt:
-        yield f"{listed(one.key for one in corrupt)} {_are(corrupt)} rebuilt from uninitialised memory"
+        yield f"{listed(one.key for one in corrupt)} {_are(corrupt)} {memory}"
     if rest:
         yield f"{listed(one.key for one in rest)} {_are(rest)} never given {_their(rest)} own average"
 
 
-def _mishap(differences: Sequence[Difference]) -> str:
+def _mishap(differences: Sequence[Difference], corrupt: str) -> str:
     fates = {difference.fate for difference in differences}
     if fates == {Fate.CORRUPT}:
-        return "rebuilt from uninitialised memory"
+        return corrupt
     if fates == {Fate.MISPLACED}:
         return "get the tensor of another entry"
     return "do not stay with their party"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bn_audit.cli.framework import settings_of
+from bn_audit.cli.framework import FrameworkFlags, settings_of
+from bn_audit.exchange.secretflow import SecretFlowSettings
 from tests.cli.conftest import Command
 
 torch = pytest.importorskip("torch")
@@ -62,8 +63,8 @@ def test_without_a_framework_the_settings_are_laid_out(folder: Path, bn_audit: C
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.startswith("inspected.py:Net: Net, 9 entries, 1 norm layer\n")
     assert "skip_bn=True" in outcome.out and "fed_avg_w" in outcome.out
-    assert "No settings are right for this model as it is." in outcome.out
-    assert "No settings are right" not in bn_audit("inspect", "inspected.py:Last").out
+    assert "No settings of SecretFlow's are right for this model as it is." in " ".join(outcome.out.split())
+    assert "No settings of SecretFlow" not in bn_audit("inspect", "inspected.py:Last").out
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,31 @@ def test_settings_are_judged(
     assert [finding["code"] for finding in data["findings"]] == ([code] if code else [])
 
 
+@pytest.mark.parametrize(
+    ("flags", "verdict"),
+    [
+        (["flower"], "spoils"),
+        (["flower", "--keep-norms"], "right"),
+        (["flower", "--keep-norms", "--strict"], "stops"),
+        (["flower", "--keep-local", "bn"], "right"),
+        (["flower", "--keep-local", "norm"], "spoils"),
+        (["flower", "--rebuild", "torch.Tensor"], "stops"),
+        (["flower", "--api", "message", "--keep-norms"], "right"),
+        (["flower", "--strategy", "fedadam", "--keep-norms"], "right"),
+        (["nvflare"], "spoils"),
+        (["nvflare", "--keep-norms", "--transfer", "diff"], "right"),
+        (["nvflare", "--exclude-vars", "^bn"], "stops"),
+        (["nvflare", "--exclude-vars", "^bn", "--no-strict"], "right"),
+        (["nvflare", "--exclude-vars", "^bn", "--transfer", "diff"], "spoils"),
+    ],
+)
+def test_other_frameworks(folder: Path, bn_audit: Command, flags: list[str], verdict: str) -> None:
+    outcome = bn_audit("inspect", "inspected.py:Net", "--framework", *flags, "--output-format", "json")
+    assert outcome.status == (0 if verdict == "right" else 1), outcome.err
+    data = json.loads(outcome.out)
+    assert (data["verdict"], data["settings"]["framework"]) == (verdict, flags[0])
+
+
 def test_the_project_pins_secretflow(folder: Path, bn_audit: Command) -> None:
     command = ["inspect", "inspected.py:Last", "--framework", "secretflow", "--skip-bn", "--output-format", "json"]
     assert json.loads(bn_audit(*command).out)["settings"]["secretflow_version"] is None
@@ -101,9 +127,9 @@ def test_the_project_pins_secretflow(folder: Path, bn_audit: Command) -> None:
 
 
 def test_a_strategy_brings_its_aggregator() -> None:
-    flags = {"framework": "secretflow", "backend": None, "strategy": "fed_stc", "aggregator": None}
-    found = settings_of({**flags, "skip_bn": None, "secretflow_version": None})  # type: ignore[typeddict-item]
-    assert found is not None and found.aggregator == "sparse"
+    flags = {**dict.fromkeys(FrameworkFlags.__annotations__), "framework": "secretflow", "strategy": "fed_stc"}
+    found = settings_of(flags)  # type: ignore[arg-type]
+    assert isinstance(found, SecretFlowSettings) and found.aggregator == "sparse"
 
 
 def test_broken_statistics_fail_without_a_framework(folder: Path, bn_audit: Command) -> None:
@@ -139,6 +165,19 @@ def test_arguments_and_the_meta_device(folder: Path, bn_audit: Command) -> None:
         (["inspected.py:broken"], 'raise RuntimeError("no weights here")'),
         (["inspected.py:Net", "--skip-bn"], "--skip-bn needs --framework"),
         (["inspected.py:Net", "--strategy", "moon"], "--strategy needs --framework"),
+        (["inspected.py:Net", "--keep-norms"], "--keep-norms needs --framework"),
+        (["inspected.py:Net", "--framework", "flower", "--skip-bn"], "--skip-bn is for SecretFlow"),
+        (["inspected.py:Net", "--framework", "nvflare", "--aggregator", "plain"], "--aggregator is for SecretFlow"),
+        (["inspected.py:Net", "--framework", "flower", "--secretflow-version", "1.4.0"], "--secretflow-version is for"),
+        (["inspected.py:Net", "--framework", "secretflow", "--api", "numpy"], "--api is for Flower"),
+        (["inspected.py:Net", "--framework", "secretflow", "--keep-norms"], "--keep-norms is for Flower and NVFlare"),
+        (["inspected.py:Net", "--framework", "flower", "--transfer", "diff"], "--transfer is for NVFlare"),
+        (["inspected.py:Net", "--framework", "flower", "--strategy", "fed_avg_w"], "'fed_avg_w' is not"),
+        (["inspected.py:Net", "--framework", "nvflare", "--exclude-vars", "("], "no regular expression"),
+        (
+            ["inspected.py:Net", "--framework", "flower", "--api", "message", "--rebuild", "torch.Tensor"],
+            "--rebuild is for --api numpy",
+        ),
         (["inspected.py:Net", "--framework", "secretflow", "--strategy", "moo"], "no strategy 'moo'"),
         (["inspected.py:Net", "--framework", "secretflow", "--backend", "tensorflow"], "Keras"),
         (["inspected.py:Net", "--output-file", "no/such/folder.txt"], "No such file or directory"),

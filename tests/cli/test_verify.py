@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 torch = pytest.importorskip("torch")
 
 from bn_audit.cli.verify import command  # noqa: E402
+from bn_audit.live.execute import party_states  # noqa: E402
+from bn_audit.profile import Profile, StateEntry  # noqa: E402
 
 MODEL = """
 from torch import nn
@@ -155,7 +157,7 @@ def test_parties_that_differ(checkpoints: list[str], folder: Path) -> None:
     ("arguments", "message"),
     [
         ((), "name a TARGET"),
-        (("model.py:Net",), "--framework secretflow"),
+        (("model.py:Net",), "--framework secretflow, flower or nvflare"),
         (("model.py:Net", *SECRETFLOW, "--before", ""), "go together"),
         (("model.py:Net", *SECRETFLOW, "--before", "", "--after", "--nonsense"), "No such option"),
         (("model.py:Net", *SECRETFLOW, "--before", "", "--after", "'"), "No closing quotation"),
@@ -167,6 +169,9 @@ def test_parties_that_differ(checkpoints: list[str], folder: Path) -> None:
         (("--parties", "a.pt", "a.pt"), "twice"),
         (("--parties", "a.pt", *SECRETFLOW), "judges what ran"),
         (("model.py:Net", *SECRETFLOW, "--engine", "none.whl"), "cannot be read as a wheel"),
+        (("model.py:Net", "--framework", "flower", "--engine", "none.whl"), "runs SecretFlow's classes"),
+        (("model.py:Net", "--framework", "flower", "--strategy", "fedadam"), "does not hand out the weighted mean"),
+        (("model.py:Net", "--framework", "nvflare", "--skip-bn"), "--skip-bn is for SecretFlow"),
     ],
 )
 def test_errors_are_2(arguments: tuple[str, ...], message: str) -> None:
@@ -174,6 +179,49 @@ def test_errors_are_2(arguments: tuple[str, ...], message: str) -> None:
     assert result.exit_code == 2
     assert message in result.output
     assert "cli/verify.py" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "verdict"),
+    [
+        (("flower",), "wrong"),
+        (("flower", "--keep-norms"), "right"),
+        (("flower", "--keep-local", "bn", "--api", "message"), "right"),
+        (("flower", "--rebuild", "torch.Tensor"), "stops"),
+        (("nvflare", "--exchange", "pytorch"), "wrong"),
+        (("nvflare", "--keep-norms", "--transfer", "diff"), "right"),
+        (("nvflare", "--exclude-vars", "^bn", "--transfer", "diff"), "wrong"),
+        (("nvflare", "--exclude-vars", "^bn"), "stops"),
+    ],
+)
+def test_other_frameworks(flags: tuple[str, ...], verdict: str) -> None:
+    result = _run("model.py:Net", "--framework", *flags, "--output-format", "json")
+    assert result.exit_code == (0 if verdict == "right" else 1), result.output
+    data = _valid(result.output)
+    assert data["verdict"] == verdict
+    for entry in data["entries"]:
+        assert not entry["measured"] or entry["fate"] in entry["measured"], entry
+
+
+def test_a_fix_for_flower() -> None:
+    fix = ("--before", "--no-keep-norms", "--after", "--keep-norms")
+    result = _run("model.py:Net", "--framework", "flower", *fix)
+    assert result.exit_code == 0, result.output
+    assert "before: model.py:Net: Flower: fedavg" in result.output
+    assert "clients keep norm layers" in result.output
+
+
+def test_zeros_and_what_is_handed_out_again_are_set_on_the_tensors(folder: Path) -> None:
+    (folder / "model.py").write_text(
+        MODEL + "\nimport torch\nclass Table(Last):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.register_buffer('ids', torch.arange(1, 5))\n"
+    )
+    data = _valid(_run("model.py:Table", "--framework", "flower", "--keep-norms", "--output-format", "json").output)
+    ids = next(entry for entry in data["entries"] if entry["key"] == "ids")
+    entry = StateEntry("ids", (4,), "int64", "buffer", "")
+    held = party_states(Profile((entry,)), 3)[0]["ids"]
+    # Set to 0: as far from FedBN's as the largest value.
+    assert (ids["fate"], ids["measured"], ids["deviation"]) == ("corrupt", ["corrupt"], float(held.max()))
 
 
 @pytest.mark.secretflow

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 
 from bn_audit.exchange.fedbn import expectation
-from bn_audit.exchange.flower import STRATEGIES, FlowerSettings, named, plan
+from bn_audit.exchange.flower import ALIKE, STRATEGIES, FlowerSettings, named, plan
+from bn_audit.exchange.keep import Keep
 from bn_audit.exchange.plan import Fate, compare
 from bn_audit.handwritten import Covers, How, Rebuild
 from bn_audit.profile import Profile
@@ -132,6 +133,17 @@ def test_a_gap_leaves_certain_what_travels_by_key() -> None:
     made = plan(part, FlowerSettings("message"))
     assert made.entry("bn.running_mean").fate is Fate.AVERAGED  # type: ignore[union-attr]
     assert made.stops is None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(complete_profiles(), st.booleans(), st.sampled_from([Keep(), Keep(norms=True)]))
+def test_strategies_that_are_told_together_are_alike(whole: Profile, message: bool, keeps: Keep) -> None:
+    assert sorted(name for group in ALIKE for name in group) == sorted(STRATEGIES)
+    app = FlowerSettings("message" if message else "numpy", keeps=keeps, load=How.LENIENT)
+    for first, *others in ALIKE:
+        for other in others:
+            one, two = (plan(whole, replace(app, strategy=name)) for name in (first, other))
+            assert (one.entries, one.stops, one.error) == (two.entries, two.stops, two.error)
 
 
 def _covers(whole: Profile) -> list[Covers]:

@@ -11,8 +11,12 @@ import jsonschema
 import pytest
 
 from bn_audit import report
+from bn_audit.exchange.flower import FlowerSettings
+from bn_audit.exchange.keep import Keep
+from bn_audit.exchange.nvflare import NVFlareSettings
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.finding import Finding, Location, Severity
+from bn_audit.handwritten import How
 from bn_audit.health import NormHealth
 from bn_audit.inspection import Inspection, inspect
 from bn_audit.profile import NormLayer, StateEntry
@@ -55,6 +59,16 @@ INSPECTIONS = {
         target="model.py:Net",
         health=[NormHealth("bn", counter=7, nan=1, negative=2, zero=1, untrained=False)],
         torch_version="2.13.0",
+    ),
+    "flower": inspect(
+        MIDDLE,
+        target="model.py:Net",
+        settings=FlowerSettings(strategy="fedadam", flwr_version="1.42.0"),
+    ),
+    "nvflare": inspect(
+        MIDDLE,
+        target="model.py:Net",
+        settings=NVFlareSettings(exclude_vars=r"^bn\.", keeps=Keep(words=("fc",)), load=How.LENIENT),
     ),
     "empty": inspect(profile(), target="nothing:Here"),
 }

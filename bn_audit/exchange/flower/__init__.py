@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bn_audit.exchange.flower.plan import plan
+from bn_audit.exchange.flower.plan import plan, zeroed
 from bn_audit.exchange.flower.settings import FlowerSettings, named
-from bn_audit.exchange.flower.strategies import SERVER_STEPS, STRATEGIES
+from bn_audit.exchange.flower.strategies import ALIKE, MEANS, SERVER_STEPS, STRATEGIES
 
-__all__ = ["SERVER_STEPS", "STRATEGIES", "FlowerSettings", "named", "plan"]
+__all__ = ["ALIKE", "MEANS", "SERVER_STEPS", "STRATEGIES", "FlowerSettings", "named", "plan", "zeroed"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bn_audit.exchange.arithmetic import Value
 from bn_audit.exchange.arithmetic.dtypes import KNOWN, category
 from bn_audit.exchange.courses import Course, first_error, gathered, with_gaps
 from bn_audit.exchange.cover import covered, leading, pairs, values_of
@@ -21,7 +22,7 @@ from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, effects_by_tensor, e
 from bn_audit.handwritten import Covers, How, Rebuild
 from bn_audit.profile import Profile, Shape, StateEntry
 
-__all__ = ["plan"]
+__all__ = ["plan", "zeroed"]
 
 _KEPT: frozenset[Fate | None] = frozenset({None})
 
@@ -41,16 +42,24 @@ def plan(profile: Profile, settings: FlowerSettings) -> Plan:
     if settings.strategy not in STRATEGIES:
         entries = tuple(EntryPlan(entry.key, ANY) for entry in profile.entries)
         return Plan(entries, stops=None, complete=profile.complete, drifts=None, settings=settings.named())
-    return _plan(profile, settings)
+    return replace(_plan(profile, _kept(profile, settings)), settings=settings.named())
+
+
+def _kept(profile: Profile, settings: FlowerSettings) -> FlowerSettings:
+    """The settings with what a client keeps to itself taken out of what it sends and takes."""
+    if not settings.keeps:
+        return settings
+    keys = settings.keeps.keys(profile)
+    sends = replace(settings.sends, without=settings.sends.without | keys)
+    takes = settings.sends if settings.takes is None else settings.takes
+    return replace(settings, sends=sends, takes=replace(takes, without=takes.without | keys))
 
 
 def _plan(profile: Profile, settings: FlowerSettings) -> Plan:
     initial = _initial(settings)
     groups = tensor_groups(profile)
-    aggregates = {entry.key: [aggregate(settings, value) if value else None for value in values_of(entry)]
-                  for entry in profile.entries}  # fmt: skip
+    aggregates, handed = _aggregates(profile, settings)
     raw = {entry.key: _raw(entry) for entry in profile.entries}
-    handed = {entry.key: _handed(entry, aggregates[entry.key]) for entry in profile.entries}
     first = _loaded(profile, settings, initial, raw, groups, 0)
     later = _loaded(profile, settings, settings.sends, handed, groups, 1)
     aggregated = [_course(entry, settings.sends, aggregates[entry.key]) for entry in profile.entries]
@@ -72,6 +81,22 @@ def _plan(profile: Profile, settings: FlowerSettings) -> Plan:
         settings=settings.named(),
         notes=tuple(_notes(profile, settings, aggregates)),
     )
+
+
+def _aggregates(
+    profile: Profile, settings: FlowerSettings
+) -> tuple[dict[str, list[Aggregate | None]], dict[str, _Array]]:
+    """What the strategy makes of every entry, by key: all that it may be, and what is handed out."""
+    known: dict[tuple[Value | None, ...], tuple[list[Aggregate | None], _Array]] = {}
+    aggregates: dict[str, list[Aggregate | None]] = {}
+    handed: dict[str, _Array] = {}
+    for entry in profile.entries:
+        values = tuple(values_of(entry))
+        if values not in known:
+            found = [None if value is None else aggregate(settings, value) for value in values]
+            known[values] = found, _handed(found)
+        aggregates[entry.key], handed[entry.key] = known[values]
+    return aggregates, handed
 
 
 def _initial(settings: FlowerSettings) -> Covers:
@@ -104,7 +129,7 @@ def _raw(entry: StateEntry) -> _Array:
     return _Array(dtypes, True, frozenset({Fate.AVERAGED}), frozenset({entry.value}))
 
 
-def _handed(entry: StateEntry, found: Sequence[Aggregate | None]) -> _Array:
+def _handed(found: Sequence[Aggregate | None]) -> _Array:
     """What the strategy makes of an entry."""
     known = [one for one in found if one is not None and one.value is not None]
     possible = frozenset[Fate]().union(*(one.possible for one in known)) or frozenset({Fate.AVERAGED})
@@ -230,6 +255,21 @@ def _rebuilt(source: StateEntry, array: _Array, settings: FlowerSettings) -> tup
     return Course(source.key, known=value is not None), replace(plain, shape=shape, garbage=True)
 
 
+def zeroed(profile: Profile, settings: FlowerSettings) -> frozenset[str]:
+    """The keys of what certainly is zero after a round."""
+    sends = _kept(profile, settings).sends
+    return frozenset(
+        entry.key
+        for entry in profile.entries
+        if covered(entry, sends)
+        and all(value is not None and _is_zero(aggregate(settings, value)) for value in values_of(entry))
+    )
+
+
+def _is_zero(found: Aggregate | None) -> bool:
+    return found is not None and found.zero
+
+
 def _notes(profile: Profile, settings: FlowerSettings, aggregates: dict[str, list[Aggregate | None]]) -> Iterator[str]:
     sent = [entry for entry in profile.entries if covered(entry, settings.sends)]
     zeros = [entry.key for entry in sent if all(one is not None and one.zero for one in aggregates[entry.key])]
@@ -238,8 +278,14 @@ def _notes(profile: Profile, settings: FlowerSettings, aggregates: dict[str, lis
             f"{_listed(zeros)}: becomes 0, since FedAvg averages in place, and a client's share of the examples "
             "is 0 as an integer"
         )
+    moved = [entry.key for entry in sent if entry.key not in zeros and _only_corrupt(aggregates[entry.key])]
+    if moved and settings.api == "numpy":
+        yield (
+            f"{_listed(moved)}: moved as if the mean were 0, since FedAvg averages in place, and a client's share of "
+            "the examples is 0 as an integer"
+        )
     integers = [entry for entry in sent if entry.dtype is not None and _integral(entry.dtype)]
-    cut = [entry.key for entry in integers if entry.key not in zeros]
+    cut = [entry.key for entry in integers if entry.key not in zeros and entry.key not in moved]
     if cut:
         yield f"{_listed(cut)}: the mean loses its fraction where it is put into an integer"
     if settings.strategy == "fedmedian":
@@ -252,6 +298,10 @@ def _notes(profile: Profile, settings: FlowerSettings, aggregates: dict[str, lis
     halves = [entry.key for entry in sent if entry.dtype == "float16"]
     if settings.strategy in ADAPTIVE and halves:
         yield f"{_listed(halves)}: the optimiser's tau is 0 in half precision, and what does not move becomes NaN"
+
+
+def _only_corrupt(found: Sequence[Aggregate | None]) -> bool:
+    return bool(found) and all(one is not None and one.possible == {Fate.CORRUPT} for one in found)
 
 
 def _integral(dtype: str) -> bool:

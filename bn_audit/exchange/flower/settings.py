@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bn_audit.exchange.keep import Keep
 from bn_audit.handwritten import Covers, How, Rebuild
 from bn_audit.profile import Profile
 
 __all__ = ["FlowerSettings", "named"]
 
 EVERYTHING = Covers()
+NOTHING = Keep()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class FlowerSettings:
         initial: what the first parameters hold, be they the server's or a client's; None is the same as ``sends``
             with ``numpy``, everything with ``message``.
         rebuild: how a client makes tensors of arrays; with ``message`` it is ``to_torch_state_dict()``.
+        keeps: what a client keeps to itself, on top of what ``sends`` and ``takes`` say.
         load: how it loads them; None stands for ``load_state_dict`` strict and not.
         in_place: FedAvg's argument of that name (``numpy``); None stands for both values.
         server_step: whether FedAvgM has a momentum, or a learning rate other than 1.
@@ -39,6 +42,7 @@ class FlowerSettings:
     takes: Covers | None = None
     initial: Covers | None = None
     rebuild: Rebuild = Rebuild.TENSOR
+    keeps: Keep = NOTHING
     load: How | None = How.STATE_DICT
     in_place: bool | None = True
     server_step: bool = True
@@ -51,6 +55,9 @@ class FlowerSettings:
             ("flwr_version", self.flwr_version),
             ("api", self.api),
             ("strategy", self.strategy),
+            ("rebuild", self.rebuild.value if self.api == "numpy" else None),
+            ("load", None if self.load is None else self.load.value),
+            ("keeps", str(self.keeps) if self.keeps else None),
         )
         return tuple((name, value) for name, value in pairs if value is not None)
 

@@ -13,6 +13,7 @@ run; what differed before is said where it does.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from bn_audit.exchange.arithmetic import KNOWN, Kind, Refused, Value, numpy
@@ -21,7 +22,7 @@ from bn_audit.exchange.flower.settings import FlowerSettings
 from bn_audit.exchange.plan import Fate
 from bn_audit.exchange.release import release
 
-__all__ = ["SERVER_STEPS", "STRATEGIES", "Aggregate", "aggregate", "steps"]
+__all__ = ["ALIKE", "MEANS", "SERVER_STEPS", "STRATEGIES", "Aggregate", "aggregate", "steps"]
 
 STRATEGIES = (
     "fedavg",
@@ -37,6 +38,18 @@ STRATEGIES = (
 ADAPTIVE = frozenset({"fedadam", "fedyogi", "fedadagrad"})
 SERVER_STEPS = ADAPTIVE | {"fedavgm"}
 """Strategies that move the previous arrays by a step of their own."""
+
+ALIKE = (
+    ("fedavg", "fedprox"),
+    ("fedavgm",),
+    ("fedadam", "fedyogi", "fedadagrad"),
+    ("fedmedian",),
+    ("fedtrimmedavg",),
+)
+"""All strategies, those together whose plans are the same but for notes."""
+
+MEANS = ("fedavg", "fedprox")
+"""Strategies that hand out the weighted mean."""
 
 _INT = Value("int64", Kind.NUMBER, scalar=True)
 _FLOAT = Value("float64", Kind.NUMBER, scalar=True)
@@ -69,6 +82,7 @@ def steps(settings: FlowerSettings) -> bool:
     return settings.strategy in ADAPTIVE or (settings.strategy == "fedavgm" and settings.server_step)
 
 
+@functools.lru_cache(maxsize=1024)
 def aggregate(settings: FlowerSettings, tensor: Value) -> Aggregate | None:
     """What becomes of an array of the given dtype in two rounds; None if that is not known."""
     if tensor.dtype not in KNOWN or settings.strategy not in STRATEGIES:

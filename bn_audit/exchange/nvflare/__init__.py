@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bn_audit.exchange.nvflare.plan import plan
+from bn_audit.exchange.nvflare.plan import handed_back, plan
 from bn_audit.exchange.nvflare.settings import STRATEGIES, NVFlareSettings
 
-__all__ = ["STRATEGIES", "NVFlareSettings", "plan"]
+__all__ = ["STRATEGIES", "NVFlareSettings", "handed_back", "plan"]

@@ -7,6 +7,7 @@ taken between tensors.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from bn_audit.exchange.arithmetic import KNOWN, Kind, Refused, Value, numpy, torch
@@ -40,6 +41,7 @@ class Aggregate:
     possible: frozenset[Fate] = _AVERAGED
 
 
+@functools.lru_cache(maxsize=1024)
 def aggregate(settings: NVFlareSettings, tensor: Value) -> Aggregate | None:
     """What becomes of an entry of the given dtype; None if that is not known."""
     if tensor.dtype not in KNOWN:

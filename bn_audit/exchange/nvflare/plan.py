@@ -19,10 +19,10 @@ from bn_audit.exchange.nvflare.aggregate import Aggregate, aggregate
 from bn_audit.exchange.nvflare.settings import STRATEGIES, NVFlareSettings
 from bn_audit.exchange.plan import ANY, EntryPlan, Fate, Plan, PlanError, merge
 from bn_audit.exchange.steps import Phase, effects_by_tensor, entry_plans, first_stop, tensor_groups
-from bn_audit.handwritten import How
+from bn_audit.handwritten import Covers, How
 from bn_audit.profile import Profile, StateEntry
 
-__all__ = ["plan"]
+__all__ = ["handed_back", "plan"]
 
 _KEPT: frozenset[Fate | None] = frozenset({None})
 _STALE: frozenset[Fate | None] = frozenset({Fate.STALE})
@@ -43,6 +43,37 @@ def plan(profile: Profile, settings: NVFlareSettings) -> Plan:
     if settings.strategy not in STRATEGIES:
         entries = tuple(EntryPlan(entry.key, ANY) for entry in profile.entries)
         return Plan(entries, stops=None, complete=profile.complete, drifts=None, settings=settings.named())
+    return replace(_plan(profile, _kept(profile, settings)), settings=settings.named())
+
+
+def _kept(profile: Profile, settings: NVFlareSettings) -> NVFlareSettings:
+    """The settings with what a client keeps to itself taken out of what it sends and takes."""
+    if not settings.keeps:
+        return settings
+    keys = settings.keeps.keys(profile)
+    takes = Covers() if settings.takes is None else settings.takes
+    return replace(
+        settings,
+        sends=replace(settings.sends, without=settings.sends.without | keys),
+        takes=replace(takes, without=takes.without | keys),
+    )
+
+
+def handed_back(profile: Profile, settings: NVFlareSettings) -> frozenset[str]:
+    """The keys of what is handed out in every round as it was at the start, and taken."""
+    if settings.transfer != "diff":
+        return frozenset()
+    kept = _kept(profile, settings)
+    return frozenset(
+        entry.key
+        for entry in profile.entries
+        if _averaged(entry, kept) is False
+        and not _matches(kept.hold_back, entry)
+        and (kept.takes is None or covered(entry, kept.takes))
+    )
+
+
+def _plan(profile: Profile, settings: NVFlareSettings) -> Plan:
     groups = tensor_groups(profile)
     aggregates = [
         [None if value is None else aggregate(settings, value) for value in values_of(entry)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bn_audit.exchange.keep import Keep
 from bn_audit.handwritten import Covers, How
 
 __all__ = ["STRATEGIES", "NVFlareSettings"]
 
 EVERYTHING = Covers()
+NOTHING = Keep()
 
 STRATEGIES = ("fedavg", "fedprox", "scatter_and_gather")
 """``FedAvg`` (FedProx is its argument ``fedprox_mu``), and ``ScatterAndGather`` with InTimeAccumulateWeightedAggregator
@@ -28,6 +30,7 @@ class NVFlareSettings:
         hold_back: ``exclude_vars`` of PTFileModelPersistor: what matches is not in the first parameters.
         sends: what a client puts into ``FLModel(params=...)``.
         takes: what a client loads of what it received; None is all that is there.
+        keeps: what a client keeps to itself, on top of what ``sends`` and ``takes`` say.
         load: how it loads it; None stands for ``load_state_dict`` strict and not.
         weigh_by_local_iter: of the aggregator: without it, contributions are added as they are, and taken to have been
             weighed by the client.
@@ -41,6 +44,7 @@ class NVFlareSettings:
     hold_back: str | None = None
     sends: Covers = EVERYTHING
     takes: Covers | None = None
+    keeps: Keep = NOTHING
     load: How | None = How.STATE_DICT
     weigh_by_local_iter: bool = True
     nvflare_version: str | None = None
@@ -54,5 +58,7 @@ class NVFlareSettings:
             ("exchange", self.exchange),
             ("transfer", self.transfer),
             ("exclude_vars", self.exclude_vars),
+            ("load", None if self.load is None else self.load.value),
+            ("keeps", str(self.keeps) if self.keeps else None),
         )
         return tuple((name, value) for name, value in pairs if value is not None)

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 
 from bn_audit.exchange.plan import Fate, PlanError
+from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.finding import Finding
-from bn_audit.inspection import Cell, EntryFate, InspectedNorm, Inspection, Judgement, StateCount
+from bn_audit.inspection import Cell, Choice, EntryFate, InspectedNorm, Inspection, Judgement, StateCount
 from bn_audit.report.inspections import Look
 
 __all__ = ["VERSION", "render"]
@@ -33,6 +34,7 @@ def render(inspection: Inspection, look: Look) -> Iterator[str]:
             "norms": [_norm(norm) for norm in inspection.norms],
             "summary": [_count(count) for count in inspection.summary],
             "matrix": [_cell(cell) for cell in inspection.matrix],
+            "choices": [_choice(choice) for choice in inspection.choices],
             "advice": inspection.advice,
             "notes": [*inspection.notes, *(() if judgement is None else judgement.plan.notes)],
         },
@@ -42,6 +44,8 @@ def render(inspection: Inspection, look: Look) -> Iterator[str]:
 
 def _settings(judgement: Judgement) -> dict[str, object]:
     settings = judgement.settings
+    if not isinstance(settings, SecretFlowSettings):
+        return dict(settings.named())
     return {
         "framework": "secretflow",
         "secretflow_version": settings.secretflow_version,
@@ -118,6 +122,16 @@ def _cell(cell: Cell) -> dict[str, object]:
         "aggregator": cell.aggregator,
         "skip_bn": cell.skip_bn,
         "verdict": cell.verdict.value,
+    }
+
+
+def _choice(choice: Choice) -> dict[str, object]:
+    return {
+        "framework": choice.framework,
+        "strategies": list(choice.strategies),
+        "options": dict(choice.options),
+        "everything": choice.everything.value,
+        "keeping": choice.keeping.value,
     }
 
 

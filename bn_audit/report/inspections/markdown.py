@@ -19,6 +19,7 @@ from bn_audit.report.groups import (
 )
 from bn_audit.report.inspections import Look
 from bn_audit.report.inspections.text import LEGEND, MANY, NONE_RIGHT, entries, settings_words
+from bn_audit.report.settings_words import FRAMEWORKS, option_words
 from bn_audit.report.words import count, printable
 
 __all__ = ["render"]
@@ -88,8 +89,24 @@ def _matrix(inspection: Inspection) -> Iterator[str]:
         [(_code(row.strategy), ", ".join(row.aggregators), row.without.value, row.skipping.value) for row in rows],
     )
     used = {verdict for row in rows for verdict in (row.without, row.skipping)}
+    used |= {verdict for one in inspection.choices for verdict in (one.everything, one.keeping)}
     yield ""
     yield "; ".join(f"*{verdict.value}*: {meaning}" for verdict, meaning in LEGEND.items() if verdict in used) + "."
+    if inspection.choices:
+        yield ""
+        yield from _table(
+            ("Framework", "Exchanged", "Strategy", "Everything", "Norm layers kept"),
+            [
+                (
+                    FRAMEWORKS[one.framework],
+                    option_words(one.options),
+                    ", ".join(map(_code, one.strategies)),
+                    one.everything.value,
+                    one.keeping.value,
+                )
+                for one in inspection.choices
+            ],
+        )
     if inspection.advice is not None:
         yield ""
         yield f"{_escaped(NONE_RIGHT)} {_prose(inspection.advice)}."

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import click
 
 from bn_audit.exchange.plan import PlanError
+from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.finding import Finding, Severity
-from bn_audit.inspection import EntryFate, Inspection, Judgement, Verdict
+from bn_audit.inspection import Choice, EntryFate, Inspection, Judgement, Verdict
 from bn_audit.profile import Shape
 from bn_audit.report.columns import columns, wrapped
 from bn_audit.report.groups import (
@@ -25,6 +27,7 @@ from bn_audit.report.groups import (
     yes_no,
 )
 from bn_audit.report.inspections import Look
+from bn_audit.report.settings_words import FRAMEWORKS, option_words, other_settings
 from bn_audit.report.tree import tree
 from bn_audit.report.words import count, enumerate_words, printable
 
@@ -32,7 +35,9 @@ __all__ = ["LEGEND", "MANY", "NONE_RIGHT", "entries", "render", "settings_words"
 
 MANY = 12
 """Norm layers, and other rows, beyond which like ones share a line."""
-NONE_RIGHT = "No settings are right for this model as it is. To make fed_avg_w right, with skip_bn=True:"
+NONE_RIGHT = (
+    "No settings of SecretFlow's are right for this model as it is. To make fed_avg_w right, with skip_bn=True:"
+)
 INDENT = "  "
 LINES = 3
 """Lines that the layers of one fate may take."""
@@ -81,12 +86,15 @@ def render(inspection: Inspection, look: Look) -> Iterator[str]:
         sections.append((settings_words(inspection.judgement), _judgement(inspection, inspection.judgement, look)))
     elif inspection.matrix:
         sections.append(("SecretFlow's settings, and what they come to for this model", _matrix(inspection, look)))
+        for framework in dict.fromkeys(choice.framework for choice in inspection.choices):
+            title = f"{FRAMEWORKS[framework]}'s, with the whole state dict exchanged and with norm layers kept"
+            sections.append((title, _choices([one for one in inspection.choices if one.framework == framework], look)))
     sections.append(("Findings", _findings(inspection.findings, look)))
     for title, lines in sections:
         body = list(lines)
         if body:
             yield ""
-            yield bold(title)
+            yield from map(bold, wrapped(title, look.width, first="", indent=INDENT * 2))
             yield from (f"{INDENT}{line}".rstrip() for line in body)
     yield ""
     yield _footer(inspection)
@@ -95,6 +103,8 @@ def render(inspection: Inspection, look: Look) -> Iterator[str]:
 def settings_words(judgement: Judgement) -> str:
     """``SecretFlow 1.13, torch 2.13.0: fed_avg_w, PlainAggregator, skip_bn=True``."""
     settings = judgement.settings
+    if not isinstance(settings, SecretFlowSettings):
+        return other_settings(settings.named())
     torch = f", torch {settings.torch_version}" if settings.torch_version else ""
     aggregator = _AGGREGATORS.get(settings.aggregator or "", str(settings.aggregator))
     release = settings.secretflow_version or "1.13"
@@ -266,6 +276,7 @@ def _matrix(inspection: Inspection, look: Look) -> Iterator[str]:
     yield from columns(cells, paint=paint)
     yield ""
     used = {verdict for pair in verdicts for verdict in pair}
+    used |= {verdict for one in inspection.choices for verdict in (one.everything, one.keeping)}
     legend = [(verdict.value, meaning) for verdict, meaning in LEGEND.items() if verdict in used]
     words = [verdict for verdict in LEGEND if verdict in used]
     yield from columns(
@@ -277,6 +288,30 @@ def _matrix(inspection: Inspection, look: Look) -> Iterator[str]:
         yield ""
         advice = f"{NONE_RIGHT} {printable(inspection.advice)}"
         yield from wrapped(advice, look.width - len(INDENT))
+
+
+def _choices(choices: Sequence[Choice], look: Look) -> Iterator[str]:
+    rows = [(option_words(one.options), ", ".join(one.strategies)) for one in choices]
+    verdicts = [(one.everything, one.keeping) for one in choices]
+    room = max(look.width - len(INDENT) - max(len(first) for first, _ in rows) - 26, 24)
+    cells: list[Sequence[str]] = [("exchanged", "strategy", "everything", "norms kept")]
+    painted: list[tuple[Verdict, Verdict] | None] = [None]
+    before = ""
+    for (options, names), pair in zip(rows, verdicts, strict=True):
+        parts = textwrap.wrap(names, room, break_long_words=False)
+        for number, part in enumerate(parts):
+            words = tuple(verdict.value for verdict in pair) if number == 0 else ("", "")
+            cells.append((options if number == 0 and options != before else "", part, *words))
+            painted.append(pair if number == 0 else None)
+        before = options
+
+    def paint(row: int, column: int, text: str) -> str:
+        if row == 0:
+            return _painter(look, dim=True)(text)
+        pair = painted[row]
+        return text if pair is None or column < 2 else _painter(look, fg=_VERDICTS[pair[column - 2]])(text)
+
+    yield from columns(cells, paint=paint)
 
 
 def _findings(findings: Sequence[Finding], look: Look) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from bn_audit.exchange.plan import ANY, Fate
 from bn_audit.parties import PartiesReport, PartyEntry, Standing
+from bn_audit.report.settings_words import other_settings
 from bn_audit.report.words import count, enumerate_words
 from bn_audit.verification import Stop, Verdict, Verification, VerifiedEntry
 
@@ -115,6 +116,8 @@ def entry_words(number: int) -> str:
 def setting_words(settings: Sequence[tuple[str, str]]) -> str:
     """``fed_avg_w, plain, skip_bn=True (secretflow, torch 2.13.0)``."""
     known = dict(settings)
+    if known.get("framework") != "secretflow":
+        return other_settings(settings)
     release = f" {known['secretflow_version']}" if "secretflow_version" in known else ""
     torch = f", torch {known['torch_version'].partition('+')[0]}" if "torch_version" in known else ""
     return (

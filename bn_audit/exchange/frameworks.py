@@ -1,0 +1,25 @@
+"""The frameworks whose exchange is known, under one roof: settings of any of them, and their plan."""
+
+from __future__ import annotations
+
+from bn_audit.exchange import flower, nvflare, secretflow
+from bn_audit.exchange.flower import FlowerSettings
+from bn_audit.exchange.nvflare import NVFlareSettings
+from bn_audit.exchange.plan import Plan
+from bn_audit.exchange.secretflow import SecretFlowSettings
+from bn_audit.profile import Profile
+
+__all__ = ["FrameworkSettings", "plan"]
+
+FrameworkSettings = SecretFlowSettings | FlowerSettings | NVFlareSettings
+
+
+def plan(profile: Profile, settings: FrameworkSettings) -> Plan:
+    """The plan of whichever framework the settings are of."""
+    match settings:
+        case FlowerSettings():
+            return flower.plan(profile, settings)
+        case NVFlareSettings():
+            return nvflare.plan(profile, settings)
+        case SecretFlowSettings():
+            return secretflow.plan(profile, settings)
