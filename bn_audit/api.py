@@ -8,11 +8,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import nn
+    from typing_extensions import Unpack
 
+    from bn_audit.clients import ClientOptions
+    from bn_audit.exchange.frameworks import FrameworkSettings
     from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.finding import Finding
     from bn_audit.profile import Profile
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["audit", "profile", "verify"]
 
+_FRAMEWORKS = ("secretflow", "flower", "nvflare")
 _AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method")
 
 
@@ -39,37 +44,40 @@ def profile(model: nn.Module) -> Profile:
 
 def audit(
     model: nn.Module,
-    framework: Literal["secretflow"] | None = None,
+    framework: Literal["secretflow", "flower", "nvflare"] | None = None,
     *,
-    strategy: str = "fed_avg_w",
+    strategy: str | None = None,
     aggregator: Literal["plain", "secure", "spu", "sparse", "fedgen", "server_agg_method"] | None = None,
     skip_bn: bool | None = None,
     secretflow_version: str | None = None,
+    **options: Unpack[ClientOptions],
 ) -> list[Finding]:
     """What there is to say about a model, sorted by code. A finding stands where the model's class is defined.
+
+    Of Flower and NVFlare the client is judged: what it sends and what it loads. Whether a round with all of its
+    settings does what FedBN wants, :func:`verify` proves.
 
     Args:
         model: on any device; of the meta device no values are judged.
         framework: whose exchange the model shall go through; None judges its state alone.
-        strategy: as FLModel takes it.
-        aggregator: None is judged as PlainAggregator and as SecureAggregator: a finding needs both to go wrong.
+        strategy: the framework's; by default fed_avg_w with SecretFlow, fedavg with the others.
+        aggregator: of SecretFlow; None is judged as PlainAggregator and as SecureAggregator: a finding needs both to go
+            wrong.
         skip_bn: as FLModel takes it; None is not passed.
         secretflow_version: SecretFlow's release; None is 1.13.
+        options: of Flower and NVFlare, see :class:`bn_audit.clients.ClientOptions`.
 
     Raises:
         ImportError: torch is not installed (``pip install 'bn-audit[torch]'``).
-        ValueError: a framework, strategy, aggregator or release that is not known.
+        ValueError: a framework, strategy, aggregator or release that is not known; an option of another framework.
     """
     from bn_audit.audit import audit_model
     from bn_audit.live.classes import defined_at, is_base_module
     from bn_audit.live.health import health
     from bn_audit.rules.live_model import LiveModel
 
-    if framework not in (None, "secretflow"):
-        raise ValueError(f"the framework {framework!r} is not known; known is 'secretflow'")
-    settings = None
-    if framework is not None:
-        settings = _settings(strategy, aggregator, skip_bn, secretflow_version, is_base_module(type(model)))
+    own = _Own(aggregator, skip_bn, secretflow_version)
+    settings = _settings_of(framework, strategy, own, options, is_base_module(type(model)))
     whole = profile(model)
     live = LiveModel(whole, whole.type, defined_at(type(model)), tuple(health(model)))
     return list(audit_model(live, settings, passed=skip_bn is not None))
@@ -77,48 +85,89 @@ def audit(
 
 def verify(
     model: nn.Module,
-    framework: Literal["secretflow"] = "secretflow",
+    framework: Literal["secretflow", "flower", "nvflare"] = "secretflow",
     *,
-    strategy: str = "fed_avg_w",
-    aggregator: str = "plain",
-    skip_bn: bool = False,
+    strategy: str | None = None,
+    aggregator: str | None = None,
+    skip_bn: bool | None = None,
     secretflow_version: str | None = None,
     parties: int = 3,
     rounds: int = 2,
     engine: str | os.PathLike[str] = "contract",
+    **options: Unpack[ClientOptions],
 ) -> Verification:
     """Run rounds on tensors and hold the state after them against FedBN's; ``.ok`` says whether they are equal.
 
     Args:
         model: a built module, whose values are not used and not changed; on the meta device it will do as well.
         framework: whose exchange to run.
-        strategy, aggregator, skip_bn, secretflow_version: as FLModel takes them.
+        strategy: the framework's; by default fed_avg_w with SecretFlow, fedavg with the others.
+        aggregator, skip_bn, secretflow_version: of SecretFlow, as FLModel takes them; ``plain`` and False by default.
         parties: how many train; at least 2.
         rounds: how many trainings and exchanges follow the first exchange; at least 1.
         engine: what runs the rounds: ``contract`` is our plan of the framework; ``secretflow`` the classes of the
             SecretFlow that is installed; else the path of a SecretFlow wheel, whose classes are run. This executes
             SecretFlow's code; what it does has to be what the plan says.
+        options: of Flower and NVFlare, see :class:`bn_audit.clients.ClientOptions`.
 
     Raises:
         ImportError: torch is not installed (``pip install 'bn-audit[torch]'``), or what the engine needs.
-        ValueError: a framework, strategy, aggregator or number that is not known or too small.
-        bn_audit.live.errors.TargetError: a model that no round can be run on, or an engine that cannot be used.
+        ValueError: a framework, strategy, aggregator or number that is not known or too small; an option of another
+            framework.
+        bn_audit.live.errors.TargetError: a model that no round can be run on, a strategy that hands out something else
+            than the weighted mean, or an engine that cannot be used.
     """
-    from bn_audit.live.verify import verify
+    from bn_audit.exchange.secretflow import SecretFlowSettings
+    from bn_audit.live.verify import verify, verify_exchange
 
-    if framework != "secretflow":
-        raise ValueError(f"the framework {framework!r} is not known; known is 'secretflow'")
-    _settings(strategy, aggregator, skip_bn, secretflow_version, False)
+    own = _Own(aggregator, skip_bn, secretflow_version)
+    settings = _settings_of(framework, strategy, own, options, False)
+    if settings is None:
+        raise ValueError(f"name whose exchange to verify: {', '.join(_FRAMEWORKS)}")
+    if not isinstance(settings, SecretFlowSettings):
+        if os.fspath(engine) != "contract":
+            raise ValueError(
+                f"the engine {os.fspath(engine)!r} runs SecretFlow's classes, and the framework is {framework!r}"
+            )
+        return verify_exchange(model, settings, parties=parties, rounds=rounds)
     return verify(
         model,
-        strategy=strategy,
-        aggregator=aggregator,
-        skip_bn=skip_bn,
+        strategy=settings.strategy or "fed_avg_w",
+        aggregator=aggregator or "plain",
+        skip_bn=bool(skip_bn),
         secretflow_version=secretflow_version,
         parties=parties,
         rounds=rounds,
         engine=os.fspath(engine),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What is said of SecretFlow's FLModel."""
+
+    aggregator: str | None
+    skip_bn: bool | None
+    secretflow_version: str | None
+
+
+def _settings_of(
+    framework: str | None, strategy: str | None, own: _Own, options: ClientOptions, base_module: bool
+) -> FrameworkSettings | None:
+    from bn_audit.clients import checked, flower_settings, nvflare_settings
+
+    if framework is not None and framework not in _FRAMEWORKS:
+        raise ValueError(f"the framework {framework!r} is not known; known are {', '.join(_FRAMEWORKS)}")
+    checked(framework, options)
+    if framework == "secretflow":
+        version = own.secretflow_version
+        return _settings(strategy or "fed_avg_w", own.aggregator, own.skip_bn, version, base_module)
+    if framework is None:
+        return None
+    for field in fields(own):
+        if getattr(own, field.name) is not None:
+            raise ValueError(f"{field.name} is for 'secretflow', and the framework is {framework!r}")
+    return flower_settings(strategy, options) if framework == "flower" else nvflare_settings(strategy, options)
 
 
 def _settings(

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from bn_audit.exchange.flower import FlowerSettings
+    from bn_audit.exchange.frameworks import FrameworkSettings
+    from bn_audit.exchange.nvflare import NVFlareSettings
     from bn_audit.exchange.secretflow import SecretFlowSettings
-    from bn_audit.federation import FederatedSite
+    from bn_audit.federation import ExchangeSite, FederatedSite
     from bn_audit.finding import Finding, Location
     from bn_audit.rules.case import FLModelCase
     from bn_audit.rules.live_model import LiveModel
@@ -87,22 +90,35 @@ def audit(
 
 def audit_model(
     model: LiveModel,
-    settings: SecretFlowSettings | None = None,
+    settings: FrameworkSettings | None = None,
     *,
     passed: bool = True,
     selection: Selection | None = None,
 ) -> tuple[Finding, ...]:
     """The findings about a live model or a checkpoint, sorted by code.
 
-    The model is judged as that of an FLModel call with these settings; without settings only its state is judged.
+    The model is judged as that of an FLModel call with these settings, or of a client of Flower or NVFlare; without
+    settings only its state is judged.
 
     Args:
         model: the model.
-        settings: of the FLModel that shall train it. An aggregator that is None is judged as Plain and as Secure.
+        settings: of who shall train it. An aggregator of SecretFlow's that is None is judged as Plain and as Secure.
         passed: whether ``skip_bn`` is passed to it, or has its value by default.
         selection: which rules speak; None is every rule.
     """
+    from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.rules import catalogue
+
+    if settings is None or isinstance(settings, SecretFlowSettings):
+        subjects: tuple[object, ...] = _called(model, settings, passed), model
+    else:
+        subjects = _client(model, settings), model
+    found = _judgements(catalogue().values(), subjects, selection or Selection())
+    return tuple(sorted(found, key=lambda finding: finding.code))
+
+
+def _called(model: LiveModel, settings: SecretFlowSettings | None, passed: bool) -> FLModelCase:
+    """A live model as that of an FLModel call."""
     from bn_audit.rules.case import FLModelCase
     from bn_audit.site import FLModelCall, FLModelSite
 
@@ -118,9 +134,45 @@ def audit_model(
             base_module=settings.base_module,
         )
     releases = (None, None) if settings is None else (settings.secretflow_version, settings.torch_version)
-    case = FLModelCase(FLModelSite(model.location, model.location, (call,)), *releases)
-    found = _judgements(catalogue().values(), (case, model), selection or Selection())
-    return tuple(sorted(found, key=lambda finding: finding.code))
+    return FLModelCase(FLModelSite(model.location, model.location, (call,)), *releases)
+
+
+def _client(model: LiveModel, settings: FlowerSettings | NVFlareSettings) -> ExchangeSite:
+    """A live model as that of a client, which sends all but what it keeps, and takes over what comes back of it."""
+    from bn_audit.exchange.flower import FlowerSettings
+    from bn_audit.exchange.frameworks import NAMES
+    from bn_audit.federation import ExchangeSite, Loading, Participant, Rebuild, Sending
+    from bn_audit.filters import All, Contains, Equals, Not
+    from bn_audit.finding import Evidence
+    from bn_audit.handwritten import How
+    from bn_audit.handwritten import Rebuild as Rebuilt
+
+    keeps, place = settings.keeps, model.location
+    norms = (Not(Equals(tuple(sorted(replace(keeps, words=()).keys(model.profile))))),) if keeps.norms else ()
+    covers = All((*norms, *(Not(Contains(word)) for word in keeps.words)))
+    participant = (Participant(model.name, model.profile),)
+    arrays = isinstance(settings, FlowerSettings) and settings.api == "numpy"
+    size = isinstance(settings, FlowerSettings) and arrays and settings.rebuild is Rebuilt.TENSOR_CLASS
+    loading = Loading(
+        place,
+        covers,
+        participant,
+        keys=covers if arrays else None,
+        rebuild=Rebuild(place, "torch.Tensor") if size else None,
+        strict=settings.load is not How.LENIENT,
+        initial=arrays,
+    )
+    pattern = None if isinstance(settings, FlowerSettings) else settings.exclude_vars
+    return ExchangeSite(
+        place,
+        NAMES[type(settings)],
+        "",
+        "client",
+        (Sending(place, "state", covers, participant, listed=arrays),),
+        (loading,),
+        # What the server leaves out of the average is the plan's business.
+        apart=() if pattern is None else (Evidence(place, f"the server leaves out what matches {pattern!r}"),),
+    )
 
 
 def _with_fellows(cases: Sequence[FLModelCase]) -> list[FLModelCase]:

@@ -11,12 +11,10 @@ from statistics import fmean, stdev
 
 from bn_audit.verification import Verification
 
-__all__ = ["FEDAVG", "FEDBN", "LOCAL", "SETTING", "Accuracy", "Curves", "Party", "Trained", "Training"]
+__all__ = ["FEDAVG", "FEDBN", "LOCAL", "Accuracy", "Curves", "Party", "Trained", "Training"]
 
 FEDAVG, FEDBN, LOCAL = "FedAvg", "FedBN", "local only"
-"""The ways of sharing that are always tried."""
-SETTING = "SecretFlow"
-"""The way that a framework's setting is."""
+"""The ways of sharing that are always tried; a framework's setting is another one, and has the framework's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,11 @@ class Training:
     learning_rate: float
     curves: tuple[Curves, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def setting(self) -> Curves | None:
+        """The curves of the framework's setting."""
+        return next((curves for curves in self.curves if curves.method not in (FEDAVG, FEDBN, LOCAL)), None)
 
     def of(self, method: str) -> Curves:
         """The curves of a way of sharing.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -188,8 +190,56 @@ assert bn_audit.audit(nn.Linear(1, 1)) == []
         (finding,) = bn_audit.audit(norm)
         assert finding.code == "BNA406" and "1 negative variance" in finding.message
 
+    def test_audit_judges_a_client(self) -> None:
+        import bn_audit
+
+        nn = self.torch.nn
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+        def codes(*arguments: Any, **options: Any) -> list[str]:
+            return [finding.code for finding in bn_audit.audit(model, *arguments, **options)]
+
+        assert codes("flower") == codes("nvflare", transfer="diff") == ["BNA206"]
+        assert codes("flower", rebuild="torch.Tensor") == ["BNA205", "BNA206"]
+        assert codes("flower", keep_norms=True) == codes("flower", keep_local="1.") == []
+        # The names of a Sequential hold no "bn": the filter keeps nothing back.
+        assert codes("nvflare", keep_local=["bn"]) == ["BNA206"]
+        assert codes("nvflare", exclude_vars="^1") == []
+
+    def test_verify_runs_the_rounds_of_a_framework(self) -> None:
+        import bn_audit
+
+        nn = self.torch.nn
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+        assert not bn_audit.verify(model, "flower").ok
+        assert bn_audit.verify(model, "flower", api="message", keep_norms=True).ok
+        assert bn_audit.verify(model, "nvflare", transfer="diff", keep_norms=True, rounds=1).ok
+        assert bn_audit.verify(nn.Sequential(nn.Linear(4, 4)), "secretflow").ok
+
     @pytest.mark.parametrize(
-        "wrong", [{"framework": "flower"}, {"strategy": "mine"}, {"aggregator": "mine"}, {"secretflow_version": "new"}]
+        ("framework", "options", "error", "message"),
+        [
+            ("flower", {"skip_bn": False}, ValueError, "skip_bn is for 'secretflow', and the framework is 'flower'"),
+            ("flower", {"transfer": "diff"}, ValueError, "transfer is for 'nvflare'"),
+            ("secretflow", {"keep_norms": True}, ValueError, "keep_norms is for 'flower' and 'nvflare'"),
+            ("flower", {"api": "grpc"}, ValueError, "api is one of numpy, message, and not 'grpc'"),
+            ("flower", {"keep_norm": True}, TypeError, "there is no option 'keep_norm'; did you mean 'keep_norms'"),
+            ("flower", {"strategy": "fed_avg_w"}, ValueError, "of Flower's strategies"),
+            ("nvflare", {"exclude_vars": "("}, ValueError, "is no regular expression"),
+            ("nvflare", {"engine": "x.whl"}, ValueError, "the engine 'x.whl' runs SecretFlow's classes"),
+            ("mine", {}, ValueError, "'mine' is not known; known are secretflow, flower, nvflare"),
+        ],
+    )
+    def test_options_of_another_framework_are_refused(
+        self, framework: Any, options: Any, error: type[Exception], message: str
+    ) -> None:
+        import bn_audit
+
+        with pytest.raises(error, match=re.escape(message)):
+            bn_audit.verify(self.torch.nn.Linear(1, 1), framework, **options)
+
+    @pytest.mark.parametrize(
+        "wrong", [{"framework": "mine"}, {"strategy": "mine"}, {"aggregator": "mine"}, {"secretflow_version": "new"}]
     )
     def test_what_is_not_known_is_refused(self, wrong: dict[str, str]) -> None:
         import bn_audit

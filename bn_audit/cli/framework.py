@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 import click
 
+from bn_audit import clients
 from bn_audit.cli.output import Failure
+from bn_audit.clients import REBUILDS, flower_settings, nvflare_settings
 from bn_audit.settings.versions import parse_version
 
 if TYPE_CHECKING:
-    from bn_audit.exchange.flower import FlowerSettings
+    from bn_audit.clients import ClientOptions
     from bn_audit.exchange.frameworks import FrameworkSettings
-    from bn_audit.exchange.keep import Keep
-    from bn_audit.exchange.nvflare import NVFlareSettings
     from bn_audit.exchange.secretflow import SecretFlowSettings
-    from bn_audit.handwritten import How
 
 __all__ = ["FRAMEWORKS", "FrameworkFlags", "framework_options", "secretflow_release", "settings_of"]
 
@@ -26,11 +25,9 @@ AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method"
 NAMES = {"secretflow": "SecretFlow", "flower": "Flower", "nvflare": "NVFlare"}
 OWN = {
     "secretflow": ("backend", "aggregator", "skip_bn", "secretflow_version"),
-    "flower": ("api", "rebuild", "flwr_version", "keep_norms", "keep_local", "strict"),
-    "nvflare": ("exchange", "transfer", "exclude_vars", "nvflare_version", "keep_norms", "keep_local", "strict"),
+    **clients.OWN,
 }
 """The flags that mean something to a framework, besides ``strategy``."""
-REBUILDS = ("torch.tensor", "torch.Tensor", "torch.from_numpy")
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -159,9 +156,14 @@ def settings_of(flags: FrameworkFlags) -> FrameworkSettings | None:
     if foreign:
         whose = " and ".join(NAMES[other] for other, own in OWN.items() if foreign[0] in own)
         raise click.UsageError(f"{_flag(foreign[0])} is for {whose}, and --framework is {chosen}")
-    if chosen == "flower":
-        return _flower(flags)
-    return _nvflare(flags) if chosen == "nvflare" else _secretflow(flags)
+    if chosen == "secretflow":
+        return _secretflow(flags)
+    options = cast("ClientOptions", {name: value for name, value in flags.items() if name in OWN[chosen]})
+    try:
+        made = flower_settings if chosen == "flower" else nvflare_settings
+        return made(flags["strategy"], options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _given(flags: FrameworkFlags) -> list[str]:
@@ -199,64 +201,6 @@ def _secretflow(flags: FrameworkFlags) -> SecretFlowSettings:
         secretflow_version=secretflow_release(flags),
         torch_version=torch_release(),
     )
-
-
-def _flower(flags: FrameworkFlags) -> FlowerSettings:
-    from bn_audit.exchange.flower import STRATEGIES, FlowerSettings
-    from bn_audit.handwritten import Rebuild
-
-    if flags["api"] == "message" and flags["rebuild"] is not None:
-        raise click.UsageError("--rebuild is for --api numpy; an ArrayRecord has to_torch_state_dict()")
-    rebuild = dict(zip(REBUILDS, (Rebuild.TENSOR, Rebuild.TENSOR_CLASS, Rebuild.FROM_NUMPY), strict=True))
-    return FlowerSettings(
-        api="message" if flags["api"] == "message" else "numpy",
-        strategy=_strategy(flags, "Flower", STRATEGIES),
-        rebuild=rebuild[flags["rebuild"] or REBUILDS[0]],
-        keeps=_keep(flags),
-        load=_load(flags),
-        flwr_version=flags["flwr_version"],
-    )
-
-
-def _nvflare(flags: FrameworkFlags) -> NVFlareSettings:
-    import re
-
-    from bn_audit.exchange.nvflare import STRATEGIES, NVFlareSettings
-
-    pattern = flags["exclude_vars"]
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        raise click.UsageError(f"--exclude-vars {pattern!r} is no regular expression: {error}") from error
-    return NVFlareSettings(
-        strategy=_strategy(flags, "NVFlare", STRATEGIES),
-        exchange="pytorch" if flags["exchange"] == "pytorch" else "numpy",
-        transfer="diff" if flags["transfer"] == "diff" else "full",
-        exclude_vars=pattern,
-        keeps=_keep(flags),
-        load=_load(flags),
-        nvflare_version=flags["nvflare_version"],
-    )
-
-
-def _strategy(flags: FrameworkFlags, name: str, known: Sequence[str]) -> str:
-    strategy = flags["strategy"] or "fedavg"
-    if strategy not in known:
-        raise click.UsageError(f"of {name}'s strategies {', '.join(known)} are known, and {strategy!r} is not")
-    return strategy
-
-
-def _keep(flags: FrameworkFlags) -> Keep:
-    from bn_audit.exchange.keep import Keep
-
-    return Keep(bool(flags["keep_norms"]), flags["keep_local"])
-
-
-def _load(flags: FrameworkFlags) -> How:
-    from bn_audit.handwritten import How
-
-    strict = not _keep(flags) if flags["strict"] is None else flags["strict"]
-    return How.STATE_DICT if strict else How.LENIENT
 
 
 def secretflow_release(flags: FrameworkFlags) -> str | None:

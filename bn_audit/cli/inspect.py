@@ -131,7 +131,7 @@ def _inspection(loaded: Loaded, settings: FrameworkSettings | None, flags: Flags
         target=loaded.target,
         settings=settings,
         health=health,
-        findings=audit_model(model, own, passed=flags["skip_bn"] is not None),
+        findings=audit_model(model, settings, passed=flags["skip_bn"] is not None),
         notes=loaded.notes,
         modules=_classes(loaded),
         torch_version=torch_release(),

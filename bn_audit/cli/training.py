@@ -16,7 +16,7 @@ from bn_audit.cli.output import Failure, write_whole
 
 if TYPE_CHECKING:
     from bn_audit.cli.progress import ProgressBar
-    from bn_audit.exchange.secretflow import SecretFlowSettings
+    from bn_audit.exchange.frameworks import FrameworkSettings
     from bn_audit.live.target import Loaded
     from bn_audit.training import Training
 
@@ -113,7 +113,7 @@ def load_seeded(load: Callable[[], Loaded]) -> Loaded:
         return load()
 
 
-def train(loaded: Loaded, settings: SecretFlowSettings | None, flags: TrainingFlags, rounds: int) -> Training:
+def train(loaded: Loaded, settings: FrameworkSettings | None, flags: TrainingFlags, rounds: int) -> Training:
     """Train what a TARGET is.
 
     Raises:

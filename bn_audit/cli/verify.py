@@ -235,7 +235,7 @@ def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
             model,
             settings,
             parties=flags["parties_count"],
-            rounds=flags["rounds"],
+            rounds=flags["rounds"] or ROUNDS,
             target=target,
             notes=loaded.notes,
         )

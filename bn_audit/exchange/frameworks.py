@@ -9,9 +9,11 @@ from bn_audit.exchange.plan import Plan
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.profile import Profile
 
-__all__ = ["FrameworkSettings", "plan"]
+__all__ = ["NAMES", "FrameworkSettings", "plan"]
 
 FrameworkSettings = SecretFlowSettings | FlowerSettings | NVFlareSettings
+NAMES = {SecretFlowSettings: "SecretFlow", FlowerSettings: "Flower", NVFlareSettings: "NVFlare"}
+"""What the frameworks call themselves."""
 
 
 def plan(profile: Profile, settings: FrameworkSettings) -> Plan:

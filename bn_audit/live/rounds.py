@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bn_audit.exchange import flower, nvflare
+from bn_audit.exchange.flower import FlowerSettings
+from bn_audit.exchange.nvflare import NVFlareSettings
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.exchange.secretflow.settings import release
+from bn_audit.live.errors import require_torch
 from bn_audit.live.execute import Exchange, State
 from bn_audit.profile import Profile
 
-__all__ = ["after_training", "first_exchange", "later_plans", "two_kinds"]
+require_torch()
+
+import torch  # noqa: E402
+
+__all__ = ["after_training", "first_exchange", "handed_back", "later_plans", "two_kinds", "zeroed"]
 
 _GRADIENTS = "fed_avg_g"
 
@@ -72,6 +80,18 @@ def after_training(
             return Exchange(before, sent_steps, weights, trained, offset=before)
         case _:
             return Exchange(trained, trained, weights, trained)
+
+
+def zeroed(profile: Profile, settings: FlowerSettings | NVFlareSettings, begun: State) -> State:
+    """What is zero after every round, whatever the parties held."""
+    keys = flower.zeroed(profile, settings) if isinstance(settings, FlowerSettings) else ()
+    return {key: torch.zeros_like(begun[key]) for key in keys}
+
+
+def handed_back(profile: Profile, settings: FlowerSettings | NVFlareSettings, begun: State) -> State:
+    """What is after every round as it was in the state that the server began with."""
+    keys = nvflare.handed_back(profile, settings) if isinstance(settings, NVFlareSettings) else ()
+    return {key: begun[key] for key in keys}
 
 
 def _put_back(states: Sequence[State], trained: Sequence[State], keys: set[str]) -> list[State]:

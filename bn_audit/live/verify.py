@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bn_audit.exchange import flower, nvflare
+from bn_audit.exchange import flower
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.flower import FlowerSettings
 from bn_audit.exchange.frameworks import FrameworkSettings
@@ -40,7 +40,7 @@ from bn_audit.live.execute import (
 )
 from bn_audit.live.profile import profile as profile_of
 from bn_audit.live.releases import torch_release
-from bn_audit.live.rounds import after_training, first_exchange, later_plans, two_kinds
+from bn_audit.live.rounds import after_training, first_exchange, handed_back, later_plans, two_kinds, zeroed
 from bn_audit.profile import Profile, StateEntry
 from bn_audit.verification import Stop, Verdict, Verification, VerifiedEntry
 
@@ -197,16 +197,14 @@ def _run_shared(
         return Run((), stop, drifted=False)
     states = party_states(profile, parties)
     begun = states[0]
-    zeros = flower.zeroed(profile, settings) if isinstance(settings, FlowerSettings) else frozenset[str]()
-    back = nvflare.handed_back(profile, settings) if isinstance(settings, NVFlareSettings) else frozenset[str]()
-    given = {key: torch.zeros_like(begun[key]) for key in zeros} | {key: begun[key] for key in back}
+    zeros, back = zeroed(profile, settings, begun), handed_back(profile, settings, begun)
     weights = [2.0 + party for party in range(parties)]
     seen: list[Seen] = []
     for number in range(1, rounds + 1):
         steps = training_steps(profile, parties, number)
         trained = [_moved(state, step) for state, step in zip(states, steps, strict=True)]
         exchange = Exchange(trained, trained, weights, trained)
-        states = [{**state, **given} for state in execute(profile, planned.entries, exchange)]
+        states = [{**state, **zeros, **back} for state in execute(profile, planned.entries, exchange)]
         one = see(profile, exchange, states)
         # Of what was set the outcome is known; the value may by chance be another entry's too.
         known: dict[str, frozenset[Outcome]] = {key: frozenset({(Fate.STALE, None)}) for key in back}

@@ -176,7 +176,7 @@ def test_arguments_and_the_meta_device(folder: Path, bn_audit: Command) -> None:
         (["inspected.py:Net", "--framework", "nvflare", "--exclude-vars", "("], "no regular expression"),
         (
             ["inspected.py:Net", "--framework", "flower", "--api", "message", "--rebuild", "torch.Tensor"],
-            "--rebuild is for --api numpy",
+            "rebuild is for the api numpy",
         ),
         (["inspected.py:Net", "--framework", "secretflow", "--strategy", "moo"], "no strategy 'moo'"),
         (["inspected.py:Net", "--framework", "secretflow", "--backend", "tensorflow"], "Keras"),

@@ -94,6 +94,20 @@ def test_the_status_is_that_of_the_proof(name: str, status: int, verdict: str) -
     assert [one["method"] for one in data["training"]["methods"]] == ["FedAvg", "FedBN", "local only", "SecretFlow"]
 
 
+def test_a_setting_of_flower() -> None:
+    flags = ("--framework", "flower", "--keep-norms", "--output-format", "json")
+    result = _run("model.py:Net", *QUICK, *flags)
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.output)
+    methods = {one["method"]: one["curves"] for one in data["training"]["methods"]}
+    assert methods["Flower"] == methods["FedBN"]
+    result = _run("model.py:Net", *QUICK, "--framework", "flower", "--strategy", "fedprox", "--keep-norms")
+    assert "the setting is not trained: fedprox changes the local training" in result.output
+    result = _run("model.py:Net", *QUICK, "--framework", "flower", "--strategy", "fedadam")
+    assert result.exit_code == 2
+    assert "fedadam does not hand out the weighted mean" in result.output
+
+
 def test_an_instance_begins_every_seed_with_its_state() -> None:
     result = _run("model.py:instance", *QUICK, "--output-format", "markdown")
     assert result.exit_code == 0

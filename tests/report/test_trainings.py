@@ -18,7 +18,7 @@ from bn_audit.profile import StateEntry
 from bn_audit.report.trainings import FORMATS, renderer
 from bn_audit.report.trainings.tables import sentence
 from bn_audit.report.verifications import Look
-from bn_audit.training import FEDAVG, FEDBN, LOCAL, SETTING, Accuracy, Curves, Party, Trained, Training
+from bn_audit.training import FEDAVG, FEDBN, LOCAL, Accuracy, Curves, Party, Trained, Training
 from bn_audit.verification import Verdict, Verification, VerifiedEntry
 from tests.golden import same_as
 
@@ -51,7 +51,7 @@ TWO = replace(
         curves(FEDAVG, (0.5, 0.25), (0.6, 0.25), not_finite=(None, 2)),
         curves(FEDBN, (0.75, 0.5), (0.7, 0.5)),
         curves(LOCAL, (0.9, 0.8), (0.8, 0.8)),
-        curves(SETTING, (0.75, 0.5), (0.7, 0.5)),
+        curves("SecretFlow", (0.75, 0.5), (0.7, 0.5)),
     ),
     notes=(),
 )
@@ -185,7 +185,7 @@ def test_the_picture_shows_every_way_in_every_panel(monkeypatch: pytest.MonkeyPa
     panels = [axes for axes in seen[0].axes if axes.get_visible()]
     assert [panel.get_title() for panel in panels] == ["mean of the parties", "alice", "bob_|b"]
     for panel, wanted in zip(panels, (0.4, 0.55, 0.25), strict=True):
-        assert [line.get_label() for line in panel.lines] == [FEDAVG, FEDBN, LOCAL, SETTING]
+        assert [line.get_label() for line in panel.lines] == [FEDAVG, FEDBN, LOCAL, "SecretFlow"]
         assert list(panel.lines[0].get_xdata()) == [1, 2]
         assert panel.lines[0].get_ydata()[-1] == pytest.approx(100 * wanted)
 

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bn_audit.exchange.secretflow import SecretFlowSettings, plan
+from bn_audit.exchange.frameworks import NAMES, FrameworkSettings, plan
 from bn_audit.federated import AggregationError
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.profile import profile as profile_of
 from bn_audit.live.training.data import Data, PartyData
 from bn_audit.live.training.local import Local, accuracy_of, train_locally
 from bn_audit.live.training.seeds import seeded
-from bn_audit.live.training.ways import Alone, FullState, Planned, Way, fedavg, fedbn, why_not
+from bn_audit.live.training.ways import Alone, FullState, Way, fedavg, fedbn, planned_way, why_not
 from bn_audit.live.user_code import running
-from bn_audit.training import FEDAVG, FEDBN, LOCAL, SETTING, Curves, Party, Training
+from bn_audit.training import FEDAVG, FEDBN, LOCAL, Curves, Party, Training
 
 require_torch()
 
@@ -53,7 +53,7 @@ def train(
     build: Callable[[], nn.Module],
     data: Data,
     options: Options,
-    settings: SecretFlowSettings | None = None,
+    settings: FrameworkSettings | None = None,
     *,
     target: str = "",
     notes: Sequence[str] = (),
@@ -79,11 +79,11 @@ def train(
     said = list(notes)
     if settings is not None:
         planned = plan(profile, settings)
-        reason = why_not(planned, settings)
+        reason = why_not(profile, planned, settings)
         if reason:
             said.append(f"the setting is not trained: {reason}")
         else:
-            ways[SETTING] = Planned(profile, settings, planned)
+            ways[NAMES[type(settings)]] = planned_way(profile, settings, planned)
     courses: dict[str, list[_Course]] = {name: [] for name in ways}
     done = 0
     for seed in range(options.seeds):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bn_audit.report.trainings.tables import conditions
 from bn_audit.report.words import printable
-from bn_audit.training import FEDAVG, FEDBN, LOCAL, SETTING, Curves, Training
+from bn_audit.training import FEDAVG, FEDBN, LOCAL, Curves, Training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,8 @@ _STYLES = {
     FEDAVG: ("#d55e00", "-"),
     FEDBN: ("#0072b2", "-"),
     LOCAL: ("#6b6b6b", "--"),
-    SETTING: ("#009e73", ":"),
 }
+_SETTING = ("#009e73", ":")
 
 
 def picture(training: Training, path: str) -> bytes:
@@ -85,7 +85,7 @@ def picture(training: Training, path: str) -> bytes:
 
 def _draw(panel: Axes, curves: Curves, by_seed: Sequence[Sequence[float]]) -> None:
     """One line: the mean over seeds, and a band of their standard deviation."""
-    color, line = _STYLES[curves.method]
+    color, line = _STYLES.get(curves.method, _SETTING)
     rounds = range(1, len(by_seed[0]) + 1)
     by_round = [[100 * seed[number - 1] for seed in by_seed] for number in rounds]
     mean = [fmean(values) for values in by_round]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.report.words import count, enumerate_words
-from bn_audit.training import FEDAVG, FEDBN, LOCAL, SETTING, Accuracy, Curves, Training
+from bn_audit.training import FEDAVG, FEDBN, LOCAL, Accuracy, Curves, Training
 
 __all__ = ["MEAN", "accuracy_rows", "conditions", "faults", "legend", "percent", "sentence", "trained_on"]
 
@@ -33,7 +33,7 @@ def sentence(training: Training) -> str:
     fedbn = training.of(FEDBN)
     parts = [_beside(fedbn, training.of(FEDAVG)), _beside(fedbn, training.of(LOCAL))]
     told = f"{FEDBN} ends {enumerate_words(parts)}"
-    setting = next((curves for curves in training.curves if curves.method == SETTING), None)
+    setting = training.setting
     return f"{told}; the setting ends {_beside(setting, fedbn)}" if setting is not None else told
 
 

@@ -15,15 +15,21 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from bn_audit.exchange.flower import FlowerSettings  # noqa: E402
+from bn_audit.exchange.frameworks import FrameworkSettings  # noqa: E402
+from bn_audit.exchange.frameworks import plan as plan_of  # noqa: E402
+from bn_audit.exchange.keep import Keep  # noqa: E402
+from bn_audit.exchange.nvflare import NVFlareSettings  # noqa: E402
 from bn_audit.exchange.secretflow import plan  # noqa: E402
 from bn_audit.federated import FedAvg, FedBNAggregator, local_keys  # noqa: E402
+from bn_audit.handwritten import How  # noqa: E402
 from bn_audit.live.errors import TargetError  # noqa: E402
 from bn_audit.live.profile import profile  # noqa: E402
 from bn_audit.live.target import load_target  # noqa: E402
 from bn_audit.live.training import Data, Local, Options, digits_for, run, seeded, train  # noqa: E402
-from bn_audit.live.training.ways import FullState, Planned, fedavg, fedbn, why_not  # noqa: E402
+from bn_audit.live.training.ways import FullState, fedavg, fedbn, planned_way, why_not  # noqa: E402
 from bn_audit.live.verify import settings_here  # noqa: E402
-from bn_audit.training import FEDAVG, FEDBN, LOCAL, SETTING, Training  # noqa: E402
+from bn_audit.training import FEDAVG, FEDBN, LOCAL, Training  # noqa: E402
 from tests.live.training.models import Flat, Last, Middle, points  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
@@ -61,7 +67,7 @@ def test_the_servers_are_the_reference() -> None:
 def test_a_right_setting_is_fedbn(strategy: str) -> None:
     model = Last()
     settings = settings_here(strategy, "plain", True)
-    way = Planned(profile(model), settings, plan(profile(model), settings))
+    way = planned_way(profile(model), settings, plan(profile(model), settings))
     begun = [copy.deepcopy(_states(model, 1)[0])] * 3
     for mine, first in zip(begun, way.begin(begun), strict=True):
         assert all(torch.equal(first[key], mine[key]) for key in mine)
@@ -73,10 +79,49 @@ def test_a_right_setting_is_fedbn(strategy: str) -> None:
             torch.testing.assert_close(dict(after), dict(right))
 
 
+@pytest.mark.parametrize(
+    ("settings", "right"),
+    [
+        (FlowerSettings(keeps=Keep(norms=True), load=How.LENIENT), True),
+        (FlowerSettings(api="message", keeps=Keep(words=("bn",)), load=How.LENIENT), True),
+        (NVFlareSettings(transfer="diff", keeps=Keep(norms=True), load=How.LENIENT), True),
+        (NVFlareSettings(), False),
+    ],
+)
+def test_clients_that_keep_their_norms_train_as_fedbn(settings: FrameworkSettings, right: bool) -> None:
+    training = train(Last, _few_digits(), QUICK, settings)
+    setting = training.setting
+    assert setting is not None and setting.method in ("Flower", "NVFlare")
+    assert setting.accuracies == training.of(FEDBN if right else FEDAVG).accuracies
+
+
+def test_what_every_round_sets() -> None:
+    """Flower's counter becomes 0; what NVFlare leaves out of the differences comes back as it began."""
+    model = Last()
+    begun = [_states(model, 1)[0]] * 3
+    trained = _states(model)
+    for settings, expected in (
+        (FlowerSettings(), {"bn.num_batches_tracked": torch.tensor(0)}),
+        (
+            NVFlareSettings(transfer="diff", exclude_vars="running_mean"),
+            {"bn.running_mean": begun[0]["bn.running_mean"]},
+        ),
+    ):
+        whole = profile(model)
+        planned = plan_of(whole, settings)
+        assert why_not(whole, planned, settings) == ""
+        way = planned_way(whole, settings, planned)
+        assert way.begin(begun) == begun
+        for after in way.share(begun, trained, [1.0, 2.0, 5.0]):
+            assert all(torch.equal(after[key], value) for key, value in expected.items())
+            mean = sum(w * state["fc.weight"].double() for w, state in zip((1, 2, 5), trained, strict=True)) / 8
+            torch.testing.assert_close(after["fc.weight"].double(), mean, rtol=0, atol=1e-6)
+
+
 def test_a_stale_head_is_kept() -> None:
     model = Middle()
     settings = settings_here("fed_avg_w", "plain", True)
-    way = Planned(profile(model), settings, plan(profile(model), settings))
+    way = planned_way(profile(model), settings, plan(profile(model), settings))
     trained = _states(model)
     for after, own in zip(way.share(trained, trained, [1.0, 1.0, 1.0]), trained, strict=True):
         assert torch.equal(after["fc.weight"], own["fc.weight"])
@@ -95,7 +140,8 @@ def test_what_cannot_be_trained_says_why(
     build: Callable[[], nn.Module], strategy: str, aggregator: str, reason: str
 ) -> None:
     settings = settings_here(strategy, aggregator, False)
-    told = why_not(plan(profile(build()), settings), settings)
+    whole = profile(build())
+    told = why_not(whole, plan(whole, settings), settings)
     assert told.startswith(reason) and bool(told) is bool(reason)
 
 
@@ -253,6 +299,6 @@ def test_on_the_digits_fedbn_is_above_fedavg() -> None:
 def test_the_setting_is_trained_beside_them() -> None:
     data = _few_digits()
     right = train(Last, data, QUICK, settings_here("fed_avg_w", "secure", True))
-    assert right.of(SETTING).accuracies == right.of(FEDBN).accuracies
+    assert right.of("SecretFlow").accuracies == right.of(FEDBN).accuracies
     shared = train(Last, data, QUICK, settings_here("fed_avg_w", "server_agg_method", False))
-    assert shared.of(SETTING).accuracies == shared.of(FEDAVG).accuracies
+    assert shared.of("SecretFlow").accuracies == shared.of(FEDAVG).accuracies
