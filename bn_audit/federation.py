@@ -106,6 +106,7 @@ class Sending:
         covers: which entries of the state dict are sent; unclear where that is not known.
         participants: the models whose entries they are.
         listed: whether they travel as a list, each known by its place alone.
+        floats: whether all are made floats before they are sent, integers too.
         through: the calls that lead there from what the framework calls, outermost first.
     """
 
@@ -114,6 +115,7 @@ class Sending:
     covers: Test
     participants: tuple[Participant, ...]
     listed: bool = False
+    floats: bool = False
     through: tuple[Evidence, ...] = ()
 
 

@@ -182,13 +182,15 @@ def misfits(covers: Test, judged: Judged) -> Misfit | None:
 
 
 def words_of(test: Test) -> Iterator[Test]:
-    """The tests of the key's text in a filter."""
+    """The tests of the key's text in a filter, each of one word."""
     if isinstance(test, Not):
         yield from words_of(test.test)
     elif isinstance(test, (All, Any)):
         for part in test.tests:
             yield from words_of(part)
-    elif isinstance(test, (Contains, Starts, Ends, Equals)):
+    elif isinstance(test, (Starts, Ends, Equals)):
+        yield from (dataclasses.replace(test, words=(word,)) for word in test.words)
+    elif isinstance(test, Contains):
         yield test
 
 

@@ -48,7 +48,7 @@ def _sizes(site: ExchangeSite) -> Iterator[Finding]:
 
 def _integer(one: Exchanged, way: Loading) -> StateEntry | None:
     """The first 0-d integer that certainly gets to ``torch.Tensor`` while it is an integer still."""
-    if way.rebuild is None or not way.initial:
+    if way.rebuild is None or not way.initial or any(sending.floats for sending in one.sends):
         return None
     for entry in one.profile.entries:
         if entry.shape != () or entry.dtype not in ("int64", "int32", "int16", "int8", "uint8"):
@@ -77,7 +77,7 @@ tells.""",
     remedy="Write `torch.as_tensor(array)`, which keeps value and dtype, or keep BatchNorm out of the exchange.",
     silent="""\
 - No model with a 0-d integer can be followed to the place, or what it sends or loads is not understood.
-- A filter keeps the counter out, or the arrays are tensors already.
+- A filter keeps the counter out, the arrays are tensors already, or the client makes floats of all that it sends.
 - What arrives was averaged before, so that the counter is a float.""",
     fix_safety="The edit is unsafe: the round goes on after it, and averages BatchNorm (BNA206).",
     references=("torch.Tensor, the legacy constructor", "torch.nn.Module.load_state_dict"),

@@ -10,7 +10,16 @@ from bn_audit.source.raw import utf_16_or_32
 __all__ = ["MARK", "TRIGGER", "TRIGGERS", "may_exchange", "may_federate", "takes_flmodel"]
 
 TRIGGER = b"FLModel"
-TRIGGERS = (TRIGGER, b"state_dict", b".parameters()", b"NumPyClient", b"ArrayRecord", b"FedMLRunner")
+TRIGGERS = (
+    TRIGGER,
+    b"state_dict",
+    b".parameters()",
+    b"NumPyClient",
+    b"ArrayRecord",
+    b"FedMLRunner",
+    b"ClientTrainer",
+    b"TaskRunner",
+)
 """Literal bytes, one of which stands in every file that is looked into for its own sake."""
 
 MARK = b"BNA"

@@ -54,6 +54,7 @@ class Part:
         keys: for arrays that were given keys by position: the entries that the keys were taken from.
         rebuilt: how an array becomes a tensor.
         tensors: whether a message is known to hold tensors, and no arrays.
+        floats: whether all entries were made floats on the way.
     """
 
     source: Source
@@ -65,6 +66,7 @@ class Part:
     keys: Part | None = None
     rebuilt: Rebuilt | None = None
     tensors: bool = False
+    floats: bool = field(default=False, compare=False)
 
     def only(self, test: Test) -> Part:
         """The entries of it that pass a test."""

@@ -27,7 +27,6 @@ from bn_audit.source.flow.cargo import (
     Part,
     Rebuilt,
     Shape,
-    Source,
     by_position,
 )
 from bn_audit.source.flow.changes import Change, changes_in, text_of
@@ -541,10 +540,7 @@ class CargoReader:
         if isinstance(node, cst.Subscript) and len(node.slice) == 1 and isinstance(node.slice[0].slice, cst.Index):
             place = node.slice[0].slice.value
             if isinstance(place, cst.Name) and place.value in turn.keys:
-                ways = self.read(node.value, env)
-                if len(ways) == 1 and ways[0].shape in ("dict", "any"):
-                    return ways[0].shaped("dict") if ways[0].shape == "dict" else ways[0], None
-                return None
+                return self._by_key(self.read(node.value, env), turn.keys[place.value])
             if isinstance(node.value, cst.Name) and node.value.value in turn.pairs:
                 return turn.pairs[node.value.value], None
             return self._entry(node.value, turn, env, depth + 1)  # a slice of an entry
@@ -560,12 +556,21 @@ class CargoReader:
             return body if body == other else None
         return None
 
+    def _by_key(self, ways: Cargos, keys: Cargo) -> tuple[Cargo, None] | None:
+        """The entries that are asked for by these keys."""
+        covers = [part.covers for part in keys.parts]
+        if len(ways) != 1 or ways[0].shape not in ("dict", "any") or not covers:
+            return None
+        if EVERYTHING in covers:
+            return ways[0].shaped("dict"), None
+        return (_only(ways[0], covers[0]).shaped("dict"), None) if len(covers) == 1 else None
+
     def _converted(self, node: cst.Call, turn: _Turn, env: Env, depth: int) -> tuple[Cargo, Rebuilt | None] | None:
         func = node.func
         if isinstance(func, cst.Attribute) and func.attr.value in _KEEPING:
             found = self._entry(func.value, turn, env, depth + 1)
             if found is not None:
-                return found
+                return (_floats(found[0]), found[1]) if _makes_floats(node, func.attr.value) else found
         positional, _, _ = arguments_of(node)
         if not positional:
             return None
@@ -612,6 +617,8 @@ class CargoReader:
         for change in self._changes_of(env.scope, index).get(name, ()):
             if change.order < order or (place is not None and change.order > place):
                 continue
+            if use is not None and change.node in index.above(use):
+                continue  # what it changes it with is worked out before: ``state.update(f(state))``
             ways = [found for each in ways for found in self._apply(each, change, env)]
             if len(ways) > _MAX_WAYS:
                 return [UNKNOWN]
@@ -631,8 +638,9 @@ class CargoReader:
         index = self.follower.index(env.module)
         word = text_of(change.key) if change.key is not None else None
         if word is not None:
-            source: Source = "gone" if change.how == "drop" else "unknown"
-            return [replace(way, parts=(*way.parts, Part(source, Equals((word,)))))]
+            if change.how == "drop":
+                return [_only(way, Not(Equals((word,))))]
+            return [replace(way, parts=(*way.parts, Part("unknown", Equals((word,)))))]
         found: list[Cargo] = []
         for loop in reversed(loops_around(index, change.node)):
             names = set(loop.names)
@@ -656,8 +664,7 @@ class CargoReader:
                     found.append(Cargo("list", (*way.parts, *more.parts)))
                 elif change.how == "drop":
                     assert isinstance(change.key, cst.Name)
-                    gone = Part("gone", self._tests(tests, change.key.value, turn, env))
-                    found.append(replace(way, parts=(*way.parts, gone)))
+                    found.append(_only(way, Not(self._tests(tests, change.key.value, turn, env))))
                 else:
                     assert change.key is not None
                     more = self._made(turn, change.key, change.value, tests, "dict", env)
@@ -719,6 +726,18 @@ def argument(name: str, env: Env) -> cst.BaseExpression | None:
 
 def _only(way: Cargo, test: Test) -> Cargo:
     return way if test == EVERYTHING else replace(way, parts=tuple(part.only(test) for part in way.parts))
+
+
+def _floats(way: Cargo) -> Cargo:
+    return replace(way, parts=tuple(replace(part, floats=True) for part in way.parts))
+
+
+def _makes_floats(call: cst.Call, attr: str) -> bool:
+    """Whether a call makes floats of integers: ``v.float()``, ``v.astype(np.float32)``, ``v.to(torch.float32)``."""
+    if attr in ("float", "double", "half", "bfloat16"):
+        return True
+    names = [dotted_name(arg.value) or text_of(arg.value) or "" for arg in call.args]
+    return attr in ("astype", "to", "type") and any("float" in name for name in names)
 
 
 def _rebuilt(way: Cargo, rebuilt: Rebuilt | None) -> Cargo:

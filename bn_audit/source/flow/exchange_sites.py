@@ -68,6 +68,7 @@ class ExchangeWriter:
                 covers=taken(way, "model") if known else Unclear("?"),
                 participants=self.participants(made for part in parts for made in part.models) if known else (),
                 listed=way.shape == "list",
+                floats=bool(parts) and all(part.floats for part in parts),
                 through=self._evidence(self.calls(first.env)) if first is not None and first.env else (),
             )
 

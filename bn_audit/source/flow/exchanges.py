@@ -22,6 +22,7 @@ from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks import frameworks
 from bn_audit.source.flow.frameworks.kinds import WHOLE, ClientClass, Framework, Hook
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
+from bn_audit.source.flow.kits import kit_models, sent_by
 from bn_audit.source.flow.values import Callee, Env, Made
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
@@ -92,7 +93,6 @@ class Client:
     sends: list[Send] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     apart: list[tuple[PyModule, cst.CSTNode]] = field(default_factory=list)
-    kit: bool = False
 
 
 class ClientHunter:
@@ -114,22 +114,29 @@ class ClientHunter:
                 yield client
 
     def _begin(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
-        for node in index.classes:
-            yield from self._classes(framework, module, node)
-        if any(framework.mark in part.source for part in module.parsed.parts):
+        if _names(module, framework):
+            for node in index.classes:
+                yield from self._classes(framework, module, node)
             yield from self._decorated(framework, module, index)
             yield from self._handed(framework, module, index)
             yield from self._receiving(framework, module, index)
+            yield from self._kits(framework, module, index)
 
     # --- where clients begin -----------------------------------------------------------------------------------------
 
     def _classes(self, framework: Framework, module: PyModule, node: cst.ClassDef) -> Iterator[Client]:
+        """A class, and those that derive from it in files that do not name the framework."""
         cls = self.follower.class_of(module, node)
-        if cls is None:
+        kind = next((kind for kind in framework.clients if cls is not None and _derives(cls, kind)), None)
+        if cls is None or kind is None:
             return
-        kind = next((kind for kind in framework.clients if _derives(cls, kind)), None)
-        if kind is None:
-            return
+        yield from self._class(framework, kind, cls)
+        for other in self.follower.subclasses(cls):
+            if not _names(other.module, framework):
+                yield from self._class(framework, kind, other)
+
+    def _class(self, framework: Framework, kind: ClientClass, cls: ClassVal) -> Iterator[Client]:
+        module, node = cls.module, cls.node
         receiver = self.follower.any_object(module, node)
         client = Client(framework, module, node, "client")
         hooks: list[tuple[Hook, Env]] = []
@@ -203,6 +210,17 @@ class ClientHunter:
                 self._follow(client, env, True)
                 if client.sends or client.loads:
                     yield client
+
+    def _kits(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
+        for kit in framework.kits:
+            for handed in kit_models(kit, self.follower, module, index):
+                node, env, models = handed
+                sent, loaded = sent_by(kit, handed)
+                client = Client(framework, module, node, "client")
+                client.apart.extend(self._apart(env))
+                client.sends.append(Send((sent,), node, env))
+                client.loads.append(Load((loaded,), models, node, env, True, True))
+                yield client
 
     def _callback(self, client: Client, env: Env, place: int, initial: bool) -> Iterator[Client]:
         params = env.scope.parameters
@@ -368,6 +386,11 @@ def _nodes(scope: Scope, *kinds: type[cst.CSTNode]) -> Iterator[cst.CSTNode]:
         if isinstance(node, kinds):
             yield node
         stack.extend(reversed(list(children(node))))
+
+
+def _names(module: PyModule, framework: Framework) -> bool:
+    """Whether a file may take something from a framework itself, and not from another file."""
+    return any(framework.mark in part.source for part in module.parsed.parts)
 
 
 def _parts(send: Send) -> Iterator[Part]:

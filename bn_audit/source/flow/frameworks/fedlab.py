@@ -25,6 +25,5 @@ FRAMEWORK = Framework(
             0,
             "parameters",
         ),
-        Kit(names("fedlab..SerializationTool.serialize_model"), "model", 0, "parameters"),
     ),
 )

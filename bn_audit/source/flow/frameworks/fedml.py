@@ -18,5 +18,5 @@ FRAMEWORK = Framework(
             holds=(("model", "model", 0),),
         ),
     ),
-    kits=(Kit(names("fedml..FedMLRunner"), "model", 3, "state", unless="client_trainer"),),
+    kits=(Kit(names("fedml..FedMLRunner"), "model", 3, "state", unless=("client_trainer", "server_aggregator")),),
 )

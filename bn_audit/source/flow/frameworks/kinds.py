@@ -79,14 +79,15 @@ class Kit:
         name: what is called with the model; a class whose subclasses count too.
         argument, place: where the model is handed in; "" if the object itself is the model.
         what: what of it is sent.
-        unless: a keyword argument which says that the program's own client is used.
+        unless: keyword arguments which say that the program's own client or server is used; for a class, methods of
+            its own which say that it does otherwise.
     """
 
     name: re.Pattern[str]
     argument: str
     place: int
     what: Literal["state", "parameters"]
-    unless: str = ""
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

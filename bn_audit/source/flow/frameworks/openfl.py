@@ -14,12 +14,12 @@ FRAMEWORK = Framework(
     packages=("openfl",),
     clients=(
         ClientClass(
-            names("openfl..TaskRunner"),
+            names("openfl..TaskRunner", "openfl..PyTorchTaskRunner"),
             (Hook("get_tensor_dict", sends=WHOLE), Hook("set_tensor_dict", message=0, initial=True)),
         ),
     ),
     kits=(
-        Kit(names("openfl..PyTorchTaskRunner"), "", 0, "state"),
+        Kit(names("openfl..PyTorchTaskRunner"), "", 0, "state", unless=("get_tensor_dict", "set_tensor_dict")),
         Kit(names("openfl..ModelInterface"), "model", 0, "state"),
     ),
 )

@@ -1,0 +1,81 @@
+"""Clients that a framework brings along: a program hands its model over, and sends nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import libcst as cst
+
+from bn_audit.filters import EVERYTHING, IsParameter, Test
+from bn_audit.source.flow.cargo import Cargo, Part
+from bn_audit.source.flow.follow import Follower
+from bn_audit.source.flow.frameworks.kinds import Kit
+from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.flow.values import Env, Made
+from bn_audit.source.interpreter import classes
+from bn_audit.source.interpreter.values import ClassVal, External, Partial, Value
+from bn_audit.source.project import PyModule
+
+__all__ = ["kit_models", "sent_by"]
+
+Handed = tuple[cst.CSTNode, Env, tuple[Made, ...]]
+"""Where a kit gets its model, and which it may be."""
+
+
+def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex) -> Iterator[Handed]:
+    """The models that a file hands to a kit, or that derive from it."""
+    if not kit.argument:
+        for node in index.classes:
+            cls = follower.class_of(module, node)
+            if cls is None or not _derives(cls, kit) or any(_has(cls, name) for name in kit.unless):
+                continue
+            made = follower.any_object(module, node)
+            if made is not None and made.kind == "model":
+                yield node, made.env, (made,)
+        return
+    for rows in index.calls.values():
+        for call in rows:
+            positional, keywords, _ = arguments_of(call)
+            own = any(name in keywords for name in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
+            if own:
+                continue
+            value = keywords.get(kit.argument)
+            if value is None and kit.place < len(positional):
+                value = positional[kit.place]
+            if value is None:
+                continue
+            env = follower.env(module, call)
+            if not any(_is_kit(target, kit) for target, _ in follower.callee(call, env)):
+                continue
+            found = follower.items(follower.origins(value, env))
+            yield call, env, tuple(made for made in found if isinstance(made, Made) and made.kind == "model")
+
+
+def sent_by(kit: Kit, handed: Handed) -> tuple[Cargo, Cargo]:
+    """What a kit sends of the model, and what it loads."""
+    node, env, models = handed
+    shape: Literal["dict", "list"] = "dict" if kit.what == "state" else "list"
+    covers: Test = EVERYTHING if kit.what == "state" else IsParameter()
+    return Cargo(shape, (Part("model", covers, kit.what, models, node, env),)), Cargo(
+        "dict", (Part("message", covers),)
+    )
+
+
+def _is_kit(value: Value, kit: Kit) -> bool:
+    while isinstance(value, Partial):
+        value = value.func
+    if isinstance(value, External):
+        return kit.name.match(value.name) is not None
+    # One that has a constructor of its own takes arguments of its own.
+    return isinstance(value, ClassVal) and _derives(value, kit) and not _has(value, "__init__")
+
+
+def _has(cls: ClassVal, name: str) -> bool:
+    """Whether a member is the program's, and not the framework's."""
+    found = classes.find(cls, name)
+    return found is not None and isinstance(found[1], ClassVal)
+
+
+def _derives(cls: ClassVal, kit: Kit) -> bool:
+    return any(kit.name.match(base.name) for base in classes.external_bases(cls))
