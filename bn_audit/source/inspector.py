@@ -7,12 +7,14 @@ not matter in which process, or after which other files, it was looked into.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 from bn_audit.finding import Location
 from bn_audit.site import Unreadable
+from bn_audit.source.collection import no_collection
 from bn_audit.source.deep_stack import run_with_deep_stack
 from bn_audit.source.explore import Explorer
 from bn_audit.source.flow.sites import FederatedReader
@@ -21,11 +23,15 @@ from bn_audit.source.part import Part, Task
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.raw import SourceError
 from bn_audit.source.targets import Tree
+from bn_audit.source.trigger import speaks_of_parties
 
 __all__ = ["Inspector"]
 
-_MAX_CHARACTERS = 1_500_000
-"""Source whose trees are kept: they take some 220 bytes a character."""
+_MAX_CHARACTERS = 3_000_000
+"""Source whose trees are kept: they take some 70 bytes a character."""
+
+_MAX_FOR_A_GUESS = 100_000
+"""Characters of source that are opened for a file that only may have to do with a federation."""
 
 _Result = TypeVar("_Result")
 
@@ -46,11 +52,13 @@ class Inspector:
         return self._alone(lambda: self._look_into(task))
 
     def _alone(self, work: Callable[[], _Result]) -> _Result:
-        if self._project.characters > _MAX_CHARACTERS:
-            self._project = self._fresh()
-        self._project.begin()
-        self.outside.begin()
-        return run_with_deep_stack(work)
+        with no_collection():
+            if self._project.characters > _MAX_CHARACTERS:
+                self._project = self._fresh()
+                gc.collect()
+            self._project.begin()
+            self.outside.begin()
+            return run_with_deep_stack(work)
 
     def _fresh(self) -> Project:
         return Project(self.outside.sources.roots, self.outside)
@@ -72,6 +80,8 @@ class Inspector:
         explorer = Explorer(self._project, self._callers)
         federated = FederatedReader(self._project, self._naming)
         calls = explorer.sites(module, task.names) if task.names else []
+        if not speaks_of_parties(self.outside.read(module.path)):
+            self._project.limit(_MAX_FOR_A_GUESS)
         others = federated.sites(module) if task.federated else []
         notes = dict.fromkeys((*explorer.notes, *federated.notes))
         if self._project.exhausted:

@@ -7,6 +7,7 @@ in one scope.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -233,9 +234,10 @@ class NameIndex:
                         names.bind(name)
 
     def _any(self, node: cst.CSTNode, names: Names) -> None:
-        if isinstance(node, cst.BaseExpression):
+        role = _role(type(node))
+        if role == "expression":
             self._expression(node, names)
-        elif isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
+        elif role == "statement":
             names.take(self.names(node))
         else:
             for part in children(node):
@@ -245,14 +247,15 @@ class NameIndex:
         stack = [node]
         while stack:
             current = stack.pop()
-            if isinstance(current, cst.Name):
+            # An `isinstance` of libcst's classes, which are abstract, takes long where it says no.
+            if type(current) is cst.Name:
                 names.uses.add(current.value)
-            elif isinstance(current, (cst.Attribute, cst.Arg)):
+            elif type(current) is cst.Attribute or type(current) is cst.Arg:
                 stack.append(current.value)
-            elif isinstance(current, cst.NamedExpr):
+            elif type(current) is cst.NamedExpr:
                 self._target(current.target, names)
                 stack.append(current.value)
-            elif isinstance(current, cst.Call):
+            elif type(current) is cst.Call:
                 if isinstance(current.func, cst.Attribute) and current.func.attr.value in _MUTATORS:
                     self._touch(current.func.value, names)
                 names.touches |= self._written_by(current)
@@ -297,6 +300,14 @@ class NameIndex:
             self._expression(node, names)
         elif isinstance(node, cst.StarredElement):
             self._target(node.value, names)
+
+
+@functools.cache
+def _role(kind: type[cst.CSTNode]) -> str:
+    """Whether nodes of a class are expressions or statements."""
+    if issubclass(kind, cst.BaseExpression):
+        return "expression"
+    return "statement" if issubclass(kind, (cst.BaseSmallStatement, cst.BaseCompoundStatement)) else ""
 
 
 def _carried(node: cst.CSTNode) -> set[str]:

@@ -167,6 +167,7 @@ class Project:
     Attributes:
         opened: the files that were opened since :meth:`begin`.
         exhausted: whether one was not, because they are too many.
+        left: characters of source that may still be opened.
         characters: how much source is kept as trees.
     """
 
@@ -176,7 +177,7 @@ class Project:
         self.opened: set[str] = set()
         self.exhausted = False
         self.characters = 0
-        self._allowance = _MAX_OPENED
+        self.left = _MAX_OPENED
         self.cwd = os.getcwd()
         self._modules: dict[str, tuple[PyModule | SourceError, set[Query]]] = {}
         self._search: dict[str, tuple[list[str], set[Query]]] = {}
@@ -187,7 +188,11 @@ class Project:
         """Begin to count what is opened."""
         self.opened.clear()
         self.exhausted = False
-        self._allowance = _MAX_OPENED
+        self.left = _MAX_OPENED
+
+    def limit(self, characters: int) -> None:
+        """Open at most so much source more."""
+        self.left = min(self.left, characters)
 
     def open(self, path: str) -> PyModule:
         """The module in a file.
@@ -198,11 +203,11 @@ class Project:
         """
         path = os.path.abspath(path)
         if path not in self.opened:
-            if self._allowance < 0:
+            if self.left < 0:
                 self.exhausted = True
                 raise SourceError("more source to follow than the limit allows")
             self.opened.add(path)
-            self._allowance -= self._length(path)
+            self.left -= self._length(path)
         known = self._known(path)
         if isinstance(known, SourceError):
             raise known

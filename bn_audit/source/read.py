@@ -133,12 +133,14 @@ def read(
     if not hits:
         return result
 
+    from bn_audit.source.collection import no_collection
     from bn_audit.source.sources import Sources
     from bn_audit.source.survey import survey
 
     roots = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths]
     sources = Sources(found.files, roots, stdin, contents or {}, options.teacher)
-    surveyed = survey(sources, hits, options.jobs, progress)
+    with no_collection():
+        surveyed = survey(sources, hits, options.jobs, progress)
     return result._replace(
         sites=surveyed.sites, unreadable=surveyed.unreadable, parsed=surveyed.parsed, notes=surveyed.notes
     )

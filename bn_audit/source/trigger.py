@@ -7,7 +7,7 @@ import re
 
 from bn_audit.source.raw import utf_16_or_32
 
-__all__ = ["MARK", "TRIGGER", "TRIGGERS", "may_exchange", "may_federate", "takes_flmodel"]
+__all__ = ["MARK", "TRIGGER", "TRIGGERS", "may_exchange", "may_federate", "speaks_of_parties", "takes_flmodel"]
 
 TRIGGER = b"FLModel"
 TRIGGERS = (
@@ -60,11 +60,20 @@ def may_federate(data: bytes) -> bool:
     if _STATE.search(data) is None:
         return False
     text = data.lower()
-    # Of a text, the different words are a tenth; all that is looked for among them lies within one.
-    parties = set(_PARTIES.findall(b" ".join(set(text.translate(_BLANKS).split()))))
+    parties = _parties(text)
     if len(data) < _SHORT:
         return bool(parties) or _PERHAPS.search(text) is not None
     return len(parties) > 1 or 2 * len(parties) + len(set(_PERHAPS.findall(text))) > 2
+
+
+def speaks_of_parties(data: bytes) -> bool:
+    """Whether a file has words of which hardly anything else speaks than a federation."""
+    return bool(_parties(data.lower()))
+
+
+def _parties(text: bytes) -> set[bytes]:
+    # Of a text, the different words are a tenth; all that is looked for among them lies within one.
+    return set(_PARTIES.findall(b" ".join(set(text.translate(_BLANKS).split()))))
 
 
 _FRAMEWORK = re.compile(rb"\b(?:flwr|nvflare|fedml|fedlab|openfl)\b")

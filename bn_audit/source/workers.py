@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from bn_audit.source.collection import no_collection
 from bn_audit.source.outside import Outside
 from bn_audit.source.part import Part, Task
 
@@ -47,4 +48,5 @@ def _look_into(outside: Outside, tasks: Sequence[Task]) -> list[Part]:
     from bn_audit.source.inspector import Inspector
 
     inspector = Inspector(outside)
-    return [inspector.look_into(task) for task in tasks]
+    with no_collection():
+        return [inspector.look_into(task) for task in tasks]

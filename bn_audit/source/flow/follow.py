@@ -7,6 +7,7 @@ all its callers in the project.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -70,6 +71,8 @@ _MAX_CALLS = 12
 """Calls within calls that are told apart by where they were made."""
 _MAX_CALLERS = 24
 """Callers of one function that are looked at."""
+_MAX_CALLER_SOURCE = 120_000
+"""Characters of source that are opened to find the callers of one function: the nearest files come first."""
 _MAX_IMPORTS = 8
 """Files through which one name is handed on."""
 _MAX_SUBCLASSES = 16
@@ -1077,11 +1080,17 @@ class Follower:
         names = [function.name.value]
         if names[0] == "__init__" and env.scope.owner is not None:
             names = [env.scope.owner.name.value, *self._heirs(env, function)]
+        least = self.project.left - _MAX_CALLER_SOURCE
         for name in names:
             paths = [*self.finder(name, env.module)]
             if function.name.value == "__init__":
                 paths.extend(self.finder(name, env.module, "base"))
+            elif isinstance(env.scope.parent and env.scope.parent.node, cst.Module):
+                paths = [path for path in paths if self._may_import(path, env.module)]
             for path in dict.fromkeys(paths):
+                if self.project.left < least:
+                    self.exhausted = True
+                    break
                 try:
                     module = self.project.open(path)
                 except SourceError:
@@ -1094,6 +1103,14 @@ class Follower:
                     break
         found[:] = list({id(call): (module, call) for module, call in found}.values())[:_MAX_CALLERS]
         return found
+
+    def _may_import(self, path: str, module: PyModule) -> bool:
+        """Whether a file names a module, or the package it lies in: to call its function by name it has to."""
+        if os.path.abspath(path) == module.path:
+            return True
+        stem = os.path.basename(os.path.splitext(module.path)[0])
+        names = [name for name in (stem, os.path.basename(module.folder)) if name and name != "__init__"]
+        return self.project.outside.holds(os.path.abspath(path), [name.encode() for name in names])
 
     def _heirs(self, env: Env, init: cst.FunctionDef) -> list[str]:
         """The subclasses that have an ``__init__`` from their base: to call them is to call it."""

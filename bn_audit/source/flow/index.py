@@ -24,6 +24,29 @@ _PUTS = frozenset(
 """Methods that put their last argument into a container."""
 
 
+_COMPREHENSIONS = frozenset([cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp])
+_SUITES = frozenset([cst.IndentedBlock, cst.SimpleStatementSuite])
+_STATEMENTS = frozenset(
+    [
+        cst.Assign,
+        cst.AnnAssign,
+        cst.AugAssign,
+        cst.NamedExpr,
+        cst.For,
+        cst.CompFor,
+        cst.WithItem,
+        cst.Import,
+        cst.ImportFrom,
+        cst.Return,
+        cst.Yield,
+        cst.Del,
+        cst.Global,
+        cst.Nonlocal,
+    ]
+)
+"""Nodes that bind names, put something into a container, or say what a function gives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """One way a name gets a value.
@@ -160,39 +183,47 @@ class FileIndex:
         stack: list[tuple[cst.CSTNode, Scope, tuple[int, ...], cst.CSTNode | None]] = [
             (self.module.tree, self._root, (), None)
         ]
+        order, around, parents = self.order, self._around, self.parents
         number = 0
         while stack:
             node, scope, blocks, region = stack.pop()
-            self.order[id(node)] = number
-            self._around[id(node)] = scope
+            order[id(node)] = number
+            around[id(node)] = scope
             number += 1
-            if isinstance(node, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
-                if isinstance(node, cst.FunctionDef):
-                    self.functions.setdefault(node.name.value, []).append(node)
-                elif isinstance(node, cst.ClassDef):
-                    self.classes.append(node)
-                if not isinstance(node, cst.Lambda):
-                    self._bind(scope, node.name, "other", None, (), node, blocks, None)
-                inner = Scope(node, scope, self._class_around(node))
-                self.scopes[id(node)] = inner
-                if isinstance(node, cst.Lambda):
-                    inner.returns.append(node.body)
+            # An `isinstance` of libcst's classes, which are abstract, would be half of all the time that this takes.
+            kind = type(node)
+            if type(node) is cst.Name:
+                continue
+            if type(node) is cst.FunctionDef or type(node) is cst.Lambda or type(node) is cst.ClassDef:
+                inner = self._scope(node, scope, blocks)
                 for child in reversed(list(children(node))):
-                    self.parents[id(child)] = node
+                    parents[id(child)] = node
                     body = child is node.body  # defaults, decorators and bases belong to the scope around
                     stack.append((child, inner if body else scope, () if body else blocks, None if body else region))
                 continue
-            if isinstance(node, cst.Call):
+            if type(node) is cst.Call:
                 self._call(node, scope)
-            else:
+            elif kind in _STATEMENTS:
                 self._statement(node, scope, blocks, region)
-            inside = region
-            if isinstance(node, cst.BaseComp):
-                inside = node
-            below = (*blocks, id(node)) if isinstance(node, cst.BaseSuite) else blocks
+            elif kind in _COMPREHENSIONS:
+                region = node
+            elif kind in _SUITES:
+                blocks = (*blocks, id(node))
             for child in reversed(list(children(node))):
-                self.parents[id(child)] = node
-                stack.append((child, scope, below, inside))
+                parents[id(child)] = node
+                stack.append((child, scope, blocks, region))
+
+    def _scope(self, node: cst.ClassDef | Function, scope: Scope, blocks: tuple[int, ...]) -> Scope:
+        if isinstance(node, cst.FunctionDef):
+            self.functions.setdefault(node.name.value, []).append(node)
+        elif isinstance(node, cst.ClassDef):
+            self.classes.append(node)
+        if not isinstance(node, cst.Lambda):
+            self._bind(scope, node.name, "other", None, (), node, blocks, None)
+        inner = self.scopes[id(node)] = Scope(node, scope, self._class_around(node))
+        if isinstance(node, cst.Lambda):
+            inner.returns.append(node.body)
+        return inner
 
     def _class_around(self, node: cst.CSTNode) -> cst.ClassDef | None:
         return self.owner_of(node) if isinstance(node, cst.FunctionDef) else None

@@ -46,7 +46,8 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
             if value is None:
                 continue
             env = follower.env(module, call)
-            if not any(_is_kit(target, kit) for target, _ in follower.callee(call, env)):
+            target = follower.dotted(call.func, env)
+            if target is None or not _is_kit(target, kit):
                 continue
             found = follower.items(follower.origins(value, env))
             yield call, env, tuple(made for made in found if isinstance(made, Made) and made.kind == "model")
