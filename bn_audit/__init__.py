@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bn_audit.api import audit as audit
+    from bn_audit.api import compare as compare
     from bn_audit.api import profile as profile
     from bn_audit.api import verify as verify
 
@@ -29,6 +30,12 @@ class _Package(ModuleType):
 
     @audit.setter
     def audit(self, module: ModuleType) -> None: ...
+
+    @property
+    def compare(self) -> Any:
+        from bn_audit import api
+
+        return api.compare
 
     @property
     def profile(self) -> Any:

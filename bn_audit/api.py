@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from bn_audit.clients import ClientOptions
+    from bn_audit.comparison import Comparison
     from bn_audit.exchange.frameworks import FrameworkSettings
     from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.finding import Finding
+    from bn_audit.live.divergence.sources import Party
     from bn_audit.profile import Profile
     from bn_audit.verification import Verification
 
-__all__ = ["audit", "profile", "verify"]
+__all__ = ["audit", "compare", "profile", "verify"]
 
 _FRAMEWORKS = ("secretflow", "flower", "nvflare")
 _AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method")
@@ -140,6 +143,43 @@ def verify(
         rounds=rounds,
         engine=os.fspath(engine),
     )
+
+
+def compare(
+    parties: Mapping[str, Party] | Sequence[Party],
+    *,
+    metrics: Sequence[Literal["nw2", "hellinger", "jeffreys", "w2"]] = ("nw2",),
+    layers: Sequence[str] = (),
+    channels: bool = False,
+    momentum: float | None = 0.1,
+    force: bool = False,
+) -> Comparison:
+    """How far apart the parties' data is, read from the running statistics of their norm layers.
+
+    Args:
+        parties: by name, or in order; each the path of a checkpoint, a state dict, or a module.
+        metrics: the distances, see :mod:`bn_audit.live.divergence.distances`; the levels rest on nW2, which is computed
+            in any case.
+        layers: patterns (``*`` and ``?``) of the norm layers' paths; none is all.
+        channels: whether the first layer's distances are wanted channel by channel.
+        momentum: of the norm layers, which a state dict does not tell; None is the mean over all batches.
+        force: whether to compare what cannot be compared with good reason.
+
+    Raises:
+        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``).
+        ValueError: a metric that is not known.
+        bn_audit.live.errors.TargetError: parties that cannot be read or compared, with the reason.
+    """
+    from bn_audit.comparison import METRICS
+    from bn_audit.live.divergence import Options, compare
+    from bn_audit.live.divergence.sources import source_of
+
+    for metric in metrics:
+        if metric not in METRICS:
+            raise ValueError(f"the metric {metric!r} is not known; known are {', '.join(METRICS)}")
+    named = parties if isinstance(parties, Mapping) else {f"party {n}": one for n, one in enumerate(parties, start=1)}
+    options = Options(tuple(metrics) or ("nw2",), tuple(layers), channels, force, momentum)
+    return compare([source_of(name, party) for name, party in named.items()], options)[0]
 
 
 @dataclass(frozen=True, slots=True)

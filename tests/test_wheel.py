@@ -273,6 +273,7 @@ def test_safetensors_are_inspected(installed: Installed, tmp_path: Path, form: s
         (("inspect", "model.pt"), "torch"),
         (("verify", "models.py:Net", "--framework", "secretflow"), "torch"),
         (("verify", "--parties", "model.pt", "model.pt"), "torch"),
+        (("compare", "model.pt", "other.pt"), "torch"),
         (("server",), "lsp"),
     ],
     ids=" ".join,

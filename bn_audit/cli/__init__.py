@@ -18,6 +18,7 @@ COMMANDS = {
     "scan": "bn_audit.cli.scan",
     "inspect": "bn_audit.cli.inspect",
     "verify": "bn_audit.cli.verify",
+    "compare": "bn_audit.cli.compare",
     "rule": "bn_audit.cli.rule",
     "server": "bn_audit.cli.server",
 }

@@ -1,0 +1,297 @@
+"""What is read of the parties' checkpoints: the state of norm layers, and a sample of the rest.
+
+Checkpoints are opened one after the other, mapped, and closed before the next; of each only the tensors that are
+compared are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bn_audit.live.errors import TargetError, require_torch
+from bn_audit.profile import Profile, Shape
+
+require_torch()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+__all__ = ["Layer", "Parties", "Source", "read"]
+
+Array = NDArray[np.floating[Any]]
+
+_SAMPLE = 4096
+"""Elements that are read of a weight to tell where a model comes from."""
+STATISTICS = ("running_mean", "running_var")
+FOREIGN = 1.0
+"""Difference of two weights, as a share of their size, from which on they are taken for independent.
+
+Independent weights with mean 0 differ by the root of 2 of their size. 1 is what two vectors of one length at an angle
+of 60 degrees differ by: a model that training has moved that far has little left in common with where it began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One party.
+
+    Attributes:
+        name: what to call it.
+        open: gives the profile, by keys as they are before a model is wrapped, and the tensors by these keys.
+    """
+
+    name: str
+    open: Callable[[], tuple[Profile, Mapping[str, torch.Tensor]]]
+
+
+@dataclass(slots=True)
+class Layer:
+    """One norm layer in all parties.
+
+    Attributes:
+        path: of the module.
+        mean, var: shape (parties, channels), in the dtype of the file; rows of parties that lack the layer are NaN.
+        weight, bias: likewise; None if some party has none, or they were not asked for.
+        count: batches that the statistics have seen, by party; None where no counter says so.
+        foreign: by party, the first weight before this layer that the first party's model has no part in; "".
+        missing: parties that lack it, or have it in another size.
+    """
+
+    path: str
+    mean: Array
+    var: Array
+    weight: Array | None
+    bias: Array | None
+    count: list[int | None]
+    foreign: list[str]
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Parties:
+    """What was read.
+
+    Attributes:
+        names: of the parties.
+        layers: in the order of the model, as the first party's checkpoint has it.
+        problems: why the parties cannot be compared, in sentences without a full stop.
+        notes: what a reader should know.
+        left_out: paths of norm layers that are not among ``layers``, and why.
+        weights: by party, the largest difference of any weight from the first party's, as a share of its size.
+    """
+
+    names: tuple[str, ...]
+    layers: list[Layer] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    weights: list[float | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """What is read of one party.
+
+    Attributes:
+        norms: by path, the tensors of a layer that are compared.
+        order: of the norm layers, and by path how many weights stand before it; None where the file has no order.
+        weights: leading elements by key, in order.
+        shapes: of all entries but the norm layers', by key.
+    """
+
+    norms: Mapping[str, Mapping[str, Array]]
+    order: Mapping[str, int | None]
+    weights: Mapping[str, Array]
+    shapes: Mapping[str, Shape | None]
+
+
+def read(sources: Sequence[Source], *, affine: bool = True) -> Parties:
+    """Read the parties, and compare what has to be the same in all of them.
+
+    Args:
+        sources: at least two.
+        affine: whether weight and bias of the norm layers are wanted.
+
+    Raises:
+        TargetError: a party that cannot be read, or holds no running statistics.
+    """
+    found = Parties(tuple(source.name for source in sources))
+    first: _One | None = None
+    for number, source in enumerate(sources):
+        one = _read(source, affine)
+        if first is None:
+            first = one
+            if any(place is None for place in one.order.values()):
+                found.notes.append("the files do not keep the order of the layers; it is taken from their names")
+            found.layers.extend(_layer(path, named, len(sources)) for path, named in one.norms.items())
+            found.weights.append(0.0 if one.weights else None)
+        else:
+            _compare(found, number, first, one)
+        _put(found, number, one)
+    assert first is not None
+    _drop_incomplete(found)
+    return found
+
+
+def _read(source: Source, affine: bool) -> _One:
+    profile, tensors = source.open()
+    paths = {norm.path: norm for norm in profile.norms}
+    wanted = (*STATISTICS, "num_batches_tracked", *(("weight", "bias") if affine else ()))
+    norms: dict[str, dict[str, Array]] = {}
+    order: dict[str, int | None] = {}
+    weights: dict[str, Array] = {}
+    shapes: dict[str, Shape | None] = {}
+    for entry in profile.entries:
+        if entry.module in paths:
+            order.setdefault(entry.module, len(weights) if profile.ordered else None)
+            own = norms.setdefault(entry.module, {})
+            if entry.name in wanted:
+                own[entry.name] = _values(source.name, entry.key, tensors[entry.key])
+            continue
+        shapes[entry.key] = entry.shape
+        floating = entry.dtype is not None and entry.dtype.startswith(("float", "bfloat"))
+        if floating and entry.alias_of is None and entry.shape is not None and len(entry.shape) > 1:
+            # A view; what is read of a mapped file is a page or two.
+            sample = tensors[entry.key].reshape(-1)[:_SAMPLE]
+            weights[entry.key] = _values(source.name, entry.key, sample)
+    held = {path: named for path, named in norms.items() if any(name in named for name in STATISTICS)}
+    if not held:
+        raise TargetError(f"{source.name} holds no running statistics, so there is nothing to compare")
+    if not profile.ordered:
+        held = {path: held[path] for path in sorted(held, key=_natural)}
+    return _One(held, order, weights, shapes)
+
+
+def _values(party: str, key: str, tensor: torch.Tensor) -> Array:
+    if tensor.is_meta:
+        raise TargetError(f"{party}: the values of {key} are not at hand (a large file of torch's old format)")
+    tensor = tensor.detach()
+    if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 4:
+        tensor = tensor.double()
+    # A copy: a view would keep the whole file mapped.
+    return np.array(tensor.cpu().numpy())
+
+
+def _natural(path: str) -> list[tuple[int, int, str]]:
+    """Sorts ``features.2`` before ``features.10``."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"\.|(?<=\D)(?=\d)", path)]
+
+
+def _layer(path: str, named: Mapping[str, Array], parties: int) -> Layer:
+    def room(name: str) -> Array | None:
+        if name not in named or named[name].ndim != 1:
+            return None
+        return np.full((parties, len(named[name])), np.nan, dtype=named[name].dtype)
+
+    mean, var = room("running_mean"), room("running_var")
+    nothing = np.empty((parties, 0))
+    return Layer(
+        path,
+        nothing if mean is None else mean,
+        nothing if var is None else var,
+        room("weight"),
+        room("bias"),
+        [None] * parties,
+        [""] * parties,
+    )
+
+
+def _put(found: Parties, number: int, one: _One) -> None:
+    for layer in found.layers:
+        named = one.norms.get(layer.path, {})
+        for target, name in ((layer.mean, "running_mean"), (layer.var, "running_var")):
+            value = named.get(name)
+            if value is not None and value.shape == target.shape[1:]:
+                target[number] = value
+        for name in ("weight", "bias"):
+            room: Array | None = getattr(layer, name)
+            value = named.get(name)
+            if room is not None and value is not None and value.shape == room.shape[1:]:
+                room[number] = value
+            else:
+                setattr(layer, name, None)
+        counter = named.get("num_batches_tracked")
+        layer.count[number] = None if counter is None or counter.ndim else int(counter)
+
+
+def _compare(found: Parties, number: int, first: _One, one: _One) -> None:
+    """Hold a party against the first: its architecture, and the weights that are no norm layer's."""
+    names = found.names
+    layers = {layer.path: layer for layer in found.layers}
+    for path in first.norms:
+        if path not in one.norms:
+            layers[path].missing.append(names[number])
+            found.problems.append(f"different architectures: {names[number]} has no layer {path}, {names[0]} has")
+            continue
+        for name in STATISTICS:
+            here, there = (of.get(name) for of in (one.norms[path], first.norms[path]))
+            if here is not None and there is not None and here.shape != there.shape:
+                layers[path].missing.append(names[number])
+                found.problems.append(
+                    f"different architectures: {path}.{name} is {list(there.shape)} in {names[0]} and "
+                    f"{list(here.shape)} in {names[number]}"
+                )
+                break
+    more = [path for path in one.norms if path not in first.norms]
+    if more:
+        found.problems.append(f"different architectures: {names[0]} has no layer {_some(more)}, {names[number]} has")
+    differ = [key for key in {**first.shapes, **one.shapes} if first.shapes.get(key, ()) != one.shapes.get(key, ())]
+    if differ:
+        found.notes.append(f"{_some(differ)}: not in both {names[0]} and {names[number]}, or of other shapes")
+    shares = {
+        key: _share(weight, one.weights[key])
+        for key, weight in first.weights.items()
+        if key in one.weights and one.weights[key].shape == weight.shape
+    }
+    found.weights.append(max(shares.values()) if shares else None)
+    _judge_origin(found, number, first, shares)
+
+
+def _judge_origin(found: Parties, number: int, first: _One, shares: Mapping[str, float]) -> None:
+    """Which layers stand behind weights that the party and the first one do not have in common."""
+    foreign = [key for key, share in shares.items() if not share < FOREIGN]
+    places = {key: place for place, key in enumerate(first.weights)}
+    whole = len(foreign) * 2 > len(shares)
+    for layer in found.layers:
+        before = first.order.get(layer.path)
+        if before is None:
+            # Without an order, all that can be said is whether the models as a whole are strangers.
+            layer.foreign[number] = foreign[0] if whole else ""
+        else:
+            layer.foreign[number] = next((key for key in foreign if places[key] < before), "")
+    if found.layers and found.layers[0].foreign[number]:
+        key = found.layers[0].foreign[number]
+        found.problems.append(
+            f"different origin: {found.names[number]} and {found.names[0]} have no weights in common: {key} differs by "
+            f"{shares[key]:.2f} of its size, and independent weights by about 1.41; a channel of one means nothing in "
+            "the other"
+        )
+
+
+def _share(one: Array, other: Array) -> float:
+    """The distance of two weights over their size: 0 for equal ones, about the root of 2 for independent ones."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    size = float(np.sqrt((np.square(a).sum() + np.square(b).sum()) / 2))
+    apart = float(np.sqrt(np.square(a - b).sum()))
+    return apart / size if size else 0.0
+
+
+def _drop_incomplete(found: Parties) -> None:
+    """Take out layers that some party lacks."""
+    kept = []
+    for layer in found.layers:
+        if not layer.mean.shape[1] or layer.mean.shape != layer.var.shape:
+            found.left_out.append((layer.path, "it has no running mean and variance for each channel"))
+        elif layer.missing:
+            found.left_out.append((layer.path, f"not in {_some(layer.missing)}, or of another size"))
+        else:
+            kept.append(layer)
+    found.layers = kept
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"

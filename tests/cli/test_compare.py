@@ -1,0 +1,110 @@
+"""``bn-audit compare``: names, flags, exit statuses, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+torch = pytest.importorskip("torch")
+
+from bn_audit.cli.compare import command  # noqa: E402
+from tests.live.divergence.test_compare import party  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("alice", "bob", "carol")):
+        torch.save(party(shift=0.5 * (number > 1), seed=number).state_dict(), f"{name}.pt")
+    return tmp_path
+
+
+FILES = ("alice.pt", "bob.pt", "carol.pt")
+
+
+def _run(*arguments: str) -> Result:
+    return CliRunner().invoke(command, arguments)
+
+
+def test_a_comparison() -> None:
+    result = _run(*FILES)
+    assert result.exit_code == 0, result.output
+    assert "3 parties, 2 norm layers; all other weights are the same in all parties" in result.output
+    assert "First layer: bn1, 6 channels" in result.output
+    assert result.output == _run(*FILES).output
+
+
+def test_json_keeps_to_its_schema() -> None:
+    from jsonschema import Draft202012Validator
+
+    schema = json.loads(resources.files("bn_audit.report").joinpath("comparison.schema.json").read_text())
+    result = _run(*FILES, "--output-format", "json", "--channels", "--metric", "w2", "--metric", "jeffreys")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.output)
+    Draft202012Validator(schema).validate(data)
+    assert data["parties"] == ["alice", "bob", "carol"]
+    assert [metric["name"] for metric in data["metrics"]] == ["w2", "jeffreys", "nw2"]
+    assert len(data["layers"][0]["channels"]) == 6
+
+
+def test_names(folder: Path) -> None:
+    assert json.loads(_run(*FILES, "--names", "a, b,c", "--output-format", "json").output)["parties"] == ["a", "b", "c"]
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / f"{'alice' if name == 'one' else 'bob'}.pt").rename(folder / name / "model.pt")
+    result = _run("one/model.pt", "two/model.pt", "--output-format", "json")
+    assert json.loads(result.output)["parties"] == ["one/model.pt", "two/model.pt"]
+
+
+def test_a_name_with_markup_is_shown_as_it_is(folder: Path) -> None:
+    os.rename("alice.pt", "<script>alert(1)</script>\x1b[2J.pt".replace("/", "_"))
+    result = _run("<script>alert(1)<_script>\x1b[2J.pt", "bob.pt")
+    assert result.exit_code == 0
+    assert "\x1b" not in result.output and r"<script>alert(1)<_script>\x1b[2J" in result.output
+
+
+def test_the_report_goes_to_a_file(folder: Path) -> None:
+    result = _run(*FILES, "--output-file", "report.txt")
+    assert (result.exit_code, result.output) == (0, "")
+    assert (folder / "report.txt").read_text(encoding="utf-8").startswith("3 parties")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name the parties' checkpoints"),
+        (("alice.pt",), "one party alone cannot be compared"),
+        (("alice.pt", "alice.pt"), "are the same file"),
+        (("alice.pt", "./alice.pt"), "are the same file"),
+        (("alice.pt", "link.pt"), "are the same file"),
+        (("alice.pt", "copy.pt"), "alice and copy have the same statistics, bit for bit"),
+        (("alice.pt", "none.pt"), "none.pt: No such file"),
+        (("alice.pt", "."), "is a directory"),
+        (("alice.pt", "cut.pt"), "cut.pt is a damaged zip archive"),
+        (("alice.pt", "module.pt"), "holds more than weights, and is not read"),
+        (("alice.pt", "nan.pt"), "bn2 of nan is broken (BNA406)"),
+        ((*FILES, "--names", "a,b"), "--names takes 3 different names"),
+        ((*FILES, "--names", "a,b,a"), "--names takes 3 different names"),
+        ((*FILES, "--momentum", "2"), "--momentum 2: a number above 0"),
+        ((*FILES, "--layer", "bn7"), "no norm layer is called 'bn7'"),
+        ((*FILES, "--key", "model"), "model"),
+        ((*FILES, "--output-file", "none/report.txt"), "none/report.txt"),
+    ],
+)
+def test_errors_are_2(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    (folder / "link.pt").symlink_to("alice.pt")
+    (folder / "copy.pt").write_bytes((folder / "alice.pt").read_bytes())
+    (folder / "cut.pt").write_bytes((folder / "bob.pt").read_bytes()[:5000])
+    model = party(seed=5)
+    torch.save(model, "module.pt")
+    model.bn2.running_mean[0] = float("nan")
+    torch.save(model.state_dict(), "nan.pt")
+    result = _run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert "Traceback" not in result.output

@@ -1,0 +1,279 @@
+"""Comparisons: what makes them meaningful, what is left out and told, and what is measured."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import numpy as np  # noqa: E402
+from torch import nn  # noqa: E402
+
+import bn_audit  # noqa: E402
+from bn_audit.comparison import Comparison  # noqa: E402
+from bn_audit.live.divergence import Options, compare  # noqa: E402
+from bn_audit.live.divergence.sources import source_of  # noqa: E402
+from bn_audit.live.errors import TargetError  # noqa: E402
+
+
+class Net(nn.Module):
+    def __init__(self, width: int = 6, classes: int = 2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 3)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, 2 * width, 3)
+        self.bn2 = nn.BatchNorm2d(2 * width)
+        self.fc = nn.Linear(2 * width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.bn1(self.conv(x)))
+        out: torch.Tensor = self.fc(torch.relu(self.bn2(self.conv2(x))).mean((2, 3)))
+        return out
+
+
+def party(shift: float = 0.0, scale: float = 1.0, seed: int = 0, model: nn.Module | None = None) -> nn.Module:
+    """One model of all parties, whose BatchNorms have seen the party's data."""
+    torch.manual_seed(7)
+    net = Net() if model is None else copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    net.train()
+    with torch.no_grad():
+        for _ in range(60):
+            net(scale * torch.randn((16, 1, 8, 8), generator=generator) + shift)
+    return net
+
+
+def refused(*parties: nn.Module | dict[str, torch.Tensor], **options: object) -> str:
+    with pytest.raises(TargetError) as caught:
+        bn_audit.compare(parties, **options)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_a_shift_of_the_input_is_measured_at_the_first_layer() -> None:
+    """Of a convolution the mean shifts by the sum of its weights times the input's, and nothing else changes."""
+    models = {"alice": party(seed=1), "bob": party(shift=0.5, seed=1)}
+    found = bn_audit.compare(models)
+    weight = models["alice"].conv.weight.detach().double()
+    var = models["alice"].bn1.running_var.double()
+    expected = (0.5 * weight.sum((1, 2, 3)).abs() / var.sqrt()).mean()
+    assert found.first.path == "bn1"
+    # The initial statistics have decayed to 0.9^60 of what they were.
+    assert found.first.distances["nw2"].of(0, 1) == pytest.approx(float(expected), rel=0.02)
+    assert found.weights == (0.0, 0.0)
+    assert found.parties == ("alice", "bob")
+    assert [layer.features for layer in found.layers] == [6, 12]
+
+
+def test_the_centre_is_the_mean_of_the_parties() -> None:
+    found = bn_audit.compare([party(seed=1), party(shift=1.0, seed=2)])
+    first = found.first
+    assert first.centre[0] == pytest.approx(first.centre[1], rel=0.2)
+    assert first.centre[0] == pytest.approx(first.distances["nw2"].of(0, 1) / 2, rel=0.3)
+
+
+def test_affine_parameters_are_compared_apart() -> None:
+    one, other = party(seed=1), party(seed=2)
+    before = bn_audit.compare([one, other])
+    assert before.first.affine is not None and not any(before.first.affine.weight)
+    with torch.no_grad():
+        other.bn1.weight += torch.tensor([3.0, 0, 0, 0, 0, 0])
+        other.bn1.bias -= 2.0
+    after = bn_audit.compare([one, other])
+    assert after.first.affine is not None
+    assert after.first.affine.weight.of(0, 1) == pytest.approx((9 / 6) ** 0.5)
+    assert after.first.affine.bias.of(0, 1) == pytest.approx(2.0)
+    assert after.first.distances == before.first.distances
+
+
+def test_channels_on_request() -> None:
+    models = [party(seed=1), party(seed=2), party(shift=1.0, seed=3)]
+    assert bn_audit.compare(models).first.channels == ()
+    first = bn_audit.compare(models, channels=True).first
+    assert [channel.number for channel in first.channels] == list(range(6))
+    assert np.mean([channel.mean for channel in first.channels]) == pytest.approx(np.mean(first.distances["nw2"]))
+    strongest = max(first.channels, key=lambda channel: channel.largest)
+    assert 2 in strongest.pair and strongest.largest >= strongest.mean
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors", "legacy", "half", "wrapped"])
+def test_checkpoints_give_what_modules_give(tmp_path: Path, form: str) -> None:
+    models = {"a": party(seed=1), "b": party(shift=0.3, seed=2)}
+    paths = {}
+    for name, model in models.items():
+        path = paths[name] = tmp_path / f"{name}.{'safetensors' if form == 'safetensors' else 'pt'}"
+        state = model.state_dict()
+        if form == "safetensors":
+            from safetensors.torch import save_file
+
+            save_file(state, path)
+        elif form == "half":
+            torch.save(copy.deepcopy(model).half().state_dict(), path)
+        elif form == "wrapped":
+            torch.save({"epoch": 3, "model": {f"module.{key}": value for key, value in state.items()}}, path)
+        else:
+            torch.save(state, path, _use_new_zipfile_serialization=form != "legacy")
+    expected = bn_audit.compare(models)
+    found = bn_audit.compare(paths)
+    assert [layer.path for layer in found.layers] == ["bn1", "bn2"]
+    for ours, theirs in zip(found.layers, expected.layers, strict=True):
+        rel = 2e-2 if form == "half" else 1e-9
+        assert list(ours.distances["nw2"]) == pytest.approx(list(theirs.distances["nw2"]), rel=rel)
+    assert any("order of the layers" in note for note in found.notes) is (form == "safetensors")
+
+
+def test_models_of_another_origin_are_refused() -> None:
+    torch.manual_seed(1)
+    stranger = party(seed=2, model=Net())
+    text = refused(party(seed=1), stranger)
+    assert "different origin: party 2 and party 1 have no weights in common: conv.weight differs by 1." in text
+    assert "--force" in text
+    found = bn_audit.compare([party(seed=1), stranger], force=True)
+    assert not found.first.comparable
+    assert found.notes[0].startswith("compared all the same (--force), though different origin")
+
+
+def test_training_from_a_common_origin_is_no_other_origin() -> None:
+    one, other = party(seed=1), party(seed=2)
+    with torch.no_grad():
+        other.conv.weight += 0.3 * other.conv.weight.std() * torch.randn_like(other.conv.weight)
+    found = bn_audit.compare([one, other])
+    assert found.first.comparable and 0.1 < (found.weights[1] or 0) < 0.5
+
+
+def test_foreign_weights_spoil_what_lies_behind_them() -> None:
+    one, other = party(seed=1), party(seed=2)
+    nn.init.normal_(other.conv2.weight)
+    nn.init.normal_(other.fc.weight)
+    found = bn_audit.compare([one, other])
+    assert [layer.comparable for layer in found.layers] == [True, False]
+    assert any("from bn2 on channels do not mean the same thing: conv2.weight" in note for note in found.notes)
+
+
+def test_a_head_of_its_own_spoils_nothing() -> None:
+    one = party(seed=1)
+    other = party(seed=2)
+    other.fc = nn.Linear(12, 5)
+    found = bn_audit.compare([one, other])
+    assert all(layer.comparable for layer in found.layers)
+    assert any(
+        "fc.weight, fc.bias: not in both party 1 and party 2, or of other shapes" in note for note in found.notes
+    )
+
+
+def test_a_model_that_begins_with_batchnorm_needs_no_common_origin() -> None:
+    def model(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+    models = [model(1), model(2)]
+    for number, one in enumerate(models):
+        for _ in range(50):
+            one(torch.randn(20, 3) + number)
+    found = bn_audit.compare(models)
+    assert [layer.comparable for layer in found.layers] == [True, False]
+    assert found.first.distances["nw2"].of(0, 1) == pytest.approx(1, abs=0.2)
+
+
+def test_other_architectures_are_refused() -> None:
+    wide = party(model=Net(width=8))
+    assert "different architectures: bn1.running_mean is [6] in party 1 and [8] in party 2" in refused(party(), wide)
+    less = party(seed=3)
+    less.bn2 = nn.Identity()
+    assert "different architectures: party 2 has no layer bn2, party 1 has" in refused(party(), less)
+    assert "different architectures: party 1 has no layer bn2, party 2 has" in refused(less, party())
+    found = bn_audit.compare([party(seed=1), less], force=True)
+    assert [layer.path for layer in found.layers] == ["bn1"]
+    assert found.left_out[0].path == "bn2"
+    assert "no norm layer is left to compare" in refused(party(), wide, force=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("running_mean", float("nan"), "bn1 of party 2 is broken (BNA406): 1 of 6 channels are NaN"),
+        ("running_var", float("inf"), "bn1 of party 2 is broken (BNA406): 1 of 6 channels are infinite"),
+        ("running_var", -1.0, "bn1 of party 2 is broken (BNA406): 1 of 6 channels have a negative variance"),
+        ("running_var", 0.0, "bn1 of party 2 has zero variance in 1 of 6 channels"),
+    ],
+)
+def test_broken_statistics_are_refused_by_name(name: str, value: float, text: str) -> None:
+    broken = party(seed=2)
+    getattr(broken.bn1, name)[3] = value
+    assert text in refused(party(seed=1), broken)
+    found = bn_audit.compare([party(seed=1), broken], force=True)
+    if value == 0.0:
+        assert found.first.features == 5
+        assert any("1 channels with zero variance are left out" in note for note in found.notes)
+    else:
+        assert found.first.path == "bn2"
+        assert [(one.path, one.reason) for one in found.left_out] == [("bn1", "broken statistics")]
+    assert all(np.isfinite(list(layer.distances["nw2"])).all() for layer in found.layers)
+
+
+def test_untrained_statistics_are_told() -> None:
+    torch.manual_seed(7)
+    new = Net()
+    assert "no norm layer of party 2 has seen data: its statistics are untrained (BNA407)" in refused(party(), new)
+    half = party(seed=2)
+    half.bn1.reset_running_stats()
+    assert "bn1 of party 2 is untrained (BNA407), of others it is not" in refused(party(seed=1), half)
+    both = [party(seed=seed) for seed in (1, 2)]
+    for one in both:
+        one.bn1.reset_running_stats()
+    found = bn_audit.compare(both)
+    assert [layer.path for layer in found.layers] == ["bn2"]
+    assert found.left_out[0].reason == "untrained (BNA407)"
+
+
+def test_equal_statistics_are_refused() -> None:
+    text = refused(party(seed=1), party(seed=2), party(seed=1))
+    assert "party 1 and party 3 have the same statistics, bit for bit" in text
+    found = bn_audit.compare([party(seed=1), party(seed=1)], force=True)
+    assert list(found.first.distances["nw2"]) == [0.0]
+
+
+def test_early_statistics_are_told() -> None:
+    torch.manual_seed(7)
+    models = []
+    for seed in (1, 2):
+        model = copy.deepcopy(Net())
+        model(torch.randn((8, 1, 8, 8), generator=torch.Generator().manual_seed(seed)))
+        models.append(model)
+    for one in models:
+        torch.manual_seed(7)
+        one.load_state_dict({**Net().state_dict(), **{k: v for k, v in one.state_dict().items() if "bn" in k}})
+    found = bn_audit.compare(models)
+    assert any("after 1 batches 90 % of the running statistics" in note for note in found.notes)
+    assert not bn_audit.compare(models, momentum=None).notes
+
+
+def test_one_party_and_none() -> None:
+    assert "at least two parties" in refused(party())
+    assert "at least two parties" in refused()
+    assert "holds no running statistics" in refused(nn.Linear(2, 2), nn.Linear(2, 2))
+    assert "give a path, a module or a state dict" in refused(party(), 3)  # type: ignore[arg-type]
+
+
+def test_layers_are_chosen() -> None:
+    models = [party(seed=1), party(seed=2)]
+    assert [layer.path for layer in bn_audit.compare(models, layers=["*2"]).layers] == ["bn2"]
+    assert "no norm layer is called 'bn9'; there are bn1, bn2" in refused(*models, layers=["bn9"])
+
+
+def test_a_metric_that_is_not_known() -> None:
+    with pytest.raises(ValueError, match="'cosine' is not known"):
+        bn_audit.compare([party(), party(seed=1)], metrics=["cosine"])  # type: ignore[list-item]
+
+
+def test_of_many_parties_only_the_first_layers_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [party(seed=seed) for seed in range(4)]
+    whole = bn_audit.compare(models)
+    monkeypatch.setattr(sys.modules["bn_audit.live.divergence.compare"], "MOST_NUMBERS", 6)
+    few: Comparison = compare([source_of(str(n), one) for n, one in enumerate(models)], Options())[0]
+    assert few.layers[0].distances == whole.layers[0].distances
+    assert few.layers[1].distances == {} and few.layers[1].centre == whole.layers[1].centre
+    assert any("the pairs of the first layer were computed" in note for note in few.notes)
