@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
+from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
 from bn_audit.site import Unreadable
 from bn_audit.source.collection import no_collection
@@ -31,7 +32,10 @@ _MAX_CHARACTERS = 3_000_000
 """Source whose trees are kept: they take some 70 bytes a character."""
 
 _MAX_FOR_A_GUESS = 100_000
-"""Characters of source that are opened for a file that only may have to do with a federation."""
+"""Characters of source that are opened for a file that only may have to do with a federation: what it
+imports, and what calls it."""
+_MOST_BESIDE = 6
+"""Files beside it that are looked into for one name."""
 
 _Result = TypeVar("_Result")
 
@@ -78,15 +82,19 @@ class Inspector:
         if module is None:
             return Part(unreadable=unreadable, parsed=self._parsed())
         explorer = Explorer(self._project, self._callers)
-        federated = FederatedReader(self._project, self._naming)
         calls = explorer.sites(module, task.names) if task.names else []
-        if not speaks_of_parties(self.outside.read(module.path)):
-            self._project.limit(_MAX_FOR_A_GUESS)
-        others = federated.sites(module) if task.federated else []
-        notes = dict.fromkeys((*explorer.notes, *federated.notes))
+        others, more = self._federated(module) if task.federated else ([], [])
+        notes = dict.fromkeys((*explorer.notes, *more))
         if self._project.exhausted:
             notes[f"{self._project.display(module.path)}: more to follow than the limit allows"] = None
         return Part((*calls, *others), unreadable, self._parsed(), tuple(notes))
+
+    def _federated(self, module: PyModule) -> tuple[list[FederatedSite], list[str]]:
+        certain = speaks_of_parties(self.outside.read(module.path))
+        if not certain:
+            self._project.limit(_MAX_FOR_A_GUESS)
+        reader = FederatedReader(self._project, self._naming if certain else self._beside)
+        return reader.sites(module), reader.notes
 
     def _open(self, path: str) -> tuple[PyModule | None, tuple[Unreadable, ...]]:
         """A file's module, and what of it cannot be parsed."""
@@ -109,6 +117,13 @@ class Inspector:
         """Files that call, or derive from, something of a name, its module's own first, then the nearest: a method is
         called on an object, and the caller need not name the module of its class."""
         return list(self.outside.near(name, module.path, using))
+
+    def _beside(self, name: str, module: PyModule, using: Literal["call", "base"] = "call") -> list[str]:
+        """The same among the files in a module's folder: for a file that only may have to do with a federation."""
+        wanted = [f"{name}(".encode()] if using == "call" else [name.encode()]
+        others = (os.path.join(module.folder, entry) for entry in self.outside.entries(module.folder, (".py",)))
+        found = [path for path in others if path != module.path and self.outside.holds(path, wanted)]
+        return [module.path, *found[:_MOST_BESIDE]]
 
     def _callers(self, name: str, module: PyModule) -> list[str]:
         """Files in which a function of a module may be called: its own first, then those that name both it and its

@@ -177,7 +177,7 @@ class ClientHunter:
 
     def _handed(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
         for callback in framework.callbacks:
-            if callback.maker is not None:
+            if callback.maker is not None or not _holds(module, callback.name):
                 continue
             for rows in index.calls.values():
                 for call in rows:
@@ -390,7 +390,11 @@ def _nodes(scope: Scope, *kinds: type[cst.CSTNode]) -> Iterator[cst.CSTNode]:
 
 def _names(module: PyModule, framework: Framework) -> bool:
     """Whether a file may take something from a framework itself, and not from another file."""
-    return any(framework.mark in part.source for part in module.parsed.parts)
+    return _holds(module, framework.mark)
+
+
+def _holds(module: PyModule, text: str) -> bool:
+    return any(text in part.source for part in module.parsed.parts)
 
 
 def _parts(send: Send) -> Iterator[Part]:

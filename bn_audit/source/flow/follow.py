@@ -280,14 +280,28 @@ class Follower:
         if key not in self._globals:
             self._run.budget.left = _LOOKUP_STEPS
             self._run.floor = 0
+            definition = self._only_definition(module, name)
             try:
-                self._globals[key] = scopes.global_value(self._run, module, name)
+                self._globals[key] = (
+                    scopes.global_value(self._run, module, name)
+                    if definition is None
+                    else scopes.definition(self._run, module, name, definition)
+                )
             except (BudgetExceeded, CallTooLong, RecursionError):
                 # What may change a name may be the whole program: of an import only the import is run then.
                 only = self._only_import(module, name)
                 top = Env(module, self.index(module).top)
                 self._globals[key] = None if only is None else self._evaluate(cst.Name(name), top, only)
         return self._globals[key]
+
+    def _only_definition(self, module: PyModule, name: str) -> cst.CSTNode | None:
+        """The class or function definition that alone binds a name at the top of a file, if nothing is seen to change
+        it: what is done with it elsewhere need not be run."""
+        top = self.index(module).top
+        rows = top.bindings.get(name, ())
+        if len(rows) != 1 or not isinstance(rows[0].node, (cst.ClassDef, cst.FunctionDef)):
+            return None
+        return None if any(write.root == name for write in top.writes) else rows[0].node
 
     def _only_import(self, module: PyModule, name: str) -> Binding | None:
         """The import that alone binds a name at the top of a file; None if there is none, or more binds it."""

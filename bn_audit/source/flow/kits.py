@@ -15,6 +15,7 @@ from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import ClassVal, External, Partial, Value
+from bn_audit.source.nodes import dotted_name
 from bn_audit.source.project import PyModule
 
 __all__ = ["kit_models", "sent_by"]
@@ -34,12 +35,13 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
             if made is not None and made.kind == "model":
                 yield node, made.env, (made,)
         return
+    known: dict[str, bool] = {}
     for rows in index.calls.values():
         for call in rows:
-            positional, keywords, _ = arguments_of(call)
-            own = any(name in keywords for name in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
-            if own:
+            name = dotted_name(call.func)
+            if name is None or not known.get(name, True):
                 continue
+            positional, keywords, _ = arguments_of(call)
             value = keywords.get(kit.argument)
             if value is None and kit.place < len(positional):
                 value = positional[kit.place]
@@ -47,7 +49,9 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
                 continue
             env = follower.env(module, call)
             target = follower.dotted(call.func, env)
-            if target is None or not _is_kit(target, kit):
+            known[name] = target is not None and _is_kit(target, kit)
+            own = any(word in keywords for word in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
+            if own or not known[name]:
                 continue
             found = follower.items(follower.origins(value, env))
             yield call, env, tuple(made for made in found if isinstance(made, Made) and made.kind == "model")

@@ -7,6 +7,8 @@ bind or change it, and those it depends on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import libcst as cst
 
 from bn_audit.source.interpreter import expressions, statements
@@ -76,6 +78,15 @@ def global_value(run: Run, module: PyModule, name: str, frame: Frame | None = No
     return _first_star(run, module, stars, name)
 
 
+def definition(run: Run, module: PyModule, name: str, statement: cst.CSTNode) -> Value | None:
+    """The value that a definition or an import alone gives a name, whatever else may change it later."""
+    base = run.module_frame(module)
+    if name not in run.final[module.path]:
+        run.final[module.path].add(name)
+        _execute(run, [statement], base, frozenset({name}))
+    return base.vars.get(name)
+
+
 def _first_star(run: Run, module: PyModule, stars: list[cst.CSTNode], name: str) -> Value | None:
     """What the first of some star imports that has a name gives it, noted as the name's value."""
     for statement in stars:
@@ -89,13 +100,19 @@ def _first_star(run: Run, module: PyModule, stars: list[cst.CSTNode], name: str)
 
 def _resolve(run: Run, module: PyModule, name: str, base: Frame) -> None:
     final = run.final[module.path]
-    if _simple(module, name):
-        wanted, body = frozenset({name}), module.touching(name)
+    alone = _alone(run, module, name)
+    if alone is not None:
+        wanted, body = frozenset({name}), [alone]
     else:
         closure = module.names.closure(module.body, {name})
         wanted = frozenset(other for other in closure if other not in final and module.binds(other))
         body = module.body
     final |= wanted
+    _execute(run, body, base, wanted)
+
+
+def _execute(run: Run, body: Sequence[cst.CSTNode], base: Frame, wanted: frozenset[str]) -> None:
+    """Run top-level statements of a module for what they give some names."""
     previous, base.wanted = base.wanted, wanted
     # FLModel calls that the module makes on the way have roots of their own.
     arrivals, reached = len(run.arrivals), set(run.reached)
@@ -107,10 +124,25 @@ def _resolve(run: Run, module: PyModule, name: str, base: Frame) -> None:
         run.reached = reached
 
 
-def _simple(module: PyModule, name: str) -> bool:
-    """Whether one simple statement alone gives the name its value: then nothing else need be run in order."""
+def _alone(run: Run, module: PyModule, name: str) -> cst.CSTNode | None:
+    """The one statement that gives a name its value, if nothing else need be run in order."""
     touching = module.touching(name)
-    return len(touching) == 1 and isinstance(touching[0], (cst.FunctionDef, cst.ClassDef, cst.Import, cst.ImportFrom))
+    if len(touching) == 1 and isinstance(touching[0], (cst.FunctionDef, cst.ClassDef, cst.Import, cst.ImportFrom)):
+        return touching[0]
+    binding = [statement for statement in touching if name in module.names.names(statement).binds]
+    # What is done to a library, a seed or a flag that is set, does not change what its names stand for here.
+    if len(binding) == 1 and isinstance(binding[0], (cst.Import, cst.ImportFrom)) and _is_external(run, binding[0]):
+        return binding[0]
+    return None
+
+
+def _is_external(run: Run, node: cst.Import | cst.ImportFrom) -> bool:
+    """Whether all that a statement imports is a known library's or Python's own."""
+    if isinstance(node, cst.ImportFrom):
+        names = [dotted_name(node.module) if not node.relative else None]
+    else:
+        names = [dotted_name(alias.name) for alias in node.names]
+    return all(name is not None and run.project.is_external(name.partition(".")[0]) for name in names)
 
 
 def _from_star(run: Run, module: PyModule, statement: cst.CSTNode, name: str) -> Value | None:
