@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bn_audit.baseline import Key
     from bn_audit.finding import Finding, Silenced
     from bn_audit.settings.keys import Vocabulary
+    from bn_audit.source.keeper import Keeper
 
 __all__ = [
     "SECRETFLOW",
@@ -34,6 +35,8 @@ __all__ = [
 
 SECRETFLOW = ("secretflow", "secretflow-lite")
 """Distributions that hold FLModel, or bring it."""
+CACHE = ".bn-audit_cache"
+"""The name of the folder that a cache is in if nobody names one."""
 
 
 def vocabulary() -> Vocabulary:
@@ -82,6 +85,42 @@ def read_options(settings: Resolver, run: Config) -> ReadOptions:
         exclusions=settings.exclusion,
         teacher=settings.taught,
     )
+
+
+class Cache:
+    """The cache of a run, opened when a scan first asks for it.
+
+    Attributes:
+        folder: where it is.
+        version: the tool's.
+    """
+
+    def __init__(self, folder: str, version: str) -> None:
+        self.folder = folder
+        self.version = version
+        self._keeper: Keeper | None = None
+
+    def __call__(self) -> Keeper:
+        """What remembers scans."""
+        if self._keeper is None:
+            from bn_audit.source.keeper import Keeper
+
+            self._keeper = Keeper(self.folder, self.version)
+        return self._keeper
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why something could not be kept or recalled, in words."""
+        return () if self._keeper is None else tuple(self._keeper.notes)
+
+
+def cache_folder(run: Config, start: str) -> str:
+    """Where the cache of a run is, by its settings; else in the root of the project around the folder ``start``."""
+    if "cache_dir" in run:
+        return run["cache_dir"]
+    from bn_audit.source.root import project_root
+
+    return os.path.join(run.get("root") or project_root(os.path.join(start, "_")), CACHE)
 
 
 def judge(result: ReadResult, settings: Resolver, *, every_rule: bool = False) -> tuple[Finding, ...]:

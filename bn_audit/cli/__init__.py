@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "bn_audit.cli.compare",
     "rule": "bn_audit.cli.rule",
     "server": "bn_audit.cli.server",
+    "clean": "bn_audit.cli.clean",
 }
 """Each command, and the module that has it under the name ``command``; the order is that of the help."""
 

@@ -50,7 +50,7 @@ class Baselining:
         if self._target is not None and (self._source is not None or self._prune):
             raise click.UsageError("--write-baseline takes all findings: it goes with no other flag about a baseline")
         if self._prune and self._source is None:
-            raise click.UsageError("--prune-baseline needs --baseline FILE")
+            raise click.UsageError("--prune-baseline needs --baseline FILE, or a `baseline` in the settings")
         if dry and (self._target is not None or self._prune):
             raise click.UsageError("--diff and --add-noqa write no baseline")
         self.known: Baseline | None = None

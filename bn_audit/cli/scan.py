@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -13,8 +14,8 @@ from bn_audit import __version__
 from bn_audit.cli.grouped import GroupedCommand
 from bn_audit.cli.output import Failure, emit, wants_color
 from bn_audit.cli.settings import SettingsFlags, as_settings, settings_options
-from bn_audit.scanning import Heard, failures, judge, read_options, reported, resolver
-from bn_audit.settings.config import ConfigError
+from bn_audit.scanning import Cache, Heard, cache_folder, failures, judge, read_options, reported, resolver
+from bn_audit.settings.config import ConfigError, shown
 from bn_audit.source.read import ReadOptions, ReadResult, list_files, read
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ class Flags(SettingsFlags):
     unsafe_fixes: bool
     diff: bool
     add_noqa: bool
-    baseline: str | None
     write_baseline: str | None
     prune_baseline: bool
     no_cache: bool
@@ -68,7 +68,7 @@ GROUPS = {
     "Report": ("output_format", "output_file", "statistics", "color", "quiet", "verbose"),
     "Exit status": ("fail_on", "exit_zero"),
     "Settings": ("config", "isolated", "show_settings", "secretflow_version"),
-    "Speed": ("jobs", "no_cache"),
+    "Speed": ("jobs", "cache_dir", "no_cache"),
 }
 """The options as the help shows them."""
 
@@ -85,7 +85,6 @@ GROUPS = {
 @click.option("--unsafe-fixes", is_flag=True, help="Count unsafe fixes as fixes, which --fix and --diff then apply.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, as a diff, and write nothing.")
 @click.option("--add-noqa", is_flag=True, help="Add a noqa comment for each finding to the files, and end.")
-@click.option("--baseline", type=click.Path(dir_okay=False), help="Leave out the findings that this file knows.")
 @click.option("--write-baseline", type=click.Path(dir_okay=False), help="Write all findings to a baseline.")
 @click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is not found any more.")
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report to a file.")
@@ -96,7 +95,7 @@ GROUPS = {
     "--show-settings", is_flag=True, help="Show what settings hold for which files and where they come from, and end."
 )
 @click.option("--stdin-filename", metavar="PATH", help="The file that the program from stdin stands for.")
-@click.option("--no-cache", is_flag=True, help="Take nothing from a cache. (There is none yet: every scan is cold.)")
+@click.option("--no-cache", is_flag=True, help="Take nothing from the cache, and keep nothing there.")
 @click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),
@@ -142,10 +141,11 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
         raise click.UsageError("--add-noqa writes comments to files: it goes with none of --fix, --diff and -")
     if flags["show_files"] or flags["show_settings"]:
         return _show(named, options, settings, run, flags)
-    book = _book(flags)
+    book = _book(flags, run)
+    cache = None if flags["no_cache"] else Cache(cache_folder(run, os.getcwd()), __version__)
     stdin = (flags["stdin_filename"] or "<stdin>", sys.stdin.buffer.read()) if "-" in paths else None
     with _progress(flags) as progress:
-        result = read(named, options=options, stdin=stdin, progress=progress)
+        result = read(named, options=options, stdin=stdin, progress=progress, keeper=cache)
     incomplete = _complain(result)
     if flags["verbose"]:
         for note in result.notes:
@@ -155,7 +155,7 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     if flags["fix"] or flags["diff"]:
 
         def look(stdin: Stdin | None, contents: Mapping[str, bytes]) -> Scan:
-            again = read(named, options=options, stdin=stdin, contents=contents)
+            again = read(named, options=options, stdin=stdin, contents=contents, keeper=cache)
             return _seen(again, settings, stdin, contents, book)
 
         status = _fix(_seen(result, settings, stdin, {}, book), look, stdin, flags, run, settings, book)
@@ -165,17 +165,21 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     if not flags["quiet"]:
         for note in settings.notes:
             _say(note)
+    if cache is not None and (flags["verbose"] or ("cache_dir" in run and not flags["quiet"])):
+        for note in cache.notes:
+            _say(note)
     return 2 if incomplete else status
 
 
-def _book(flags: Flags) -> Baselining | None:
-    """The baseline of the run, if a flag names one."""
-    if not (flags["baseline"] or flags["write_baseline"] or flags["prune_baseline"]):
+def _book(flags: Flags, run: Config) -> Baselining | None:
+    """The baseline of the run, if a flag or its settings name one: the settings' is none that is to be written over."""
+    known = flags["baseline"] if flags["write_baseline"] else run.get("baseline")
+    if not (known or flags["write_baseline"] or flags["prune_baseline"]):
         return None
     from bn_audit.cli.baselining import Baselining
 
     return Baselining(
-        flags["baseline"],
+        None if known is None else shown(known),
         flags["write_baseline"],
         prune=flags["prune_baseline"],
         dry=flags["diff"] or flags["add_noqa"],

@@ -34,6 +34,8 @@ class SettingsFlags(TypedDict):
     fail_on: str | None
     secretflow_version: str | None
     output_format: str | None
+    cache_dir: str | None
+    baseline: str | None
     jobs: int | None
     config: tuple[str, ...]
     isolated: bool
@@ -63,6 +65,9 @@ def as_settings(flags: SettingsFlags) -> Config:
                 ("!" * pattern.startswith("!") + absolute(pattern.removeprefix("!"), here), codes)
                 for pattern, codes in said[key]
             )
+    for key in ("cache_dir", "baseline"):
+        if key in said:
+            said[key] = os.path.abspath(said[key])
     said["origins"] = {key.replace("_", "-"): (_flag(key, said[key]),) for key in said}
     return cast("Config", said)
 
@@ -80,6 +85,8 @@ _KEYS = (
     "fail_on",
     "secretflow_version",
     "output_format",
+    "cache_dir",
+    "baseline",
     "jobs",
 )
 
@@ -218,6 +225,18 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         shell_complete=formats,
         metavar="FORMAT",
         help="text (the default), concise, github, gitlab, json, jsonl, junit or sarif.",
+    ),
+    click.option(
+        "--baseline",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Leave out the findings that this file knows.",
+    ),
+    click.option(
+        "--cache-dir",
+        envvar="BN_AUDIT_CACHE_DIR",
+        metavar="PATH",
+        help="The folder of the cache; also BN_AUDIT_CACHE_DIR.  [default: .bn-audit_cache in the project's root]",
     ),
     click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="Processes to use; 0, the default, chooses."),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),

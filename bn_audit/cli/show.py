@@ -32,7 +32,7 @@ def settings_lines(files: Sequence[str], settings: Resolver, run: Config) -> Ite
         yield ""
     yield "# Settings of the run"
     yield from _sources(run)
-    yield from show(run, run=True, unset={})
+    yield from show(run, run=True, unset={"cache-dir": ".bn-audit_cache in the project's root", "baseline": "none"})
 
 
 def _sources(config: Config) -> Iterator[str]:

@@ -48,6 +48,8 @@ class Config(TypedDict, total=False):
     respect_gitignore: bool
     fail_on: str
     output_format: str
+    cache_dir: str
+    baseline: str
     jobs: int
     secretflow_version: str
     models_with_batchnorm: tuple[str, ...]

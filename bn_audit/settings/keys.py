@@ -226,6 +226,14 @@ KEYS = {
         Key("respect-gitignore", BOOL, "Leave out what git ignores.", "true", run=True),
         Key("fail-on", SEVERITY, "The least severity that makes the exit status 1.", '"warning"'),
         Key("output-format", FORMAT, "The format of the report.", '"text"', run=True),
+        Key(
+            "cache-dir",
+            PATH,
+            "The folder of the cache, `.bn-audit_cache` in the project's root unless set. Relative to this file.",
+            "",
+            run=True,
+        ),
+        Key("baseline", PATH, "A baseline: known findings, which are left out. Relative to this file.", "", run=True),
         Key("jobs", NUMBER, "Processes to use; 0 chooses.", "0", run=True),
         Key("secretflow-version", RELEASE, "The release of SecretFlow; else the project's pin, else 1.13.", ""),
         Key(

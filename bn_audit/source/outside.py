@@ -3,35 +3,46 @@ a word, what settings teach.
 
 Each question is noted with its answer. Reading a file is a function of these answers, so whoever keeps what came of it
 together with them can tell later whether it still holds, without reading the file again.
+
+With a memory of an earlier scan, a question about what files hold is answered from it, as far as their signatures are
+what they were.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from bn_audit.source.raw import SourceError, read_bytes
+from bn_audit.source.signature import Signature, signature
 
 if TYPE_CHECKING:
+    from bn_audit.source.memory import Memory
     from bn_audit.source.sources import Sources
     from bn_audit.source.taught import Taught
-    from bn_audit.source.words import WordIndex
+    from bn_audit.source.words import Table, WordIndex
 
-__all__ = ["Answer", "Outside", "Query"]
+__all__ = ["ABOUT_CONTENT", "ABOUT_WORDS", "Answer", "Outside", "Query"]
 
 Query = tuple[str, ...]
 """What was asked: a word for the kind of question, then its arguments. Paths are absolute."""
 Answer = str
-"""What came back, in a form that can be kept and compared."""
+"""What came back, in a form that can be kept and compared; several words or paths with NUL between them."""
 
-_USES = {"call": rb"(?<!\w)%s\s*\(", "base": rb"class\s+\w+\s*\([^)]*(?<!\w)%s(?!\w)"}
-"""What it looks like when a name is called, or a class derives from it."""
+ABOUT_CONTENT = frozenset(["read", "holds", "gives", "triggers", "imports"])
+"""Questions about what the file holds that is their first argument."""
+ABOUT_WORDS = frozenset(["mention", "near", "holding"])
+"""Questions about what all files of the scan hold. Their answers are files, as the scan calls them."""
+
+YES, NO, UNREADABLE, UNSTABLE = "yes", "no", "!", "?"
+"""``UNREADABLE`` comes before the reason. ``UNSTABLE``: two answers in one run were not the same, so no later is."""
 MOST_NEAR = 24
 """Files that are looked into for something that is named, but not where it comes from."""
-YES, NO, UNSTABLE = "yes", "no", "?"
-"""``UNSTABLE``: two answers in one run were not the same, so no later one can be."""
+_USES = {"call": rb"(?<!\w)%s\s*\(", "base": rb"class\s+\w+\s*\([^)]*(?<!\w)%s(?!\w)"}
+"""What it looks like when a name is called, or a class derives from it."""
 
 
 class Outside:
@@ -39,17 +50,36 @@ class Outside:
 
     Attributes:
         asked: the questions since the last :meth:`begin`.
+        answers: all answers so far.
+        signatures: of the files that answers are about, by absolute path, from before they were read.
     """
 
-    def __init__(self, sources: Sources, words: WordIndex | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        memory: Memory | None = None,
+        changed: frozenset[str] = frozenset(),
+        answers: Mapping[Query, Answer] | None = None,
+    ) -> None:
+        """
+        Args:
+            sources: the files of the scan.
+            memory: of an earlier one.
+            changed: the files of this scan, as it calls them, that may hold something else than they did in that one.
+            answers: what is known already.
+        """
         self.sources = sources
         self.asked: set[Query] = set()
-        self.answers: dict[Query, Answer] = {}
+        self.answers: dict[Query, Answer] = dict(answers or {})
+        self.signatures: dict[str, Signature | None] = {}
+        self._memory = memory
         self._contents = {os.path.abspath(path): data for path, data in sources.contents.items()}
         self._stdin = None if sources.stdin is None else sources.stdin[0]
         if sources.stdin is not None:
             self._contents[os.path.abspath(sources.stdin[0])] = sources.stdin[1]
-        self._words = words
+        self._places = {path: number for number, path in enumerate(self.files)}
+        self._changed = changed | {path for path in self.files if os.path.abspath(path) in self._contents}
+        self._words: WordIndex | None = None
         self._listings: dict[str, frozenset[str]] = {}
 
     def begin(self) -> None:
@@ -70,6 +100,21 @@ class Outside:
             before |= self.asked
             self.asked = before
 
+    def again(self, queries: set[Query]) -> None:
+        """Note that something rests on the answers to these questions too, which have been asked before."""
+        self.asked |= queries
+
+    # --- questions ---------------------------------------------------------------------------------------------------
+
+    def ask(self, query: Query) -> Answer:
+        """The answer to a question."""
+        self.asked.add(query)
+        found = self.answers.get(query)
+        if found is None:
+            found = self._recalled(query)
+            self.answers[query] = found = self._found_out(query) if found is None else found
+        return found
+
     def read(self, path: str) -> bytes:
         """What a file holds.
 
@@ -77,85 +122,78 @@ class Outside:
             SourceError: it cannot be read.
         """
         query = ("read", path)
+        self.asked.add(query)
+        self._sign(path)
         try:
-            data = self._contents.get(path)
-            if data is None:
-                data = read_bytes(path)
+            data = self._data(path)
         except SourceError as error:
-            self._note(query, f"!{error.reason}")
+            self._settle(query, f"{UNREADABLE}{error.reason}")
             raise
-        self._note(query, digest(data))
+        self._settle(query, digest(data))
         return data
 
     def lists(self, folder: str, name: str) -> bool:
         """Whether a folder lists an entry of exactly this name."""
-        return self._yes_or_no(("lists", folder, name))
+        return self.ask(("lists", folder, name)) == YES
 
     def is_file(self, path: str) -> bool:
         """As :func:`os.path.isfile`."""
-        return self._yes_or_no(("file", path))
+        return self.ask(("file", path)) == YES
 
     def is_folder(self, path: str) -> bool:
         """As :func:`os.path.isdir`."""
-        return self._yes_or_no(("folder", path))
+        return self.ask(("folder", path)) == YES
 
     def is_there(self, path: str) -> bool:
         """As :func:`os.path.lexists`."""
-        return self._yes_or_no(("there", path))
+        return self.ask(("there", path)) == YES
 
     def entries(self, folder: str, suffixes: tuple[str, ...]) -> tuple[str, ...]:
         """The names in a folder that end in one of some suffixes, sorted; none if it cannot be read."""
-        query = ("entries", folder, *suffixes)
-        if query not in self.answers:
-            self.answers[query] = "\0".join(sorted(name for name in self._listing(folder) if name.endswith(suffixes)))
-        return self._files_of(query)
+        return _several(self.ask(("entries", folder, *suffixes)))
 
     def holds(self, path: str, words: Sequence[bytes]) -> bool:
         """Whether some bytes stand in a file."""
-        query = ("holds", path, *(word.decode() for word in words))
-        if query not in self.answers:
-            data = self._quietly(path)
-            self.answers[query] = YES if any(word in data for word in words) else NO
-        self.asked.add(query)
-        return self.answers[query] == YES
+        return self.ask(("holds", path, *(word.decode() for word in words))) == YES
 
     def gives(self, path: str, name: str) -> bool:
         """Whether a module may have a name: the name stands in its file, or it imports all that others have."""
-        query = ("gives", path, name)
-        if query not in self.answers:
-            data = self._quietly(path)
-            gives = name.encode() in data or _imports_all(data) or not name.isascii()
-            self.answers[query] = YES if gives else NO
-        self.asked.add(query)
-        return self.answers[query] == YES
+        return self.ask(("gives", path, name)) == YES
+
+    def triggers(self, path: str) -> tuple[str, ...]:
+        """What a file with a trigger is worth a look for, as :func:`bn_audit.source.trigger.kinds` says.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        found = self.ask(("triggers", path))
+        if found.startswith(UNREADABLE):
+            raise SourceError(found.removeprefix(UNREADABLE))
+        return _several(found)
+
+    def imports(self, path: str, module: str, names: Sequence[str]) -> bool:
+        """Whether a file may take one of some names from a module, both by their absolute paths."""
+        return self.ask(("imports", path, module, *names)) == YES
 
     def mentioning(self, name: str, stem: str) -> tuple[str, ...]:
         """The files of the scan that mention both words, in its order, as it calls them."""
-        return self._files_of(("mention", name, stem))
+        return _several(self.ask(("mention", name, stem)))
 
     def near(self, name: str, module: str, using: Literal["call", "base"]) -> tuple[str, ...]:
         """The nearest files to a module, by its absolute path, that call something of a name, or derive from it: its
         own first."""
-        return self._files_of(("near", name, module, using))
+        return _several(self.ask(("near", name, module, using)))
+
+    def holding(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The files of the scan in which one of some names stands, be it within a word."""
+        return _several(self.ask(("holding", *names)))
 
     def taught(self, path: str) -> Taught | None:
         """What the settings of a file teach the reader."""
-        found = None if self.sources.teacher is None else self.sources.teacher(path)
-        self._note(("taught", path), "" if found is None else found.summary)
+        found = self._taught(path)
+        self.asked.add(("taught", path))
+        self._settle(("taught", path), "" if found is None else found.summary)
         return found
-
-    def again(self, queries: set[Query]) -> None:
-        """Note that something rests on the answers to these questions too, which have been asked before."""
-        self.asked |= queries
-
-    @property
-    def words(self) -> WordIndex:
-        """The words of the files of the scan."""
-        if self._words is None:
-            from bn_audit.source.words import WordIndex
-
-            self._words = WordIndex(self.files, self._quietly)
-        return self._words
 
     @property
     def files(self) -> Sequence[str]:
@@ -163,39 +201,124 @@ class Outside:
         files = self.sources.files
         return files if self._stdin is None or self._stdin in files else (*files, self._stdin)
 
-    def _yes_or_no(self, query: Query) -> bool:
-        found = self.answers.get(query)
-        if found is None:
-            found = self.answers[query] = YES if self._look(query) else NO
-        self.asked.add(query)
-        return found == YES
+    # --- answers -----------------------------------------------------------------------------------------------------
 
-    def _files_of(self, query: Query) -> tuple[str, ...]:
-        found = self.answers.get(query)
-        if found is None:
-            found = self.answers[query] = "\0".join(self._paths_of(query))
-        self.asked.add(query)
-        return tuple(found.split("\0")) if found else ()
-
-    def _paths_of(self, query: Query) -> Sequence[str]:
-        match query:
-            case "near", name, module, using:
-                return self.words.near(name, module, _USES[using], MOST_NEAR)
-            case _, name, stem:
-                return self.words.mentioning(name, stem)
-        raise AssertionError(query)
-
-    def _look(self, query: Query) -> bool:
+    def _found_out(self, query: Query) -> Answer:
         match query:
             case "lists", folder, name:
-                return name in self._listing(folder)
+                return _yes_or_no(name in self._listing(folder))
             case "file", path:
-                return os.path.isfile(path)
+                return _yes_or_no(os.path.isfile(path))
             case "folder", path:
-                return os.path.isdir(path)
-            case _, path:
-                return os.path.lexists(path)
-        raise AssertionError(query)
+                return _yes_or_no(os.path.isdir(path))
+            case "there", path:
+                return _yes_or_no(os.path.lexists(path))
+            case "entries", folder, *suffixes:
+                return "\0".join(sorted(name for name in self._listing(folder) if name.endswith(tuple(suffixes))))
+            case "taught", path:
+                found = self._taught(path)
+                return "" if found is None else found.summary
+            case "mention", name, stem:
+                return "\0".join(self._index.mentioning(name, stem))
+            case "near", name, module, using:
+                return "\0".join(self._index.near(name, module, _USES[using], MOST_NEAR))
+            case "holding", *names:
+                return "\0".join(self._holding(names, self.files))
+        return self._about_content(query)
+
+    def _about_content(self, query: Query) -> Answer:
+        kind, path, *rest = query
+        self._sign(path)
+        try:
+            data = self._data(path)
+        except SourceError as error:
+            return f"{UNREADABLE}{error.reason}"
+        if kind == "read":
+            return digest(data)
+        if kind == "triggers":
+            from bn_audit.source.trigger import kinds
+
+            return "\0".join(kinds(data))
+        if kind == "holds":
+            return _yes_or_no(any(word.encode() in data for word in rest))
+        if kind == "imports":
+            from bn_audit.source.trigger import may_import
+
+            return _yes_or_no(may_import(data, rest[1:], rest[0]))
+        (name,) = rest
+        return _yes_or_no(name.encode() in data or not name.isascii() or re.search(_IMPORTS_ALL, data) is not None)
+
+    def _recalled(self, query: Query) -> Answer | None:
+        """The answer that memory has, if it still holds."""
+        if self._memory is None:
+            return None
+        found = self._memory.answers.get(query)
+        if found is None:
+            return None
+        if query[0] in ABOUT_CONTENT:
+            path = query[1]
+            known = self._memory.signatures.get(path)
+            return found if known is not None and path not in self._contents and self._sign(path) == known else None
+        if query[0] == "near":
+            return found if self._is_near_still(query, _several(found)) else None
+        held = {path for path in _several(found) if path in self._places and path not in self._changed}
+        held.update(self._held_by_changed(query))
+        return "\0".join(sorted(held, key=self._places.__getitem__))
+
+    def _held_by_changed(self, query: Query) -> Iterator[str]:
+        """The changed files that belong to an answer about words."""
+        if query[0] == "holding":
+            yield from self._holding(query[1:], [path for path in self.files if path in self._changed])
+            return
+        _, name, stem = query
+        for path in self._changed:
+            if self._index.mentions(path, name) and self._index.mentions(path, stem):
+                yield path
+
+    def _is_near_still(self, query: Query, found: tuple[str, ...]) -> bool:
+        """Whether no change can have touched which files are the nearest that use a name."""
+        from bn_audit.source.words import steps_between
+
+        _, name, module, using = query
+        if any(path not in self._places for path in found):
+            return False
+        last = max(((steps_between(module, path), path) for path in found), default=(0, ""))
+        for path in self._changed:
+            uses = self._index.uses(path, name, module, _USES[using])
+            if uses is (path in found):
+                continue
+            if path in found or len(found) < MOST_NEAR or (steps_between(module, path), path) < last:
+                return False
+        return True
+
+    def _holding(self, names: Sequence[str], files: Sequence[str]) -> list[str]:
+        from bn_audit.source.prefilter import hits_in, screen
+
+        wanted = [name.encode() for name in names]
+        found = dict.fromkeys(hits_in(self.sources.contents, files, wanted, screen(files, wanted).hits))
+        if self.sources.stdin is not None and any(name in self.sources.stdin[1] for name in wanted):
+            found[self.sources.stdin[0]] = None
+        return [path for path in files if path in found]
+
+    @property
+    def _index(self) -> WordIndex:
+        if self._words is None:
+            from bn_audit.source.words import WordIndex
+
+            self._words = WordIndex(self.files, self.quietly)
+        return self._words
+
+    @property
+    def table(self) -> Table | None:
+        """The words of the files of the scan, if they are known."""
+        return self._index.table
+
+    @table.setter
+    def table(self, table: Table | None) -> None:
+        self._index.table = table
+
+    def _taught(self, path: str) -> Taught | None:
+        return None if self.sources.teacher is None else self.sources.teacher(path)
 
     def _listing(self, folder: str) -> frozenset[str]:
         found = self._listings.get(folder)
@@ -207,18 +330,29 @@ class Outside:
             self._listings[folder] = found
         return found
 
-    def _quietly(self, path: str) -> bytes:
+    def _data(self, path: str) -> bytes:
+        found = self._contents.get(path)
+        return read_bytes(path) if found is None else found
+
+    def quietly(self, path: str) -> bytes:
         """What a file holds; nothing if it cannot be read. Nothing is noted but the answer that is made from it."""
-        data = self._contents.get(os.path.abspath(path))
         try:
-            return read_bytes(path) if data is None else data
+            return self._data(os.path.abspath(path))
         except SourceError:
             return b""
 
-    def _note(self, query: Query, answer: Answer) -> None:
+    def _sign(self, path: str) -> Signature | None:
+        """A file's signature, as it was when it was first asked for."""
+        if path not in self.signatures:
+            self.signatures[path] = None if path in self._contents else signature(path)
+        return self.signatures[path]
+
+    def _settle(self, query: Query, answer: Answer) -> None:
         if self.answers.setdefault(query, answer) != answer:
             self.answers[query] = UNSTABLE
-        self.asked.add(query)
+
+
+_IMPORTS_ALL = rb"import\s*\(?\s*\*|import\s*\\"
 
 
 def digest(data: bytes) -> str:
@@ -228,7 +362,9 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _imports_all(data: bytes) -> bool:
-    import re
+def _yes_or_no(value: bool) -> Answer:
+    return YES if value else NO
 
-    return re.search(rb"import\s*\(?\s*\*|import\s*\\", data) is not None
+
+def _several(answer: Answer) -> tuple[str, ...]:
+    return tuple(answer.split("\0")) if answer else ()

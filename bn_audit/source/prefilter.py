@@ -28,10 +28,12 @@ class Screening(NamedTuple):
     Attributes:
         hits: by file, in the order of the files, the triggers it holds; files without any are left out.
         problems: files that could not be read, in words.
+        unread: the same files, by their paths.
     """
 
     hits: dict[str, tuple[bytes, ...]]
     problems: tuple[str, ...]
+    unread: frozenset[str] = frozenset()
 
 
 def screen(
@@ -43,6 +45,7 @@ def screen(
     """
     hits: dict[str, tuple[bytes, ...]] = {}
     problems: list[str] = []
+    unread: set[str] = set()
     buffer = bytearray(_BLOCK)
     for number, path in enumerate(files):
         try:
@@ -50,6 +53,7 @@ def screen(
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             problems.append(f"{path}: {reason}")
+            unread.add(path)
         else:
             if found:
                 hits[path] = found
@@ -57,7 +61,7 @@ def screen(
             progress(number, len(files))
     if progress is not None:
         progress(len(files), len(files))
-    return Screening(hits, tuple(problems))
+    return Screening(hits, tuple(problems), frozenset(unread))
 
 
 def hits_in(

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bn_audit.source.discovery import Discovery, DiscoveryOptions, Exclusions, discover
+from bn_audit.source.past import Past
 from bn_audit.source.prefilter import hits_in, screen
 from bn_audit.source.trigger import MARK, TRIGGERS
 
 if TYPE_CHECKING:
     from bn_audit.federation import FederatedSite
     from bn_audit.site import FLModelSite, Unreadable
+    from bn_audit.source.keeper import Keeper
     from bn_audit.source.taught import Teacher
 
 __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
@@ -99,15 +101,19 @@ def read(
     stdin: tuple[str, bytes] | None = None,
     contents: Mapping[str, bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keeper: Callable[[], Keeper] | None = None,
 ) -> ReadResult:
     """Find the sites below paths; ``stdin`` is a further file's name and content, which need not exist.
 
     ``contents`` is read in place of what stands in files, by absolute path: what an editor holds, or what a fix would
-    write. ``progress`` is told now and then how much is done, and how much there is.
+    write. ``progress`` is told now and then how much is done, and how much there is. ``keeper`` gives what remembers
+    earlier scans; it is asked for only where that can be faster than to read the files.
     """
     found = list_files(paths, options=options)
     wanted = (MARK, *TRIGGERS, *_taught_triggers(found.files, stdin, options.teacher))
-    screening = screen(found.files, wanted, progress)
+    folders = tuple(os.path.abspath(path) for path in paths if os.path.isdir(path))
+    past = Past(_places(paths, folders), found.files, wanted, keeper)
+    screening = screen(found.files, wanted, progress) if keeper is None else past.screen(progress)
     hits = hits_in(contents or {}, found.files, wanted, screening.hits)
     total = len(found.files) + (stdin is not None)
     read_paths = found.files
@@ -127,10 +133,13 @@ def read(
         found.missing,
         paths=read_paths,
         marked=marked,
-        folders=tuple(os.path.abspath(path) for path in paths if os.path.isdir(path)),
+        folders=folders,
     )
     hits = {path: held for path, held in hits.items() if held != (MARK,)}
+    keeps = stdin is None and not contents
     if not hits:
+        if keeps:
+            past.keep_files()
         return result
 
     from bn_audit.source.collection import no_collection
@@ -140,10 +149,25 @@ def read(
     roots = [path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths]
     sources = Sources(found.files, roots, stdin, contents or {}, options.teacher)
     with no_collection():
-        surveyed = survey(sources, hits, options.jobs, progress)
+        surveyed = survey(
+            sources,
+            hits,
+            options.jobs,
+            progress,
+            memory=past.memory,
+            changed=past.changed,
+            keep=past.keep if keeps and keeper is not None else None,
+        )
     return result._replace(
         sites=surveyed.sites, unreadable=surveyed.unreadable, parsed=surveyed.parsed, notes=surveyed.notes
     )
+
+
+def _places(paths: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """What tells one set of paths from another: the folders, and those that single files lie in. Which files of a
+    folder were named makes no difference, so that a hook that names others at each commit does not fill the disk."""
+    whole = {os.path.join(folder, "**") for folder in folders}
+    return sorted(whole | {os.path.dirname(path) for path in map(os.path.abspath, paths) if path not in folders})
 
 
 def _taught_triggers(

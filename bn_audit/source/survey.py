@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bn_audit.source.outside import Outside
+from bn_audit.source.memory import Key, Memory, Result
+from bn_audit.source.outside import Answer, Outside, Query
 from bn_audit.source.part import Part, Task
-from bn_audit.source.prefilter import hits_in, screen
 from bn_audit.source.raw import SourceError
 from bn_audit.source.sources import Sources
-from bn_audit.source.trigger import TRIGGER, may_exchange, may_federate, takes_flmodel
+from bn_audit.source.trigger import TRIGGER
 
 if TYPE_CHECKING:
     from bn_audit.finding import Location
@@ -37,31 +37,36 @@ def survey(
     hits: Mapping[str, Collection[bytes]],
     jobs: int,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    memory: Memory | None = None,
+    changed: frozenset[str] = frozenset(),
+    keep: Callable[[Outside, dict[Key, Result]], None] | None = None,
 ) -> Surveyed:
     """Look into the files that hold a trigger, as far as they have to do with a federation.
 
-    ``hits`` gives the triggers that stand in each of them.
+    Args:
+        sources: the files of the scan.
+        hits: the triggers that stand in each file that holds any.
+        jobs: how many processes to use; 0 chooses.
+        progress: is told how much is done, and how much there is.
+        memory: of an earlier scan of the same paths; what holds of it is not worked out again.
+        changed: the files that may hold something else than they did in that scan.
+        keep: is given what is to be remembered of this one.
     """
-    work = _Survey(sources)
+    work = _Survey(sources, memory, changed, remembers=keep is not None)
     tasks = work.candidates(hits)
-    work.parts.extend(_looked_into(work, tasks, jobs, progress))
+    done = len(work.outside.files) + len(tasks)
+    left = [task for task in tasks if not work.recall(_task_key(task))]
+    for number, _ in enumerate(work.looked_into(left, jobs), start=1):
+        if progress is not None:
+            progress(done - len(left) + number, done)
+    if keep is not None:
+        keep(work.outside, work.results)
     return _together(work.parts)
 
 
-def _looked_into(
-    work: _Survey, tasks: Sequence[Task], jobs: int, progress: Callable[[int, int], None] | None
-) -> Iterable[Part]:
-    from bn_audit.source.workers import look_into_all, processes
-
-    files = len(work.outside.files)
-    count = processes(jobs, tasks)
-    if count > 1:
-        yield from look_into_all(work.outside, tasks, count)
-        return
-    for number, task in enumerate(tasks):
-        yield work.inspector.look_into(task)
-        if progress is not None:
-            progress(files + number + 1, files + len(tasks))
+def _task_key(task: Task) -> Key:
+    return ("look", task.path, "federated" if task.federated else "", *task.names)
 
 
 def _together(parts: Sequence[Part]) -> Surveyed:
@@ -85,34 +90,16 @@ def _key(location: Location) -> tuple[object, ...]:
     return (location.path, location.cell or 0, location.line, location.column, location.end_line, location.end_column)
 
 
-_FROM = re.compile(rb"from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)")
-
-
-def may_import(data: bytes, names: Iterable[str], module: str) -> bool:
-    """Whether a file may take one of the names from a module: by ``from ... import``, or as an attribute of it.
-
-    A dotted name must end like the module's path does, since it is not known from which folder it counts.
-    """
-    parts = os.path.splitext(module)[0].split(os.sep)
-    if parts[-1] == "__init__":
-        parts.pop()
-    wanted = [name.encode() for name in names]
-    for dots, source, members in _FROM.findall(data):
-        tail = [part for part in source.decode("ascii", "replace").split(".") if part]
-        fits = parts[-len(tail) :] == tail if tail else bool(dots)
-        if fits and (members.strip().startswith(b"*") or any(name in members for name in wanted)):
-            return True
-    return any(f"{parts[-1]}.{name}".encode() in data for name in names)
-
-
 class _Survey:
     """What is known of a scan's files while it goes on."""
 
-    def __init__(self, sources: Sources) -> None:
-        self.outside = Outside(sources)
+    def __init__(self, sources: Sources, memory: Memory | None, changed: frozenset[str], *, remembers: bool) -> None:
+        self.outside = Outside(sources, memory, changed)
         self.parts: list[Part] = []
+        self.results: dict[Key, Result] = {}
+        self._memory = memory
+        self._remembers = remembers
         self._inspector: Inspector | None = None
-        self._holding: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     @property
     def inspector(self) -> Inspector:
@@ -122,6 +109,54 @@ class _Survey:
 
             self._inspector = Inspector(self.outside)
         return self._inspector
+
+    def recall(self, key: Key) -> bool:
+        """Take what memory has, if every question that it rests on is answered as it was."""
+        found = None if self._memory is None else self._memory.results.get(key)
+        if found is None or any(self.outside.ask(query) != answer for query, answer in found.answers.items()):
+            return False
+        from bn_audit.source.codec import Malformed, decode
+
+        try:
+            part = decode(found.part)
+        except Malformed:
+            return False
+        self.parts.append(part)
+        self.results[key] = found
+        return True
+
+    def looked_into(self, tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
+        """Look into files, here or in several processes; the files one after the other, as they are done."""
+        if not tasks:
+            return
+        from bn_audit.source.workers import look_into_all, processes
+
+        count = processes(jobs, tasks)
+        if count > 1:
+            for task, (part, answers) in zip(tasks, look_into_all(self.outside, tasks, count), strict=True):
+                self._take(_task_key(task), part, answers)
+                yield task
+            return
+        for task in tasks:
+            part = self.inspector.look_into(task)
+            self._take(_task_key(task), part, self.outside.noted() if self._remembers else {})
+            yield task
+
+    def _take(self, key: Key, part: Part, answers: Mapping[Query, Answer]) -> None:
+        self.parts.append(part)
+        if self._remembers:
+            from bn_audit.source.codec import Malformed, encode
+
+            with suppress(Malformed):
+                self.results[key] = Result(encode(part), answers)
+
+    def _exports(self, path: str, names: Sequence[str]) -> tuple[str, ...] | None:
+        """Names under which another file may import what these stand for in a file; None if it cannot be parsed."""
+        key = ("exports", path, *names)
+        if not self.recall(key):
+            part = self.inspector.exports(path, names)
+            self._take(key, part, self.outside.noted() if self._remembers else {})
+        return self.parts[-1].exports
 
     def candidates(self, hits: Mapping[str, Collection[bytes]]) -> list[Task]:
         """Files to look into, with the names that FLModel has in them.
@@ -134,15 +169,15 @@ class _Survey:
         left: list[str] = []
         for path, triggers in hits.items():
             try:
-                data = self._data(path)
+                kinds = self.outside.triggers(os.path.abspath(path))
             except SourceError as error:
                 if TRIGGER in triggers:
                     self.parts.append(Part(unreadable=(error.at(path),)))
                 continue
-            if may_federate(data) or may_exchange(data):
+            if "federated" in kinds:
                 federated.add(path)
             if TRIGGER in triggers:
-                (queue if takes_flmodel(data) else left).append(path)
+                (queue if "flmodel" in kinds else left).append(path)
         names = {path: {TRIGGER.decode()} for path in queue}
         for path, wrappers in self._wrappers(hits).items():
             if path not in names:
@@ -150,33 +185,26 @@ class _Survey:
             names.setdefault(path, set()).update(wrappers)
         while queue:
             path = queue.pop(0)
-            part = self.inspector.exports(path, sorted(names[path]))
-            self.parts.append(part)
-            if part.exports is None:
+            exports = self._exports(path, sorted(names[path]))
+            if exports is None:
                 continue
             found[path] = names[path]
-            exported = frozenset(part.exports)
+            exported = frozenset(exports)
             if not exported:
                 continue
             module = os.path.abspath(path)
-            others = left if exported <= {TRIGGER.decode()} else self._holders(part.exports)
+            others = left if exported <= {TRIGGER.decode()} else self.outside.holding(exports)
             for other in others:
                 if other in names and exported <= names[other]:
                     continue
-                try:
-                    data = self._data(other)
-                except SourceError:
-                    continue
-                if os.path.abspath(other) != module and may_import(data, exported, module):
+                absolute = os.path.abspath(other)
+                if absolute != module and self.outside.imports(absolute, module, exports):
                     names.setdefault(other, set()).update(exported)
                     queue.append(other)
         return [
             Task(path, tuple(sorted(names[path])) if path in found else (), path in federated)
             for path in sorted(found.keys() | federated)
         ]
-
-    def _data(self, path: str) -> bytes:
-        return self.outside.read(os.path.abspath(path))
 
     def _wrappers(self, hits: Mapping[str, Collection[bytes]]) -> dict[str, tuple[str, ...]]:
         """By file: the names by which it may call what its settings say to be a wrapper of FLModel."""
@@ -187,14 +215,3 @@ class _Survey:
             if held:
                 found[path] = held
         return found
-
-    def _holders(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The files in which one of the names stands."""
-        if names not in self._holding:
-            wanted = [name.encode() for name in names]
-            sources = self.outside.sources
-            hits = dict.fromkeys(hits_in(sources.contents, sources.files, wanted, screen(sources.files, wanted).hits))
-            if sources.stdin is not None:
-                hits[sources.stdin[0]] = None
-            self._holding[names] = tuple(hits)
-        return self._holding[names]

@@ -3,11 +3,23 @@ taken or put back, in a file that speaks of parties; or the client of a framewor
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
 
 from bn_audit.source.raw import utf_16_or_32
 
-__all__ = ["MARK", "TRIGGER", "TRIGGERS", "may_exchange", "may_federate", "speaks_of_parties", "takes_flmodel"]
+__all__ = [
+    "MARK",
+    "TRIGGER",
+    "TRIGGERS",
+    "kinds",
+    "may_exchange",
+    "may_federate",
+    "may_import",
+    "speaks_of_parties",
+    "takes_flmodel",
+]
 
 TRIGGER = b"FLModel"
 TRIGGERS = (
@@ -86,3 +98,34 @@ _CLIENT = re.compile(
 def may_exchange(data: bytes) -> bool:
     """Whether a file may hold a client of a framework, or call one's."""
     return _FRAMEWORK.search(data) is not None and _CLIENT.search(data) is not None
+
+
+def kinds(data: bytes) -> tuple[str, ...]:
+    """What a file that holds a trigger is worth a look for: ``flmodel`` if it may take FLModel from SecretFlow itself,
+    ``federated`` if it may exchange or combine states."""
+    found = []
+    if (TRIGGER in data or utf_16_or_32(data) is not None) and takes_flmodel(data):
+        found.append("flmodel")
+    if may_federate(data) or may_exchange(data):
+        found.append("federated")
+    return tuple(found)
+
+
+_FROM = re.compile(rb"from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)")
+
+
+def may_import(data: bytes, names: Iterable[str], module: str) -> bool:
+    """Whether a file may take one of the names from a module: by ``from ... import``, or as an attribute of it.
+
+    A dotted name must end like the module's path does, since it is not known from which folder it counts.
+    """
+    parts = os.path.splitext(module)[0].split(os.sep)
+    if parts[-1] == "__init__":
+        parts.pop()
+    wanted = [name.encode() for name in names]
+    for dots, source, members in _FROM.findall(data):
+        tail = [part for part in source.decode("ascii", "replace").split(".") if part]
+        fits = parts[-len(tail) :] == tail if tail else bool(dots)
+        if fits and (members.strip().startswith(b"*") or any(name in members for name in wanted)):
+            return True
+    return any(f"{parts[-1]}.{name}".encode() in data for name in names)

@@ -42,13 +42,15 @@ class WordIndex:
     Args:
         files: in order.
         read: what a file holds.
-        table: the numbers of their words, if they are known.
+
+    Attributes:
+        table: the numbers of their words, once they are known.
     """
 
-    def __init__(self, files: Sequence[str], read: Callable[[str], bytes], table: Table | None = None) -> None:
+    def __init__(self, files: Sequence[str], read: Callable[[str], bytes]) -> None:
         self._files = files
         self._read = read
-        self._table = table
+        self.table: Table | None = None
 
     def mentioning(self, name: str, stem: str) -> list[str]:
         """The files that mention two words, in order."""
@@ -64,12 +66,25 @@ class WordIndex:
         used = (path for steps, path in ordered if steps < 0 or pattern.search(self._read(path)) is not None)
         return list(islice(used, most))
 
+    def mentions(self, path: str, name: str) -> bool:
+        """Whether a file mentions a word. Of this file alone."""
+        data = self._read(path)
+        return name.encode() in data and bool(mentions(data, [name]))
+
+    def uses(self, path: str, name: str, module: str, use: bytes) -> bool:
+        """Whether :meth:`near` would take a file, if none were nearer."""
+        if not self.mentions(path, name):
+            return False
+        if steps_between(module, path) < 0:
+            return True
+        return re.search(use % re.escape(name.encode()), self._read(path)) is not None
+
     def _with(self, *names: str) -> Iterator[str]:
         """The files that have words with the numbers of these."""
-        if self._table is None:
-            self._table = [numbers(self._read(path)) for path in self._files]
+        if self.table is None:
+            self.table = [numbers(self._read(path)) for path in self._files]
         wanted = [crc32(os.fsencode(name)) for name in names]
-        for path, row in zip(self._files, self._table, strict=True):
+        for path, row in zip(self._files, self.table, strict=True):
             if all(_holds(row, number) for number in wanted):
                 yield path
 

@@ -1,26 +1,37 @@
-"""Files looked into by several processes."""
+"""Work that several processes share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from bn_audit.source.collection import no_collection
-from bn_audit.source.outside import Outside
+from bn_audit.source.outside import Answer, Outside, Query
 from bn_audit.source.part import Part, Task
 
-__all__ = ["look_into_all", "processes"]
+if TYPE_CHECKING:
+    from bn_audit.source.inspector import Inspector
+    from bn_audit.source.signature import Signature
+    from bn_audit.source.sources import Sources
+    from bn_audit.source.words import Table
 
-_MANY = 24
-"""From so many files on, the work is spread over processes if nobody says how many."""
+__all__ = ["cores", "look_into_all", "processes"]
+
+_MANY = 8
+"""From so many files to look into on, the work is spread over processes if nobody says how many: each has a parser to
+import first, which takes as long as to look into one or two files."""
 _MOST = 8
+
+_inspector: Inspector | None = None
+"""Of a process that works for another."""
 
 
 def processes(jobs: int, tasks: Sequence[Task]) -> int:
     """How many processes to use, if ``jobs`` are asked for, 0 leaving it open."""
     if len(tasks) < 2:
         return 1
-    return jobs or (min(cores(), _MOST) if len(tasks) >= _MANY else 1)
+    return min(jobs or (min(cores(), _MOST) if len(tasks) >= _MANY else 1), len(tasks))
 
 
 def cores() -> int:
@@ -31,22 +42,60 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterator[Part]:
-    """What comes of the tasks, in their order."""
+def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterator[tuple[Part, Mapping[Query, Answer]]]:
+    """What comes of each task, in their order, and the answers it rests on."""
     from concurrent.futures import ProcessPoolExecutor
 
     # Neighbours in the list share what they import, so each process takes a stretch of it.
-    size = -(-len(tasks) // (count * 2))
+    size = -(-len(tasks) // (count * 4))
     stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    with ProcessPoolExecutor(max_workers=count) as pool:
-        work = [pool.submit(_look_into, outside, stretch) for stretch in stretches]
-        for future in work:
-            yield from future.result()
+    start = (outside.sources, outside.answers, _table(outside, count))
+    with ProcessPoolExecutor(max_workers=count, initializer=_start, initargs=start) as pool:
+        for future in [pool.submit(_look_into, stretch) for stretch in stretches]:
+            found, signatures = future.result()
+            outside.signatures = {**signatures, **outside.signatures}
+            yield from found
 
 
-def _look_into(outside: Outside, tasks: Sequence[Task]) -> list[Part]:
+def _table(outside: Outside, count: int) -> Table:
+    """The words of all files, found by several processes; each of them would look for all otherwise."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    if outside.table is None:
+        files = len(outside.files)
+        size = max(1, -(-files // (count * 2)))
+        with ProcessPoolExecutor(max_workers=count) as pool:
+            work = [
+                pool.submit(_numbers, outside.sources, range(start, min(start + size, files)))
+                for start in range(0, files, size)
+            ]
+            outside.table = [row for future in work for row in future.result()]
+    return outside.table
+
+
+def _numbers(sources: Sources, places: range) -> Table:
+    from bn_audit.source.words import numbers
+
+    outside = Outside(sources)
+    return [numbers(outside.quietly(path)) for path in outside.files[places.start : places.stop]]
+
+
+def _start(sources: Sources, answers: Mapping[Query, Answer], table: Table) -> None:
+    global _inspector
     from bn_audit.source.inspector import Inspector
 
-    inspector = Inspector(outside)
+    outside = Outside(sources, answers=answers)
+    outside.table = table
+    _inspector = Inspector(outside)
+
+
+def _look_into(
+    tasks: Sequence[Task],
+) -> tuple[list[tuple[Part, Mapping[Query, Answer]]], dict[str, Signature | None]]:
+    assert _inspector is not None
+    found: list[tuple[Part, Mapping[Query, Answer]]] = []
     with no_collection():
-        return [inspector.look_into(task) for task in tasks]
+        for task in tasks:
+            part = _inspector.look_into(task)
+            found.append((part, _inspector.outside.noted()))
+    return found, _inspector.outside.signatures

@@ -32,6 +32,24 @@ def test_only_what_is_new_is_told(project: Path, bn_audit: Command) -> None:
     assert [line.partition(":")[0] for line in done.out.splitlines()] == ["new.py"]
 
 
+def test_the_baseline_of_the_settings(project: Path, bn_audit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "bn-audit.toml").write_text('baseline = "known.json"\n', encoding="utf-8")
+    missing = bn_audit("scan")
+    assert missing.status == 2 and "known.json" in missing.err
+    assert bn_audit("scan", "--write-baseline", "known.json").status == 0
+    assert bn_audit("scan").status == 0
+    assert bn_audit("scan", "--isolated").status == 1
+    (project / "other.json").write_bytes((project / "known.json").read_bytes().replace(b"train.py", b"other.py"))
+    assert bn_audit("scan", "--baseline", "other.json").status == 1
+    (project / "train.py").write_text(f"{TRAIN}\n", encoding="utf-8")
+    (project / "sub").mkdir()
+    monkeypatch.chdir(project / "sub")
+    assert bn_audit("scan", "..").status == 0
+    (project / "train.py").unlink()
+    assert "removed 1 finding" in bn_audit("scan", "..", "--prune-baseline").err
+    assert entries(project / "known.json") == []
+
+
 def test_a_second_one_in_the_same_file_is_new(project: Path, bn_audit: Command) -> None:
     bn_audit("scan", "--write-baseline", "known.json")
     again = TRAIN.partition("fl_model = ")[2]

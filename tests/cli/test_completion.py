@@ -34,7 +34,7 @@ def completed(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert completed("") == ["scan", "inspect", "verify", "compare", "rule", "server"]
+    assert completed("") == ["scan", "inspect", "verify", "compare", "rule", "server", "clean"]
     assert completed("s") == ["scan", "server"]
 
 

@@ -49,6 +49,8 @@ flmodel-wrappers = []                           # default
 force-exclude = false                           # default
 respect-gitignore = true                        # default
 output-format = "text"                          # default
+# cache-dir: .bn-audit_cache in the project's root
+# baseline: none
 jobs = 2                                        # --config
 """
     )
@@ -61,7 +63,7 @@ def test_it_is_toml_that_says_the_same(project: Path, bn_audit: Command) -> None
     (project / "bn-audit.toml").write_text(f"extend-exclude = [{listed}]\n", encoding="utf-8")
     shown = bn_audit("scan", "--show-settings").out
     files, run = (tomllib.loads(part) for part in shown.split("\n\n"))
-    assert {*files, *run} == KEYS.keys() - {EXTEND.name, "secretflow-version"}
+    assert {*files, *run} == KEYS.keys() - {EXTEND.name, "secretflow-version", "cache-dir", "baseline"}
     (project / "bn-audit.toml").write_text(shown, encoding="utf-8")
     again, _ = (tomllib.loads(part) for part in bn_audit("scan", "--show-settings").out.split("\n\n"))
     assert again == files

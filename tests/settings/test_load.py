@@ -104,7 +104,7 @@ def test_a_shared_file_without_the_table_does_not_count(tmp_path: Path, text: st
     ("text", "says"),
     [
         ("\ningore = []", ":2: unknown key `ingore`; did you mean `ignore`?"),
-        ("zzz = 1", ":1: unknown key `zzz`; known keys are batchnorm-classes, exclude, extend,"),
+        ("zzz = 1", ":1: unknown key `zzz`; known keys are baseline, batchnorm-classes, cache-dir, exclude, extend,"),
         ("path = 'x'", ":1: unknown key `path`"),
         ("extend_select = []", "did you mean `extend-select`?"),
         ("# select\nselect = 'BNA1'", ":2: `select` must be a list of strings"),
