@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from bn_audit.source.raw import SourceError, read_bytes
+from bn_audit.source.root import search_root
 from bn_audit.source.signature import Signature, signature
 
 if TYPE_CHECKING:
     from bn_audit.source.memory import Memory
     from bn_audit.source.sources import Sources
     from bn_audit.source.taught import Taught
-    from bn_audit.source.words import Table, WordIndex
+    from bn_audit.source.words import Use, WordIndex
 
 __all__ = ["ABOUT_CONTENT", "ABOUT_WORDS", "Answer", "Outside", "Query"]
 
@@ -41,8 +42,6 @@ YES, NO, UNREADABLE, UNSTABLE = "yes", "no", "!", "?"
 """``UNREADABLE`` comes before the reason. ``UNSTABLE``: two answers in one run were not the same, so no later is."""
 MOST_NEAR = 24
 """Files that are looked into for something that is named, but not where it comes from."""
-_USES = {"call": rb"(?<!\w)%s\s*\(", "base": rb"class\s+\w+\s*\([^)]*(?<!\w)%s(?!\w)"}
-"""What it looks like when a name is called, or a class derives from it."""
 
 
 class Outside:
@@ -181,8 +180,9 @@ class Outside:
 
     def near(self, name: str, module: str, using: Literal["call", "base"]) -> tuple[str, ...]:
         """The nearest files to a module, by its absolute path, that call something of a name, or derive from it: its
-        own first."""
-        return _several(self.ask(("near", name, module, using)))
+        own first. Of these, only files of the same project."""
+        root = search_root(module, self.sources.roots, self.is_there, self.is_file)
+        return _several(self.ask(("near", name, module, using, root)))
 
     def holding(self, names: Sequence[str]) -> tuple[str, ...]:
         """The files of the scan in which one of some names stands, be it within a word."""
@@ -220,8 +220,8 @@ class Outside:
                 return "" if found is None else found.summary
             case "mention", name, stem:
                 return "\0".join(self._index.mentioning(name, stem))
-            case "near", name, module, using:
-                return "\0".join(self._index.near(name, module, _USES[using], MOST_NEAR))
+            case "near", name, module, using, root:
+                return "\0".join(self._index.near(name, module, _use(using), root, MOST_NEAR))
             case "holding", *names:
                 return "\0".join(self._holding(names, self.files))
         return self._about_content(query)
@@ -279,12 +279,15 @@ class Outside:
         """Whether no change can have touched which files are the nearest that use a name."""
         from bn_audit.source.words import steps_between
 
-        _, name, module, using = query
+        _, name, module, using, root = query
         if any(path not in self._places for path in found):
             return False
         last = max(((steps_between(module, path), path) for path in found), default=(0, ""))
+        below = os.path.join(root, "")
         for path in self._changed:
-            uses = self._index.uses(path, name, module, _USES[using])
+            if not os.path.abspath(path).startswith(below):
+                continue
+            uses = self._index.uses(path, name, module, _use(using))
             if uses is (path in found):
                 continue
             if path in found or len(found) < MOST_NEAR or (steps_between(module, path), path) < last:
@@ -307,15 +310,6 @@ class Outside:
 
             self._words = WordIndex(self.files, self.quietly)
         return self._words
-
-    @property
-    def table(self) -> Table | None:
-        """The words of the files of the scan, if they are known."""
-        return self._index.table
-
-    @table.setter
-    def table(self, table: Table | None) -> None:
-        self._index.table = table
 
     def _taught(self, path: str) -> Taught | None:
         return None if self.sources.teacher is None else self.sources.teacher(path)
@@ -360,6 +354,12 @@ def digest(data: bytes) -> str:
     import hashlib
 
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _use(using: str) -> Use:
+    from bn_audit.source.words import calls, derives
+
+    return calls if using == "call" else derives
 
 
 def _yes_or_no(value: bool) -> Answer:

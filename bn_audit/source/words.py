@@ -10,20 +10,21 @@ import os
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import islice, takewhile
 from zlib import crc32
 
 from bn_audit.source.prefilter import mentions
 
-__all__ = ["Table", "WordIndex", "numbers", "words"]
+__all__ = ["Use", "WordIndex", "calls", "derives", "numbers", "words"]
 
 _LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz" + bytes(range(0x80, 0x100))
 # Every byte from 0x80 on belongs to a letter of some script, in any encoding that extends ASCII.
 _BLANKS = bytes(byte if byte in _LETTERS else 0x20 for byte in range(0x100))
 
-Table = list["array[int]"]
-"""By file: the numbers of its words, sorted."""
+Use = Callable[[bytes, str], bool]
+"""Whether a text uses a name in some way."""
 
 
 def words(data: bytes) -> set[bytes]:
@@ -37,60 +38,106 @@ def numbers(data: bytes) -> array[int]:
 
 
 class WordIndex:
-    """The words of a set of files, which are read when it is first asked.
+    """The words of a set of files, each of which is read when it is first asked for.
 
     Args:
         files: in order.
         read: what a file holds.
-
-    Attributes:
-        table: the numbers of their words, once they are known.
     """
 
     def __init__(self, files: Sequence[str], read: Callable[[str], bytes]) -> None:
         self._files = files
         self._read = read
-        self.table: Table | None = None
+        self._rows: list[array[int] | None] = [None] * len(files)
+        self._ordered: dict[tuple[str, str], list[int]] = {}
+        self._absolute: list[str] | None = None
 
     def mentioning(self, name: str, stem: str) -> list[str]:
         """The files that mention two words, in order."""
-        return [path for path in self._with(name, stem) if self._mentions(path, name, stem)]
+        wanted = (_number(name), _number(stem))
+        found = [
+            path for place, path in enumerate(self._files) if all(_holds(self._row(place), number) for number in wanted)
+        ]
+        return [path for path in found if self._mentions(path, name, stem)]
 
-    def near(self, name: str, module: str, use: bytes, most: int) -> list[str]:
-        """The files that use a name, at most so many: a module's own first, which has it, then the nearest to it.
-
-        ``use`` is a regular expression in which ``%s`` stands for the name.
-        """
-        pattern = re.compile(use % re.escape(name.encode()))
-        ordered = sorted((steps_between(module, path), path) for path in self._with(name))
-        used = (path for steps, path in ordered if steps < 0 or pattern.search(self._read(path)) is not None)
-        return list(islice(used, most))
+    def near(self, name: str, module: str, use: Use, root: str, most: int) -> list[str]:
+        """The files below a folder that use a name, at most so many: a module's own first, which has it, then the
+        nearest to it."""
+        number = _number(name)
+        # Looked for from the nearest on: of a name that many use, most files need not be read.
+        found = (
+            self._files[place]
+            for place in self._from(module, root)
+            if _holds(self._row(place), number)
+            and (self._path(place) == module or use(self._read(self._files[place]), name))
+        )
+        return list(islice(found, most))
 
     def mentions(self, path: str, name: str) -> bool:
         """Whether a file mentions a word. Of this file alone."""
         data = self._read(path)
         return name.encode() in data and bool(mentions(data, [name]))
 
-    def uses(self, path: str, name: str, module: str, use: bytes) -> bool:
+    def uses(self, path: str, name: str, module: str, use: Use) -> bool:
         """Whether :meth:`near` would take a file, if none were nearer."""
         if not self.mentions(path, name):
             return False
-        if steps_between(module, path) < 0:
-            return True
-        return re.search(use % re.escape(name.encode()), self._read(path)) is not None
+        return os.path.abspath(path) == module or use(self._read(path), name)
 
-    def _with(self, *names: str) -> Iterator[str]:
-        """The files that have words with the numbers of these."""
-        if self.table is None:
-            self.table = [numbers(self._read(path)) for path in self._files]
-        wanted = [crc32(os.fsencode(name)) for name in names]
-        for path, row in zip(self._files, self.table, strict=True):
-            if all(_holds(row, number) for number in wanted):
-                yield path
+    def _row(self, place: int) -> array[int]:
+        """The numbers of a file's words."""
+        found = self._rows[place]
+        if found is None:
+            found = self._rows[place] = numbers(self._read(self._files[place]))
+        return found
+
+    def _path(self, place: int) -> str:
+        if self._absolute is None:
+            self._absolute = [os.path.abspath(path) for path in self._files]
+        return self._absolute[place]
+
+    def _from(self, module: str, root: str) -> list[int]:
+        """The places of the files below a folder, by how far they lie from a module."""
+        key = (module, root)
+        found = self._ordered.get(key)
+        if found is None:
+            below = os.path.join(root, "")
+            rows = [
+                (steps_between(module, self._path(place)), path, place)
+                for place, path in enumerate(self._files)
+                if self._path(place).startswith(below)
+            ]
+            found = self._ordered[key] = [place for _, _, place in sorted(rows)]
+        return found
 
     def _mentions(self, path: str, *names: str) -> bool:
         data = self._read(path)
         return all(mentions(data, [name]) for name in names)
+
+
+def calls(data: bytes, name: str) -> bool:
+    """Whether something of a name is called."""
+    # Begun with what is certain to be there, a search is ten times as fast as one that looks behind at every byte.
+    found = _called(name.encode()).finditer(data)
+    return any(match.start() == 0 or not _LETTER.match(data, match.start() - 1) for match in found)
+
+
+def derives(data: bytes, name: str) -> bool:
+    """Whether a class has something of a name among its bases."""
+    return _base(name.encode()).search(data) is not None
+
+
+_LETTER = re.compile(rb"\w")
+
+
+@lru_cache(maxsize=512)
+def _called(word: bytes) -> re.Pattern[bytes]:
+    return re.compile(re.escape(word) + rb"\s*\(")
+
+
+@lru_cache(maxsize=512)
+def _base(word: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"class\s+\w+\s*\([^)]*(?<!\w)%s(?!\w)" % re.escape(word))
 
 
 def steps_between(module: str, path: str) -> int:
@@ -101,6 +148,10 @@ def steps_between(module: str, path: str) -> int:
     folder, other = os.path.dirname(module).split(os.sep), os.path.dirname(absolute).split(os.sep)
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(folder, other, strict=False)))
     return len(folder) + len(other) - 2 * common
+
+
+def _number(word: str) -> int:
+    return crc32(os.fsencode(word))
 
 
 def _holds(row: array[int], number: int) -> bool:

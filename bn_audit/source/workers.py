@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from bn_audit.source.inspector import Inspector
     from bn_audit.source.signature import Signature
     from bn_audit.source.sources import Sources
-    from bn_audit.source.words import Table
 
 __all__ = ["cores", "look_into_all", "processes"]
 
@@ -49,7 +48,7 @@ def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterat
     # Neighbours in the list share what they import, so each process takes a stretch of it.
     size = -(-len(tasks) // (count * 4))
     stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    start = (outside.sources, outside.answers, _table(outside, count))
+    start = (outside.sources, outside.answers)
     with ProcessPoolExecutor(max_workers=count, initializer=_start, initargs=start) as pool:
         for future in [pool.submit(_look_into, stretch) for stretch in stretches]:
             found, signatures = future.result()
@@ -57,36 +56,11 @@ def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterat
             yield from found
 
 
-def _table(outside: Outside, count: int) -> Table:
-    """The words of all files, found by several processes; each of them would look for all otherwise."""
-    from concurrent.futures import ProcessPoolExecutor
-
-    if outside.table is None:
-        files = len(outside.files)
-        size = max(1, -(-files // (count * 2)))
-        with ProcessPoolExecutor(max_workers=count) as pool:
-            work = [
-                pool.submit(_numbers, outside.sources, range(start, min(start + size, files)))
-                for start in range(0, files, size)
-            ]
-            outside.table = [row for future in work for row in future.result()]
-    return outside.table
-
-
-def _numbers(sources: Sources, places: range) -> Table:
-    from bn_audit.source.words import numbers
-
-    outside = Outside(sources)
-    return [numbers(outside.quietly(path)) for path in outside.files[places.start : places.stop]]
-
-
-def _start(sources: Sources, answers: Mapping[Query, Answer], table: Table) -> None:
+def _start(sources: Sources, answers: Mapping[Query, Answer]) -> None:
     global _inspector
     from bn_audit.source.inspector import Inspector
 
-    outside = Outside(sources, answers=answers)
-    outside.table = table
-    _inspector = Inspector(outside)
+    _inspector = Inspector(Outside(sources, answers=answers))
 
 
 def _look_into(

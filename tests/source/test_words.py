@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bn_audit.source.prefilter import mentions
-from bn_audit.source.words import WordIndex, numbers, steps_between, words
+from bn_audit.source.root import search_root
+from bn_audit.source.words import WordIndex, calls, derives, numbers, steps_between, words
 
 NAMES = ["load", "loads", "_load", "Größe", "x", "load_state_dict"]
 TEXTS = st.text("load_s.( )\n'\"ö\u00df\u2028x1", max_size=40) | st.lists(
     st.sampled_from([*NAMES, " ", ".", "(", "ß", "1"]), max_size=8
 ).map("".join)
+
+
+def holds(data: bytes, name: str) -> bool:
+    return name.encode() in data
 
 
 @given(TEXTS)
@@ -30,7 +37,7 @@ def test_the_index_finds_what_a_search_finds(texts: list[str], name: str, stem: 
     assert index.mentioning(name, stem) == [
         path for path, data in files.items() if mentions(data, [name]) and mentions(data, [stem])
     ]
-    assert set(index.near(name, "/else.py", b"%s", 99)) == {
+    assert set(index.near(name, "/else.py", holds, "/", 99)) == {
         path for path, data in files.items() if mentions(data, [name])
     }
 
@@ -41,7 +48,7 @@ def test_two_words_with_one_number_are_told_apart() -> None:
     assert numbers(one) == numbers(other)
     index = WordIndex(["a.py", "b.py"], {"a.py": one, "b.py": other}.__getitem__)
     assert index.mentioning("plumless", "plumless") == ["a.py"]
-    assert index.near("buckeroo", "/x.py", b"%s", 5) == ["b.py"]
+    assert index.near("buckeroo", "/x.py", holds, "/", 5) == ["b.py"]
 
 
 @pytest.mark.parametrize(
@@ -56,5 +63,51 @@ def test_the_nearest_come_first_and_no_more_than_wanted(tmp_path: Path) -> None:
     places = ["z.py", "a/b/m.py", "a/b/y.py", "a/x.py", "a/b/c/w.py"]
     files = [str(tmp_path / place) for place in places]
     index = WordIndex(files, lambda path: b"run" if "x.py" not in path else b"runs")
-    near = index.near("run", str(tmp_path / "a" / "b" / "m.py"), b"%s", 3)
+    module = str(tmp_path / "a" / "b" / "m.py")
+    near = index.near("run", module, holds, str(tmp_path), 3)
     assert near == [str(tmp_path / place) for place in ("a/b/m.py", "a/b/y.py", "a/b/c/w.py")]
+    assert index.near("run", module, holds, str(tmp_path / "a" / "b" / "c"), 3) == [str(tmp_path / "a/b/c/w.py")]
+
+
+def test_of_a_name_that_many_use_few_files_are_read() -> None:
+    files = [f"/a/{number:03}.py" for number in range(100)]
+    seen: set[str] = set()
+
+    def read(path: str) -> bytes:
+        seen.add(path)
+        return b"run()"
+
+    assert WordIndex(files, read).near("run", "/a/050.py", calls, "/a", 5) == ["/a/050.py", *files[:4]]
+    assert len(seen) == 5
+
+
+@given(TEXTS)
+def test_a_call_is_what_a_regular_expression_finds(text: str) -> None:
+    data = text.encode()
+    for name in NAMES:
+        pattern = rb"(?<!\w)%s\s*\(" % re.escape(name.encode())
+        assert calls(data, name) == (re.search(pattern, data) is not None)
+
+
+def test_bases_of_classes() -> None:
+    data = b"class Client(nn.Module,\n    fl.client.NumPyClient):\n    pass\nNumPyClientX(load)"
+    assert derives(data, "NumPyClient") and derives(data, "Module")
+    assert not derives(data, "load") and not derives(data, "Py") and not derives(data, "Client")
+
+
+@pytest.mark.parametrize(
+    ("marks", "path", "root"),
+    [
+        ([".git", "sub/pyproject.toml"], "sub/lib/x.py", "."),
+        (["sub/pyproject.toml"], "sub/lib/x.py", "sub"),
+        (["sub/lib/__init__.py"], "sub/lib/x.py", "sub"),
+        (["sub/src/lib/__init__.py"], "sub/src/lib/x.py", "sub"),
+        ([], "sub/lib/x.py", "."),
+    ],
+)
+def test_where_callers_are_looked_for(tmp_path: Path, marks: list[str], path: str, root: str) -> None:
+    for name in [*marks, path]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = search_root(str(tmp_path / path), [str(tmp_path)], os.path.lexists, os.path.isfile)
+    assert found == os.path.normpath(tmp_path / root)
