@@ -61,6 +61,7 @@ class AveragingSite:
         load: where the result goes into a model.
         again: other places in the same function that do the same.
         picks: where conditions on entries stand.
+        beside: which entries other branches of the same function combine.
     """
 
     location: Location
@@ -73,6 +74,7 @@ class AveragingSite:
     load: Evidence | None = None
     again: tuple[Evidence, ...] = ()
     picks: tuple[Evidence, ...] = ()
+    beside: tuple[Test, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,15 @@ from collections.abc import Iterator, Sequence
 from bn_audit.federation import AveragingSite, ExchangeSite
 from bn_audit.filters import EVERYTHING, text_of
 from bn_audit.finding import Finding, Severity
-from bn_audit.rules.averaging_case import Judged, Misfit, judge_averaging, misfits, models_named, trail_of
+from bn_audit.rules.averaging_case import (
+    Judged,
+    Misfit,
+    judge_averaging,
+    keeps_batchnorm,
+    misfits,
+    models_named,
+    trail_of,
+)
 from bn_audit.rules.averaging_examples import averaging_example
 from bn_audit.rules.exchange_case import half_exchanges, wrong_filters
 from bn_audit.rules.exchange_examples import NAMES, NO_BATCHNORM, OTHER_KEYS, flower_client
@@ -49,7 +57,7 @@ def _counter_stops(judged: Judged) -> bool:
 
 def _shares(site: AveragingSite) -> Iterator[Finding]:
     judged = judge_averaging(site)
-    if site.what != "state" or any(_counter_stops(one) for one in judged):
+    if site.what != "state" or any(_counter_stops(one) for one in judged) or _is_a_choice(site):
         return
     shared = [one for one in judged if one.statistics and one.error is None and misfits(site.covers, one) is None]
     if not shared:
@@ -63,6 +71,11 @@ def _shares(site: AveragingSite) -> Iterator[Finding]:
         evidence=trail_of(site, shared),
         help=_HELP,
     )
+
+
+def _is_a_choice(site: AveragingSite) -> bool:
+    """Whether another branch of the same function keeps BatchNorm apart: what this one does is said by its condition."""
+    return any(keeps_batchnorm(covers) for covers in site.beside)
 
 
 def _affine(judged: Judged) -> bool:
@@ -188,7 +201,9 @@ steps over the counter does not change that.""",
     remedy="""\
 Leave BatchNorm's entries out of the average, by module type. Where its statistics are pooled on purpose, silence the
 rule at this place, with the reason.""",
-    silent=_SILENT,
+    silent=f"""\
+{_SILENT}
+- Another branch of the same function keeps BatchNorm apart, so that a setting chooses between the two.""",
     fix_safety=_FIX_SAFETY,
     references=_REFERENCES,
     bad=(

@@ -23,6 +23,7 @@ __all__ = [
     "counts",
     "distinct",
     "judge_averaging",
+    "keeps_batchnorm",
     "means_batchnorm",
     "misfits",
     "model_trail",
@@ -194,9 +195,20 @@ def words_of(test: Test) -> Iterator[Test]:
         yield test
 
 
+def keeps_batchnorm(covers: Test) -> bool:
+    """Whether a filter asks for BatchNorm by name, and not only for its counter."""
+    return any(
+        means_batchnorm(word) and not any(_COUNTER in text for text in _texts(word)) for word in words_of(covers)
+    )
+
+
+def _texts(test: Test) -> tuple[str, ...]:
+    return (test.word,) if isinstance(test, Contains) else getattr(test, "words", ())
+
+
 def means_batchnorm(test: Test) -> bool:
     """Whether a word stands for BatchNorm in its author's mind: ``bn``, ``norm``, ``batch``, ``running_mean``."""
-    words = (test.word,) if isinstance(test, Contains) else getattr(test, "words", ())
+    words = _texts(test)
     marks = ("bn", "norm", "batch", "running_")
     return any(mark in word.lower() for word in words for mark in marks)
 

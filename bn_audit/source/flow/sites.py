@@ -126,7 +126,10 @@ def merged(rows: Iterable[tuple[int, AveragingSite]]) -> list[AveragingSite]:
     ``rows`` are sites, each with what identifies the function.
     """
     found: dict[tuple[object, ...], AveragingSite] = {}
+    rows = list(rows)
     for function, site in rows:
+        beside = dict.fromkeys(row.covers for other, row in rows if other == function and row.covers != site.covers)
+        site = replace(site, beside=tuple(beside))
         key = (function, site.what, site.covers, site.participants)
         known = found.get(key)
         if known is None:
