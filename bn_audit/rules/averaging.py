@@ -74,7 +74,7 @@ def _shares(site: AveragingSite) -> Iterator[Finding]:
 
 
 def _is_a_choice(site: AveragingSite) -> bool:
-    """Whether another branch of the same function keeps BatchNorm apart: what this one does is said by its condition."""
+    """Whether another branch of the same function keeps BatchNorm apart: its condition says what this one does."""
     return any(keeps_batchnorm(covers) for covers in site.beside)
 
 
