@@ -21,7 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["pinned"]
+__all__ = ["forget", "pinned"]
 
 # PEP 508, as far as an exact pin needs it: name, extras, and the one clause that pins.
 _REQUIREMENT = re.compile(
@@ -36,6 +36,11 @@ def pinned(path: str, packages: tuple[str, ...]) -> str | None:
     The search goes upwards from the file's folder and ends at the root of a repository (a folder with ``.git``).
     """
     return _above(os.path.dirname(os.path.abspath(path)), tuple(_normal(package) for package in packages))
+
+
+def forget() -> None:
+    """Look at the projects' files anew from here on: they may have been changed."""
+    _above.cache_clear()
 
 
 @functools.lru_cache(maxsize=4096)

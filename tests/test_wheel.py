@@ -194,6 +194,7 @@ CASES = {
     "--show-settings": Case(("--show-settings",), 0, ('ignore = ["BNA101"]', "bn-audit.toml"), given=SETTINGS),
     "--stdin-filename": Case(("-", "--stdin-filename", "new.py"), out=("new.py:",), stdin=TRAIN),
     "--no-cache": Case(("--no-cache",)),
+    "--watch": Case(("--watch",), 2, (), ("pip install 'bn-audit[watch]'",)),
     "--cache-dir": Case(("--cache-dir", "here"), files={"here/CACHEDIR.TAG": "bn-audit"}),
     "--color": Case(("--color", "always"), out=("\x1b[",)),
     "--quiet": Case(("--quiet",), lacks=("Found 1 error",)),

@@ -39,6 +39,7 @@ class Flags(SettingsFlags):
     unsafe_fixes: bool
     diff: bool
     add_noqa: bool
+    watch: bool
     write_baseline: str | None
     prune_baseline: bool
     no_cache: bool
@@ -68,7 +69,7 @@ GROUPS = {
     "Report": ("output_format", "output_file", "statistics", "color", "quiet", "verbose"),
     "Exit status": ("fail_on", "exit_zero"),
     "Settings": ("config", "isolated", "show_settings", "secretflow_version"),
-    "Speed": ("jobs", "cache_dir", "no_cache"),
+    "Speed": ("watch", "jobs", "cache_dir", "no_cache"),
 }
 """The options as the help shows them."""
 
@@ -95,6 +96,9 @@ GROUPS = {
     "--show-settings", is_flag=True, help="Show what settings hold for which files and where they come from, and end."
 )
 @click.option("--stdin-filename", metavar="PATH", help="The file that the program from stdin stands for.")
+@click.option(
+    "--watch", is_flag=True, help="Scan again whenever a file changes; Ctrl-C ends it. Needs the extra watch."
+)
 @click.option("--no-cache", is_flag=True, help="Take nothing from the cache, and keep nothing there.")
 @click.option(
     "--color",
@@ -127,9 +131,28 @@ def scan(paths: tuple[str, ...], flags: Flags) -> int:
         Failure: a configuration cannot be used, or something cannot be written.
     """
     try:
-        return _scan(paths, flags)
+        return _watch(paths, flags) if flags["watch"] else _scan(paths, flags)
     except ConfigError as error:
         raise Failure(str(error)) from error
+
+
+def _watch(paths: tuple[str, ...], flags: Flags) -> int:
+    """Scan again and again, until somebody interrupts."""
+    for flag in ("diff", "add_noqa", "write_baseline", "show_files", "show_settings"):
+        if flags[flag]:
+            raise click.UsageError(f"--watch scans again and again: it does not go with --{flag.replace('_', '-')}")
+    if "-" in paths:
+        raise click.UsageError("--watch watches files: it does not go with -")
+    from bn_audit.cli.watching import watch
+
+    try:
+        settings = resolver(config=flags["config"], isolated=flags["isolated"], flags=as_settings(flags))
+        known = settings.run(paths).get("baseline")
+    except ConfigError:  # which the scan will tell
+        known = None
+    once: Flags = {**flags, "watch": False}
+    watch(paths, [] if known is None else [known], lambda: scan(paths, once))
+    return 0
 
 
 def _scan(paths: tuple[str, ...], flags: Flags) -> int:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bn_audit import pins
 from bn_audit.finding import Finding
 from bn_audit.fix.add_noqa import annotate
 from bn_audit.fix.contents import Refused
@@ -33,11 +34,12 @@ class Look:
 def look(paths: Sequence[str], contents: Mapping[str, bytes]) -> Look:
     """Scan folders and files; ``contents`` is what the editor holds, by absolute path.
 
-    The configuration is read again each time: it may have changed.
+    The configuration and the project's pins are read again each time: they may have changed.
 
     Raises:
         ConfigError: a configuration cannot be used.
     """
+    pins.forget()
     settings = resolver()
     # One process: the editor and its other servers want the rest of the machine.
     options = read_options(settings, settings.run(paths))._replace(jobs=1)
