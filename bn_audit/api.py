@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -152,6 +152,10 @@ def compare(
     layers: Sequence[str] = (),
     channels: bool = False,
     momentum: float | None = 0.1,
+    batch_size: int | None = None,
+    samples: int | Mapping[str, int] | None = None,
+    model: nn.Module | None = None,
+    data: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Comparison:
     """How far apart the parties' data is, read from the running statistics of their norm layers.
@@ -163,23 +167,44 @@ def compare(
         layers: patterns (``*`` and ``?``) of the norm layers' paths; none is all.
         channels: whether the first layer's distances are wanted channel by channel.
         momentum: of the norm layers, which a state dict does not tell; None is the mean over all batches.
+        batch_size: of the local training; needed where chance is to be told from what is none.
+        samples: how many examples each party trained on, for a bound on what chance gives.
+        model: into which the parties' states go, to measure on their data what chance gives.
+        data: by party, each a Dataset, a pair (inputs, targets), or batches of such pairs.
         force: whether to compare what cannot be compared with good reason.
 
     Raises:
         ImportError: torch is not installed (``pip install 'bn-audit[torch]'``).
-        ValueError: a metric that is not known.
+        ValueError: a metric that is not known, or arguments that do not go together.
         bn_audit.live.errors.TargetError: parties that cannot be read or compared, with the reason.
     """
     from bn_audit.comparison import METRICS
     from bn_audit.live.divergence import Options, compare
+    from bn_audit.live.divergence.calibrate import Own, Training, by_bound, by_data, with_groups
     from bn_audit.live.divergence.sources import source_of
+    from bn_audit.live.training.data import parties_of
 
     for metric in metrics:
         if metric not in METRICS:
             raise ValueError(f"the metric {metric!r} is not known; known are {', '.join(METRICS)}")
     named = parties if isinstance(parties, Mapping) else {f"party {n}": one for n, one in enumerate(parties, start=1)}
+    if (model is None) != (data is None):
+        raise ValueError("model and data go together: the model is run on the data")
+    if (samples is not None or data is not None) and batch_size is None:
+        raise ValueError("how much statistics vary depends on the batches of the training: give batch_size")
     options = Options(tuple(metrics) or ("nw2",), tuple(layers), channels, force, momentum)
-    return compare([source_of(name, party) for name, party in named.items()], options)[0]
+    sources = [source_of(name, party) for name, party in named.items()]
+    comparison, found = compare(sources, options)
+    training = Training(batch_size or 1, momentum)
+    if model is not None and data is not None:
+        given = {one.name: one for one in parties_of("data", {name: (own, own) for name, own in data.items()})}
+        comparison = by_data(comparison, found, sources, Own(model, given), training)
+    elif samples is not None:
+        counts = dict.fromkeys(named, samples) if isinstance(samples, int) else samples
+        if any(counts.get(name, 0) < 1 for name in named):
+            raise ValueError("samples is a number above 0, or one for each party")
+        comparison = by_bound(comparison, [counts[name] for name in named], training)
+    return with_groups(comparison)
 
 
 @dataclass(frozen=True, slots=True)

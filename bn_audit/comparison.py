@@ -44,8 +44,9 @@ class Level(enum.Enum):
     """How far apart two parties are at a layer. The values are the words of the reports.
 
     The first is told by the line that chance keeps below; the others by nW2, at the marks that Cohen set for a
-    difference in standard deviations (Statistical Power Analysis for the Behavioral Sciences, 2nd ed., 1988): what is
-    below a medium effect (0.5) is mild, what is above a large one (0.8) is strong.
+    difference in standard deviations (Statistical Power Analysis for the Behavioral Sciences, 2nd ed., 1988): below a
+    small effect (0.2) it is mild, from a medium one (0.5) on it is strong. It is a mean over channels, some of which
+    see nothing of most shifts.
     """
 
     INDISTINGUISHABLE = "indistinguishable"
@@ -58,9 +59,9 @@ class Level(enum.Enum):
         """The level of an nW2, beside the line for these two parties."""
         if distance <= line:
             return cls.INDISTINGUISHABLE
-        if distance < 0.5:
+        if distance < 0.2:
             return cls.MILD
-        return cls.MODERATE if distance < 0.8 else cls.STRONG
+        return cls.MODERATE if distance < 0.5 else cls.STRONG
 
 
 @dataclass(frozen=True, slots=True)

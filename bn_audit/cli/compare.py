@@ -33,6 +33,12 @@ class Flags(TypedDict):
     layers: tuple[str, ...]
     channels: bool
     momentum: str
+    data: str | None
+    model: str | None
+    arguments: tuple[str, ...]
+    batch_size: int | None
+    samples: tuple[str, ...]
+    splits: int | None
     force: bool
     key: str | None
     every: bool
@@ -66,6 +72,23 @@ class Flags(TypedDict):
     show_default=True,
     help="Of the norm layers, which a checkpoint does not tell.",
 )
+@click.option(
+    "--data",
+    metavar="FACTORY",
+    help="What gives the parties' data, as for verify --train: chance is then measured on it. WHICH RUNS ITS CODE.",
+)
+@click.option("--model", metavar="TARGET", help="With --data: the model, as file.py:attribute. WHICH RUNS ITS CODE.")
+@click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="A keyword argument for --model.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Of the parties' training.")
+@click.option(
+    "--samples",
+    multiple=True,
+    metavar="[NAME=]NUMBER",
+    help="Examples that a party trained on, for a bound on chance without their data.",
+)
+@click.option(
+    "--splits", type=click.IntRange(min=20), help="With --data: random splits of each party's data.  [default: 200]"
+)
 @click.option("--force", is_flag=True, help="Compare what cannot be compared with good reason.")
 @click.option("--key", metavar="KEY", help="Where in a checkpoint the state dict lies.")
 @click.option("--all", "every", is_flag=True, help="A line for every pair and channel.")
@@ -83,6 +106,9 @@ def command(ctx: click.Context, /, checkpoints: tuple[str, ...], **flags: Unpack
     common; deeper layers can be blind to a shift. A comparison that would mean nothing is refused with the reason:
     other architectures, models that did not grow from one another, statistics that are broken or have seen no data.
 
+    What chance alone would give is measured with --data and --model, on random halves of each party's own examples;
+    with --samples there is a bound. Each pair is then told to be indistinguishable, mild, moderate or strong.
+
     Exit status: 0 compared; 2 not, or a checkpoint cannot be read.
     """
     comparison = _compared(checkpoints, flags)
@@ -96,7 +122,9 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
     from bn_audit.live.errors import TargetError
 
     names = _names(checkpoints, flags["names"])
+    samples = _samples(flags, names)
     try:
+        from bn_audit.live.arguments import parse_arguments
         from bn_audit.live.divergence import Options, compare
         from bn_audit.live.divergence.sources import of_file
 
@@ -108,11 +136,66 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
             momentum=_momentum(flags["momentum"]),
         )
         sources = [of_file(name, path, flags["key"]) for name, path in zip(names, checkpoints, strict=True)]
-        return compare(sources, options)[0]
+        comparison, found = compare(sources, options)
+        from bn_audit.live.divergence.calibrate import (
+            SPLITS,
+            Training,
+            by_bound,
+            by_data,
+            load_own,
+            with_groups,
+        )
+
+        training = Training(flags["batch_size"] or 1, options.momentum)
+        if samples:
+            comparison = by_bound(comparison, samples, training)
+        elif flags["data"] is not None and flags["model"] is not None:
+            own = load_own(flags["model"], parse_arguments(flags["arguments"]), flags["data"])
+            comparison = by_data(comparison, found, sources, own, training, flags["splits"] or SPLITS)
+        return with_groups(comparison)
     except TargetError as error:
         if error.traceback:
             click.echo(error.traceback.rstrip("\n"), err=True)
         raise Failure(str(error)) from error
+
+
+def _samples(flags: Flags, names: Sequence[str]) -> list[int]:
+    """How many examples each party trained on; empty if nobody says.
+
+    Raises:
+        click.UsageError: flags that do not go together, or no number for some party.
+    """
+    if (flags["data"] is None) != (flags["model"] is None):
+        raise click.UsageError("--data and --model go together: the model is run on the data")
+    if flags["data"] is None:
+        for name, said in (("splits", flags["splits"]), ("arg", flags["arguments"])):
+            if said:
+                raise click.UsageError(f"--{name} needs --data")
+    given = flags["samples"]
+    if given and flags["data"] is not None:
+        raise click.UsageError("--samples gives a bound where there is no data; with --data leave it out")
+    if (given or flags["data"] is not None) and flags["batch_size"] is None:
+        raise click.UsageError("how much statistics vary depends on the batches of the training: give --batch-size")
+    if flags["batch_size"] is not None and not given and flags["data"] is None:
+        raise click.UsageError("--batch-size needs --samples or --data")
+    if not given:
+        return []
+    found: dict[str, int] = {}
+    every = None
+    for text in given:
+        name, _, number = text.rpartition("=")
+        if not number.isdecimal() or not int(number):
+            raise click.UsageError(f"--samples {text}: a number above 0, or NAME=NUMBER")
+        if not name:
+            every = int(number)
+        elif name in names:
+            found[name] = int(number)
+        else:
+            raise click.UsageError(f"--samples {text}: no party is called {name!r}; there are {', '.join(names[:8])}")
+    missing = [name for name in names if name not in found]
+    if missing and every is None:
+        raise click.UsageError(f"--samples says nothing of {missing[0]}: give a number for all, or NAME=NUMBER")
+    return [found.get(name, every or 0) for name in names]
 
 
 def _momentum(text: str) -> float | None:

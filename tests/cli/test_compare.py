@@ -74,9 +74,61 @@ def test_the_report_goes_to_a_file(folder: Path) -> None:
     assert (folder / "report.txt").read_text(encoding="utf-8").startswith("3 parties")
 
 
+MODEL = """
+import sys
+sys.path.insert(0, {root!r})
+import torch
+from tests.live.divergence.test_compare import Net
+
+def parties():
+    def of(shift):
+        x = torch.randn(60, 1, 8, 8) + shift
+        return x, torch.zeros(60, dtype=torch.long)
+    return {{name: (of(shift), of(shift)) for name, shift in (("alice", 0), ("bob", 0), ("carol", 0.5))}}
+"""
+CALIBRATED = ("--data", "model.py:parties", "--model", "model.py:Net", "--batch-size", "16")
+
+
+def test_chance_is_measured(folder: Path) -> None:
+    (folder / "model.py").write_text(MODEL.format(root=str(Path(__file__).parents[2])))
+    result = _run(*FILES, *CALIBRATED, "--splits", "50", "--output-format", "json")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.output)
+    assert data["calibration"] == {
+        "how": "split-half",
+        "quantile": 0.99,
+        "splits": 50,
+        "examples": [60, 60, 60],
+        "batch_size": 16,
+        "momentum": 0.1,
+    }
+    assert data["layers"][0]["levels"][0] == "indistinguishable"
+    assert data["layers"][0]["levels"][1] != "indistinguishable"
+    assert result.output == _run(*FILES, *CALIBRATED, "--splits", "50", "--output-format", "json").output
+    told = _run(*FILES, *CALIBRATED).output
+    assert "of 3 pairs:" in told and "200 splits a party, 60 examples, batches of 16" in " ".join(told.split())
+
+
+def test_chance_is_bounded() -> None:
+    result = _run(*FILES, "--samples", "60", "--samples", "bob=30", "--batch-size", "16")
+    assert result.exit_code == 0, result.output
+    assert "a bound for 30 to 60 examples a party and batches of 16" in " ".join(result.output.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((*FILES, "--data", "model.py:parties"), "--data and --model go together"),
+        ((*FILES, "--samples", "60"), "give --batch-size"),
+        ((*FILES, "--batch-size", "16"), "--batch-size needs --samples or --data"),
+        ((*FILES, "--samples", "0", "--batch-size", "16"), "--samples 0: a number above 0"),
+        ((*FILES, "--samples", "eve=3", "--batch-size", "16"), "no party is called 'eve'; there are alice, bob, carol"),
+        ((*FILES, "--samples", "bob=3", "--batch-size", "16"), "--samples says nothing of alice"),
+        ((*FILES, *CALIBRATED, "--samples", "3"), "with --data leave it out"),
+        ((*FILES, "--splits", "30"), "--splits needs --data"),
+        ((*FILES, "--arg", "a=1"), "--arg needs --data"),
+        ((*FILES, "--data", "none.py:f", "--model", "none.py:g", "--batch-size", "2"), "there is no file none.py"),
+        ((*FILES, *CALIBRATED, "--names", "a,b,c"), "the data has no party called 'a'; it has alice, bob, carol"),
         ((), "name the parties' checkpoints"),
         (("alice.pt",), "one party alone cannot be compared"),
         (("alice.pt", "alice.pt"), "are the same file"),
@@ -97,6 +149,7 @@ def test_the_report_goes_to_a_file(folder: Path) -> None:
     ],
 )
 def test_errors_are_2(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    (folder / "model.py").write_text(MODEL.format(root=str(Path(__file__).parents[2])))
     (folder / "link.pt").symlink_to("alice.pt")
     (folder / "copy.pt").write_bytes((folder / "alice.pt").read_bytes())
     (folder / "cut.pt").write_bytes((folder / "bob.pt").read_bytes()[:5000])

@@ -145,7 +145,7 @@ def test_json_keeps_to_its_schema(name: str) -> None:
 
 def test_json_is_whole() -> None:
     document = json.loads(written(FOUR, "json", Look()))
-    assert document["layers"][0]["levels"] == ["indistinguishable", "mild", "strong", "moderate", "strong", "strong"]
+    assert document["layers"][0]["levels"] == ["indistinguishable", "moderate", "strong", "strong", "strong", "strong"]
     assert document["layers"][1]["levels"] is None
     assert document["layers"][1]["distances"]["nw2"][-1] is None
     assert document["history"][1] == {"round": 2, "centre": {"stem.bn": [0.2, None, 0.2, 1.0]}}
@@ -156,9 +156,9 @@ def test_json_is_whole() -> None:
     [
         (0.1, 0.1, Level.INDISTINGUISHABLE),
         (0.9, 1.0, Level.INDISTINGUISHABLE),
-        (0.2, 0.1, Level.MILD),
-        (0.5, 0.1, Level.MODERATE),
-        (0.8, 0.1, Level.STRONG),
+        (0.15, 0.1, Level.MILD),
+        (0.2, 0.1, Level.MODERATE),
+        (0.5, 0.1, Level.STRONG),
         (math.inf, 0.1, Level.STRONG),
     ],
 )

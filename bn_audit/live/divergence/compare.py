@@ -8,7 +8,7 @@ What speaks against it is told by name, and refused unless the user insists.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from bn_audit.comparison import (
     NW2,
     Affine,
-    Calibration,
     Channel,
     ComparedLayer,
     Comparison,
@@ -272,9 +271,3 @@ def _channels(
         )
         for place, number in enumerate(numbers)
     )
-
-
-def calibrated(comparison: Comparison, calibration: Calibration, lines: dict[str, Pairs]) -> Comparison:
-    """The comparison with the lines that chance stays below, by layer path."""
-    layers = tuple(replace(layer, lines=lines.get(layer.path)) for layer in comparison.layers)
-    return replace(comparison, layers=layers, calibration=calibration)
