@@ -11,24 +11,26 @@ from bn_audit.profile import Profile
 from bn_audit.source.interpreter.profiles import RawProfile
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.positions import locate
-from bn_audit.source.project import Project
+from bn_audit.source.project import Project, PyModule
 
 __all__ = ["Locator"]
 
 
 class Locator:
-    """Collects the nodes that will be reported, then computes all their positions in one pass a file."""
+    """Collects the nodes that will be reported, then computes all their positions in one pass a file.
+
+    What is found is kept with the parsed file.
+    """
 
     def __init__(self, project: Project) -> None:
         self._project = project
         self._wanted: dict[str, dict[int, cst.CSTNode]] = {}
-        self._found: dict[str, dict[int, Location]] = {}
 
     def want(self, step: Step) -> None:
         """Say that a step's location will be asked for."""
         node = _shown(step.node)
         path = step.module.path
-        if id(node) not in self._found.get(path, ()):
+        if id(node) not in step.module.derive(_positions):
             self._wanted.setdefault(path, {})[id(node)] = node
 
     def at(self, step: Step) -> Location:
@@ -36,10 +38,10 @@ class Locator:
         path = step.module.path
         self.want(step)
         wanted = self._wanted.pop(path, None)
+        known = step.module.derive(_positions)
         if wanted:
-            known = self._found.setdefault(path, {})
             known.update(locate(step.module.parsed, wanted.values()))
-        found = self._found[path].get(id(_shown(step.node)))
+        found = known.get(id(_shown(step.node)))
         shown = self._project.display(path)
         if found is None:
             # Only a node that code generation never visits has no position; there is none such among the steps we make.
@@ -60,6 +62,11 @@ class Locator:
             for gap, step in zip(raw.profile.gaps, raw.gap_steps, strict=True)
         )
         return replace(raw.profile, norms=norms, gaps=gaps)
+
+
+def _positions(module: PyModule) -> dict[int, Location]:
+    """Where nodes of a file stand, by identity, as far as it is known."""
+    return {}
 
 
 def _shown(node: cst.CSTNode) -> cst.CSTNode:

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import libcst as cst
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bn_audit.source.parse import ParsedFile
     from bn_audit.source.taught import Taught
 
-__all__ = ["EXTERNAL_PACKAGES", "Lacking", "Project", "PyModule"]
+__all__ = ["EXTERNAL_PACKAGES", "Lacking", "Project", "PyModule", "Seen"]
 
 EXTERNAL_PACKAGES = frozenset(
     [
@@ -158,6 +158,13 @@ class Lacking(Exception):
     """A module certainly lacks the name that somebody wants of it."""
 
 
+class Seen(NamedTuple):
+    """What was asked of what lies outside, and which files were opened."""
+
+    asked: set[Query]
+    opened: set[str]
+
+
 class Project:
     """All that can be imported from a set of scanned folders. Files are read and parsed when first asked for.
 
@@ -169,6 +176,7 @@ class Project:
         exhausted: whether one was not, because they are too many.
         left: characters of source that may still be opened.
         characters: how much source is kept as trees.
+        kept: what others have found out, for as long as the files are kept; see :meth:`watching`.
     """
 
     def __init__(self, roots: Sequence[str] = (), outside: Outside | None = None) -> None:
@@ -178,6 +186,8 @@ class Project:
         self.exhausted = False
         self.characters = 0
         self.left = _MAX_OPENED
+        self.kept: dict[object, object] = {}
+        self._touched: set[str] = set()
         self.cwd = os.getcwd()
         self._modules: dict[str, tuple[PyModule | SourceError, set[Query]]] = {}
         self._search: dict[str, tuple[list[str], set[Query]]] = {}
@@ -202,6 +212,7 @@ class Project:
                 since :meth:`begin` that no more is.
         """
         path = os.path.abspath(path)
+        self._touched.add(path)
         if path not in self.opened:
             if self.left < 0:
                 self.exhausted = True
@@ -212,6 +223,31 @@ class Project:
         if isinstance(known, SourceError):
             raise known
         return known
+
+    @contextmanager
+    def watching(self) -> Iterator[Seen]:
+        """What is looked at inside, for whoever keeps what comes of it."""
+        before, self._touched = self._touched, set()
+        with self.outside.apart() as asked:
+            seen = Seen(asked, self._touched)
+            try:
+                yield seen
+            finally:
+                before |= self._touched
+                self._touched = before
+
+    def seen_again(self, seen: Seen) -> bool:
+        """Look at the same once more, which was looked at for something that is kept; False if that is too much."""
+        fresh = [path for path in seen.opened if path not in self.opened]
+        if self.exhausted or sum(map(self._length, fresh)) > self.left:
+            return False
+        for path in sorted(fresh):
+            self.opened.add(path)
+            self.left -= self._length(path)
+        for path in seen.opened:
+            self._known(path)
+        self.outside.again(seen.asked)
+        return True
 
     def _known(self, path: str) -> PyModule | SourceError:
         known = self._modules.get(path)

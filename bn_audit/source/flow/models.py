@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import libcst as cst
 
@@ -14,7 +15,7 @@ from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.roots import any_object, execute_root
 from bn_audit.source.interpreter.run import Budget, Decision, Run, worlds
 from bn_audit.source.interpreter.values import ClassVal, Module, Step
-from bn_audit.source.project import Project, PyModule
+from bn_audit.source.project import Project, PyModule, Seen
 from bn_audit.source.targets import Tree
 
 __all__ = ["ModelReader", "ModelReading"]
@@ -41,6 +42,19 @@ class ModelReading:
     made: Made = field(repr=False)
 
 
+class _Kept(NamedTuple):
+    """What a model may hold, with the steps that were granted for it, those that it took, and what was looked at."""
+
+    readings: tuple[ModelReading, ...]
+    granted: int
+    spent: int
+    seen: Seen
+
+    def holds(self, granted: int) -> bool:
+        """Whether the same would be found with so many steps."""
+        return granted == self.granted or self.spent < min(self.granted, granted)
+
+
 class ModelReader:
     """Builds models through the interpreter; keeps what it has built."""
 
@@ -58,9 +72,24 @@ class ModelReader:
         found = self._found.get(made)
         if found is None:
             chain = _chain(made)
-            found = tuple(self._read(made, chain)) if len(chain) > 1 else ()
-            found = self._found[made] = found or tuple(self._read(made, chain[-1:]))
+            found = self._kept(made, chain) if len(chain) > 1 else ()
+            found = self._found[made] = found or self._kept(made, chain[-1:])
         return found
+
+    def _kept(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> tuple[ModelReading, ...]:
+        """What a search before this one has found, if this one would find the same; it takes the same steps."""
+        key = (ModelReader, id(made.node), made.name, tuple(id(call) for _, call in chain))
+        kept = self.project.kept.get(key)
+        granted = max(min(_STEPS, self._left), 0)
+        if isinstance(kept, _Kept) and kept.holds(granted) and self.project.seen_again(kept.seen):
+            self._left -= kept.spent
+            return kept.readings
+        left = self._left
+        with self.project.watching() as seen:
+            readings = tuple(self._read(made, chain))
+        if not self.project.exhausted:
+            self.project.kept[key] = _Kept(readings, granted, left - self._left, seen)
+        return readings
 
     def _read(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[ModelReading]:
         found: dict[tuple[NormLayer, ...], tuple[Module, RawProfile]] = {}

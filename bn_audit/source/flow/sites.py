@@ -107,6 +107,11 @@ class FederatedReader:
 
     def participants(self, readings: Iterable[ModelReading]) -> tuple[Participant, ...]:
         """Models as plain data, each once."""
+        readings = list(readings)
+        for reading in readings:
+            for step in (*reading.raw.norm_steps, *reading.raw.gap_steps, *reading.trail):
+                if step is not None:
+                    self.locator.want(step)
         rows = (
             Participant(
                 reading.name, self.locator.profile(reading.raw), reading.conditions, self.evidence(reading.trail)
