@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from bn_audit.source.signature import Signature
     from bn_audit.source.sources import Sources
 
+    _Found = tuple[list[tuple[Part, Mapping[Query, Answer]]], dict[str, Signature | None]]
+
 __all__ = ["cores", "look_into_all", "processes"]
 
 _MANY = 8
 """From so many files to look into on, the work is spread over processes if nobody says how many: each has a parser to
 import first, which takes as long as to look into one or two files."""
 _MOST = 8
+_STRETCHES = 4
+"""For each process, so that none has much left when the others are done."""
 
 _inspector: Inspector | None = None
 """Of a process that works for another."""
@@ -43,29 +47,45 @@ def cores() -> int:
 
 def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterator[tuple[Part, Mapping[Query, Answer]]]:
     """What comes of each task, in their order, and the answers it rests on."""
-    from concurrent.futures import ProcessPoolExecutor
+    import multiprocessing
+    from concurrent.futures import Future, ProcessPoolExecutor
 
-    # Neighbours in the list share what they import, so each process takes a stretch of it.
-    size = -(-len(tasks) // (count * 4))
+    # Neighbours in the list share what they import. So each process is to go through a part of it, in stretches that
+    # another can take over; as they are taken up in the order of submission, that goes through all parts at once.
+    size = -(-len(tasks) // (count * _STRETCHES))
     stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    others = multiprocessing.active_children()
     start = (outside.sources, outside.answers)
     with ProcessPoolExecutor(max_workers=count, initializer=_start, initargs=start) as pool:
-        for future in [pool.submit(_look_into, stretch) for stretch in stretches]:
-            found, signatures = future.result()
-            outside.signatures = {**signatures, **outside.signatures}
-            yield from found
+        work: dict[int, Future[_Found]] = {}
+        try:
+            for step in range(_STRETCHES):
+                for number in range(step, len(stretches), _STRETCHES):
+                    work[number] = pool.submit(_look_into, stretches[number])
+            for number in range(len(stretches)):
+                found, signatures = work[number].result()
+                outside.signatures = {**signatures, **outside.signatures}
+                yield from found
+        except BaseException:  # somebody interrupts, and does not want to wait for what is under way
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
 
 
 def _start(sources: Sources, answers: Mapping[Query, Answer]) -> None:
     global _inspector
+    import signal
+
+    # An interrupt goes to all processes of a terminal; the first one says what there is to say.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from bn_audit.source.inspector import Inspector
 
     _inspector = Inspector(Outside(sources, answers=answers))
 
 
-def _look_into(
-    tasks: Sequence[Task],
-) -> tuple[list[tuple[Part, Mapping[Query, Answer]]], dict[str, Signature | None]]:
+def _look_into(tasks: Sequence[Task]) -> _Found:
     assert _inspector is not None
     found: list[tuple[Part, Mapping[Query, Answer]]] = []
     with no_collection():

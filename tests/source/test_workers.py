@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bn_audit.source import workers
+from bn_audit.source.inspector import Inspector
+from bn_audit.source.outside import Outside
+from bn_audit.source.part import Task
+from bn_audit.source.sources import Sources
+from bn_audit.source.workers import look_into_all, processes
+from tests.source.projects import CALL, IMPORTS, NET
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
+    """Eleven files with a call each, of one model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models.py").write_text(NET, encoding="utf-8")
+    names = [f"train{number:02}.py" for number in range(11)]
+    for number, name in enumerate(names):
+        text = "\n" * number + IMPORTS + "from models import Net\n" + CALL
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return [Task(name, ("FLModel",)) for name in names]
+
+
+def world(tasks: Sequence[Task]) -> Outside:
+    return Outside(Sources(["models.py", *(task.path for task in tasks)], ["."]))
+
+
+@pytest.mark.parametrize("count", [2, 3, 11])
+def test_the_same_in_the_same_order_as_one_process(tasks: list[Task], count: int) -> None:
+    one = Inspector(world(tasks))
+    alone = [(one.look_into(task), one.outside.noted()) for task in tasks]
+    outside = world(tasks)
+    assert list(look_into_all(outside, tasks, count)) == alone
+    assert str(Path("models.py").resolve()) in outside.signatures
+
+
+@pytest.mark.parametrize(
+    ("jobs", "count", "expected"), [(0, 1, 1), (5, 1, 1), (1, 50, 1), (3, 50, 3), (9, 4, 4), (0, 7, 1)]
+)
+def test_how_many_processes(jobs: int, count: int, expected: int) -> None:
+    assert processes(jobs, [Task(str(number)) for number in range(count)]) == expected
+
+
+def test_as_many_as_there_are_cores_for_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: 3)
+    assert processes(0, [Task(str(number)) for number in range(50)]) == 3
+
+
+def _sleep(tasks: Sequence[Task]) -> object:
+    time.sleep(300)
+    return tasks
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or multiprocessing.get_start_method() != "fork", reason="the workers must know of the patch"
+)
+def test_an_interrupt_waits_for_nobody(
+    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workers, "_look_into", _sleep)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where interrupts are ignored
+    before = multiprocessing.active_children()
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    started = time.monotonic()
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(look_into_all(world(tasks), tasks, 2))
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, handler)
+    while left := [child for child in multiprocessing.active_children() if child not in before]:
+        assert time.monotonic() - started < 60, left
+        time.sleep(0.05)
+    assert "Traceback" not in capfd.readouterr().err
