@@ -29,7 +29,7 @@ from bn_audit.live.errors import TargetError
 
 __all__ = ["MOST_NUMBERS", "Options", "compare"]
 
-MOST_NUMBERS = 2_000_000_000
+MOST_NUMBERS = 500_000_000
 """Channels times pairs that are computed for all layers; of more, only the first layer's pairs are."""
 _MOMENTUM = 0.1
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bn_audit.live.bare import unwrapped
-from bn_audit.live.checkpoint import open_checkpoint
+from bn_audit.live.checkpoint import is_index, open_checkpoint
 from bn_audit.live.divergence.statistics import Source
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.parties import unwrapped_state
@@ -38,7 +38,9 @@ def of_file(name: str, path: str | os.PathLike[str], key: str | None = None) -> 
         checkpoint = open_checkpoint(Path(path), key)
         return unwrapped(checkpoint.profile), unwrapped_state(checkpoint)
 
-    return Source(name, opened)
+    file = Path(path)
+    # Of shards the index is laid out alike, whatever they hold; of a nested state dict the prefix is as well.
+    return Source(name, opened, file if key is None and not is_index(file) else None)
 
 
 def source_of(name: str, party: Party) -> Source:

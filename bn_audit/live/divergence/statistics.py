@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from bn_audit.live.divergence.twins import Twins, twins_of
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.profile import Profile, Shape
 
@@ -41,10 +43,12 @@ class Source:
     Attributes:
         name: what to call it.
         open: gives the profile, by keys as they are before a model is wrapped, and the tensors by these keys.
+        path: of the file that it opens, where it is one file and all of it.
     """
 
     name: str
     open: Callable[[], tuple[Profile, Mapping[str, torch.Tensor]]]
+    path: Path | None = None
 
 
 @dataclass(slots=True)
@@ -119,9 +123,10 @@ def read(sources: Sequence[Source], *, affine: bool = True) -> Parties:
         TargetError: a party that cannot be read, or holds no running statistics.
     """
     found = Parties(tuple(source.name for source in sources))
+    reader = _Reader(affine)
     first: _One | None = None
     for number, source in enumerate(sources):
-        one = _read(source, affine)
+        one = reader.read(source)
         if first is None:
             first = one
             if any(place is None for place in one.order.values()):
@@ -136,33 +141,90 @@ def read(sources: Sequence[Source], *, affine: bool = True) -> Parties:
     return found
 
 
-def _read(source: Source, affine: bool) -> _One:
-    profile, tensors = source.open()
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A tensor to read: ``module`` and ``name`` of a norm layer's entry, or a weight's sample (module None)."""
+
+    key: str
+    module: str | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be read of a checkpoint, from its profile."""
+
+    wanted: tuple[_Wanted, ...]
+    paths: tuple[str, ...]
+    order: Mapping[str, int | None]
+    shapes: Mapping[str, Shape | None]
+
+
+class _Reader:
+    """Reads one party after the other, the quick way where a file is laid out as the one before it."""
+
+    def __init__(self, affine: bool) -> None:
+        self._affine = affine
+        self._known: tuple[_Plan, Twins] | None = None
+
+    def read(self, source: Source) -> _One:
+        """What is compared of a party.
+
+        Raises:
+            TargetError: it cannot be read, or holds no running statistics.
+        """
+        if self._known is not None and source.path is not None:
+            plan, layout = self._known
+            values = layout.read(source.path)
+            if values is not None:
+                return _one(plan, values)
+        profile, tensors = source.open()
+        plan = _plan(source.name, profile, self._affine)
+        # Views; what is read of a mapped file is a page or two.
+        parts = [
+            tensors[one.key] if one.module is not None else tensors[one.key].reshape(-1)[:_SAMPLE]
+            for one in plan.wanted
+        ]
+        if source.path is not None and self._known is None:
+            layout_ = twins_of(source.path, parts)
+            self._known = None if layout_ is None else (plan, layout_)
+        return _one(plan, [_values(source.name, one.key, part) for one, part in zip(plan.wanted, parts, strict=True)])
+
+
+def _plan(party: str, profile: Profile, affine: bool) -> _Plan:
     paths = {norm.path: norm for norm in profile.norms}
-    wanted = (*STATISTICS, "num_batches_tracked", *(("weight", "bias") if affine else ()))
-    norms: dict[str, dict[str, Array]] = {}
+    names = (*STATISTICS, "num_batches_tracked", *(("weight", "bias") if affine else ()))
+    wanted: list[_Wanted] = []
     order: dict[str, int | None] = {}
-    weights: dict[str, Array] = {}
     shapes: dict[str, Shape | None] = {}
+    weights = 0
     for entry in profile.entries:
         if entry.module in paths:
-            order.setdefault(entry.module, len(weights) if profile.ordered else None)
-            own = norms.setdefault(entry.module, {})
-            if entry.name in wanted:
-                own[entry.name] = _values(source.name, entry.key, tensors[entry.key])
+            order.setdefault(entry.module, weights if profile.ordered else None)
+            if entry.name in names:
+                wanted.append(_Wanted(entry.key, entry.module, entry.name))
             continue
         shapes[entry.key] = entry.shape
         floating = entry.dtype is not None and entry.dtype.startswith(("float", "bfloat"))
         if floating and entry.alias_of is None and entry.shape is not None and len(entry.shape) > 1:
-            # A view; what is read of a mapped file is a page or two.
-            sample = tensors[entry.key].reshape(-1)[:_SAMPLE]
-            weights[entry.key] = _values(source.name, entry.key, sample)
-    held = {path: named for path, named in norms.items() if any(name in named for name in STATISTICS)}
+            weights += 1
+            wanted.append(_Wanted(entry.key, None, ""))
+    held = dict.fromkeys(one.module for one in wanted if one.module is not None and one.name in STATISTICS)
     if not held:
-        raise TargetError(f"{source.name} holds no running statistics, so there is nothing to compare")
-    if not profile.ordered:
-        held = {path: held[path] for path in sorted(held, key=_natural)}
-    return _One(held, order, weights, shapes)
+        raise TargetError(f"{party} holds no running statistics, so there is nothing to compare")
+    listed = [path for path in held if path is not None]
+    return _Plan(tuple(wanted), tuple(listed if profile.ordered else sorted(listed, key=_natural)), order, shapes)
+
+
+def _one(plan: _Plan, values: Sequence[Array]) -> _One:
+    norms: dict[str, dict[str, Array]] = {path: {} for path in plan.paths}
+    weights: dict[str, Array] = {}
+    for one, value in zip(plan.wanted, values, strict=True):
+        if one.module is None:
+            weights[one.key] = value
+        elif one.module in norms:
+            norms[one.module][one.name] = value.reshape(()) if one.name == "num_batches_tracked" else value
+    return _One(norms, plan.order, weights, plan.shapes)
 
 
 def _values(party: str, key: str, tensor: torch.Tensor) -> Array:
