@@ -62,9 +62,9 @@ SHARES = Rule(
     finds="""\
 A client of Flower (NumPyClient, Client, ClientApp), NVFlare or FedML that sends `state_dict()` of a model with
 BatchNorm, and loads what arrives into all of it; or a model with BatchNorm that is handed to a client which the
-framework brings along (FedMLRunner, a subclass of OpenFL's PyTorchTaskRunner). What is sent and what is loaded is read
-entry by entry, over helper functions, comprehensions, loops and filters. Where a model is one of several, the message
-says when it is the one.""",
+framework brings along (FedMLRunner, a subclass of OpenFL's PyTorchTaskRunner or FL4Health's BasicClient). What is sent
+and what is loaded is read entry by entry, over helper functions, comprehensions, loops and filters. Where a model is
+one of several, the message says when it is the one.""",
     why="""\
 A framework averages whatever it is sent. Running statistics describe one client's data; their mean describes nobody's,
 and the variance between the clients' means is lost altogether. Nothing says so while it happens: the loss is a little

@@ -14,7 +14,7 @@ from bn_audit.source.flow.frameworks.kinds import Kit
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter import classes
-from bn_audit.source.interpreter.values import ClassVal, External, Partial, Value
+from bn_audit.source.interpreter.values import ClassVal, External, Func, Partial, Value
 from bn_audit.source.nodes import dotted_name
 from bn_audit.source.project import PyModule
 
@@ -29,10 +29,14 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
     if not kit.argument:
         for node in index.classes:
             cls = follower.class_of(module, node)
-            if cls is None or not _derives(cls, kit) or any(_has(cls, name) for name in kit.unless):
+            if cls is None or not _derives(cls, kit):
+                continue
+            if any(_has(cls, name) and not _is_harmless(cls, name, kit, follower) for name in kit.unless):
                 continue
             made = follower.any_object(module, node)
-            if made is not None and made.kind == "model":
+            if made is not None and kit.method:
+                yield node, made.env, tuple(_models(cls, kit.method, made, follower))
+            elif made is not None and made.kind == "model":
                 yield node, made.env, (made,)
         return
     known: dict[str, bool] = {}
@@ -65,6 +69,38 @@ def sent_by(kit: Kit, handed: Handed) -> tuple[Cargo, Cargo]:
     return Cargo(shape, (Part("model", covers, kit.what, models, node, env),)), Cargo(
         "dict", (Part("message", covers),)
     )
+
+
+def _models(cls: ClassVal, name: str, made: Made, follower: Follower) -> Iterator[Made]:
+    """What a method of a class returns."""
+    for value, env in _returns(cls, name, made, follower):
+        for origin in follower.items(follower.origins(value, env)):
+            if isinstance(origin, Made) and origin.kind == "model":
+                yield origin
+
+
+def _is_harmless(cls: ClassVal, name: str, kit: Kit, follower: Follower) -> bool:
+    """Whether all that a method returns is made by what the framework would have taken anyway."""
+    if kit.harmless is None:
+        return False
+    given = list(_returns(cls, name, None, follower))
+    targets = [follower.dotted(value.func, env) if isinstance(value, cst.Call) else None for value, env in given]
+    return bool(targets) and all(
+        isinstance(target, External) and kit.harmless.match(target.name) is not None for target in targets
+    )
+
+
+def _returns(
+    cls: ClassVal, name: str, made: Made | None, follower: Follower
+) -> Iterator[tuple[cst.BaseExpression, Env]]:
+    found = classes.find(cls, name)
+    func = found[0] if found is not None else None
+    if not isinstance(func, Func):
+        return
+    scope = follower.index(func.module).scopes.get(id(func.node))
+    if scope is not None:
+        env = Env(func.module, scope, receiver=made)
+        yield from ((value, env) for value in scope.returns)
 
 
 def _is_kit(value: Value, kit: Kit) -> bool:

@@ -77,10 +77,12 @@ class Kit:
 
     Attributes:
         name: what is called with the model; a class whose subclasses count too.
-        argument, place: where the model is handed in; "" if the object itself is the model.
+        argument, place: where the model is handed in; "" if the object itself is the model, or makes it.
         what: what of it is sent.
         unless: keyword arguments which say that the program's own client or server is used; for a class, methods of
             its own which say that it does otherwise.
+        method: the method of a class that makes the model; "" if the object is the model itself.
+        harmless: what such a method of its own may return all the same.
     """
 
     name: re.Pattern[str]
@@ -88,6 +90,8 @@ class Kit:
     place: int
     what: Literal["state", "parameters"]
     unless: tuple[str, ...] = ()
+    method: str = ""
+    harmless: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
