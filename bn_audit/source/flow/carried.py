@@ -16,6 +16,7 @@ from typing import Literal
 import libcst as cst
 
 from bn_audit.filters import EVERYTHING, Equals, IsParameter, Not, Test, Unclear
+from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Loop, conditions, loops_around
 from bn_audit.source.flow.cargo import (
     CONSTANT,
@@ -31,7 +32,7 @@ from bn_audit.source.flow.cargo import (
 )
 from bn_audit.source.flow.changes import Change, changes_in, text_of
 from bn_audit.source.flow.filters import read_tests
-from bn_audit.source.flow.follow import Follower, alive_at
+from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks import frameworks
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.values import Env, Made
@@ -586,7 +587,7 @@ class CargoReader:
         return None
 
     def _library_name(self, func: cst.BaseExpression, env: Env) -> str:
-        value: Value | None = self.follower.dotted(func, env)
+        value: Value | None = self.follower.lookup.dotted(func, env)
         return canonical(value.name) if isinstance(value, External) else ""
 
     def _tests(self, tests: Sequence[tuple[cst.BaseExpression, bool]], name: str, turn: _Turn, env: Env) -> Test:

@@ -16,6 +16,7 @@ from typing import Literal
 import libcst as cst
 
 from bn_audit.filters import EVERYTHING
+from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.cargo import Cargo, Part, by_position
 from bn_audit.source.flow.carried import CargoReader
 from bn_audit.source.flow.follow import Follower
@@ -26,7 +27,7 @@ from bn_audit.source.flow.kits import kit_models, sent_by
 from bn_audit.source.flow.values import Callee, Env, Made
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
-from bn_audit.source.interpreter.values import BoundMethod, ClassVal, External, Func, Value
+from bn_audit.source.interpreter.values import ClassVal, External, Func, Value
 from bn_audit.source.nodes import children, root_name
 from bn_audit.source.project import PyModule
 from bn_audit.source.text import SourceError
@@ -126,12 +127,12 @@ class ClientHunter:
 
     def _classes(self, framework: Framework, module: PyModule, node: cst.ClassDef) -> Iterator[Client]:
         """A class, and those that derive from it in files that do not name the framework."""
-        cls = self.follower.class_of(module, node)
+        cls = self.follower.lookup.class_of(module, node)
         kind = next((kind for kind in framework.clients if cls is not None and _derives(cls, kind)), None)
         if cls is None or kind is None:
             return
         yield from self._class(framework, kind, cls)
-        for other in self.follower.subclasses(cls):
+        for other in self.follower.callers.subclasses(cls):
             if not _names(other.module, framework):
                 yield from self._class(framework, kind, other)
 
@@ -142,7 +143,7 @@ class ClientHunter:
         hooks: list[tuple[Hook, Env]] = []
         for hook in kind.hooks:
             found = classes.find(cls, hook.name)
-            method = _function(found[0]) if found is not None else None
+            method = function_of(found[0]) if found is not None else None
             scope = self.follower.index(method.module).scopes.get(id(method.node)) if method is not None else None
             if method is not None and scope is not None:
                 hooks.append((hook, Env(method.module, scope, receiver=receiver)))
@@ -186,7 +187,7 @@ class ClientHunter:
                         continue
                     env = self.follower.env(module, call)
                     for origin in self.follower.origins(value, env):
-                        func = _function(origin.value) if isinstance(origin, Callee) else None
+                        func = function_of(origin.value) if isinstance(origin, Callee) else None
                         scope = self.follower.index(func.module).scopes.get(id(func.node)) if func is not None else None
                         if func is None or scope is None:
                             continue
@@ -321,10 +322,10 @@ class ClientHunter:
 
     def _apart_below(self, cls: ClassVal) -> Iterator[tuple[PyModule, cst.CSTNode]]:
         """The same in the methods of subclasses: who wrote one that keeps BatchNorm knows what the base does."""
-        for other in self.follower.subclasses(cls):
+        for other in self.follower.callers.subclasses(cls):
             scopes = self.follower.index(other.module).scopes
             for member in other.attrs.values():
-                func = _function(member)
+                func = function_of(member)
                 scope = scopes.get(id(func.node)) if func is not None and func.module is other.module else None
                 if scope is not None:
                     yield from self._apart(Env(other.module, scope))
@@ -453,12 +454,6 @@ def _kept(index: FileIndex, call: cst.Call) -> bool:
         and "state" in target.value
         and isinstance(statement.targets[0].target, cst.Subscript)
     )
-
-
-def _function(value: Value | None) -> Func | None:
-    while isinstance(value, BoundMethod):
-        value = value.func if not isinstance(value.func, str) else None
-    return value if isinstance(value, Func) else None
 
 
 def _is_true(node: cst.BaseExpression | None) -> bool:

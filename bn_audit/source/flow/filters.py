@@ -166,7 +166,7 @@ def _words(follower: Follower, node: cst.BaseExpression, env: Env) -> tuple[str,
             found.extend(words)
         return tuple(found)
     if isinstance(node, (cst.Name, cst.Attribute)):
-        return _constant(follower.dotted(node, env))
+        return _constant(follower.lookup.dotted(node, env))
     return None
 
 

@@ -7,16 +7,19 @@ all its callers in the project.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import libcst as cst
 
+from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, loops_around
+from bn_audit.source.flow.callers import MAX_CALLERS, Callers, function_of
 from bn_audit.source.flow.frameworks import held_by
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
+from bn_audit.source.flow.lookup import Lookup
+from bn_audit.source.flow.passing import PASSING_FUNCTIONS, PASSING_METHODS, STATES, makes_models
 from bn_audit.source.flow.server_steps import ServerStep, find_steps
 from bn_audit.source.flow.values import (
     Callee,
@@ -32,9 +35,8 @@ from bn_audit.source.flow.values import (
     State,
     Stepped,
 )
-from bn_audit.source.interpreter import classes, expressions, scopes
+from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
-from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
 from bn_audit.source.interpreter.taught import names_of
 from bn_audit.source.interpreter.values import (
     BoundMethod,
@@ -54,7 +56,7 @@ from bn_audit.source.text import SourceError
 if TYPE_CHECKING:
     from bn_audit.source.project import Project, PyModule
 
-__all__ = ["Follower", "alive_at"]
+__all__ = ["Finder", "Follower"]
 
 Origins = tuple[Origin, ...]
 
@@ -69,145 +71,8 @@ _MAX_DEPTH = 90
 """Expressions within expressions that are followed."""
 _MAX_CALLS = 12
 """Calls within calls that are told apart by where they were made."""
-_MAX_CALLERS = 24
-"""Callers of one function that are looked at."""
-_MAX_CALLER_SOURCE = 120_000
-"""Characters of source that are opened to find the callers of one function: the nearest files come first."""
 _MAX_IMPORTS = 8
 """Files through which one name is handed on."""
-_MAX_SUBCLASSES = 16
-"""Subclasses of a class whose methods are looked at for what they write to ``self``."""
-_LOOKUP_STEPS = 6_000
-"""What the interpreter may take to look up one name."""
-
-_SAME = frozenset(
-    [
-        "detach",
-        "clone",
-        "cpu",
-        "cuda",
-        "to",
-        "numpy",
-        "data",
-        "copy",
-        "deepcopy",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "type",
-        "type_as",
-        "contiguous",
-        "train",
-        "eval",
-        "module",
-        "values",
-        "items",
-        "flatten",
-        "view",
-        "reshape",
-        "tolist",
-        "copy_",
-        "squeeze",
-        "result",
-        "get",
-        "get_nowait",
-        "pop",
-        "popitem",
-        "popleft",
-        "requires_grad_",
-        "share_memory",
-        "share_memory_",
-        "compile",
-        "named_children",
-        "apply",
-        "mean",
-        "sum",
-        "median",
-        "div",
-        "mul",
-        "add",
-        "sub",
-        "true_divide",
-        "divide",
-        "multiply",
-        "round",
-        "long",
-        "int",
-        "clamp",
-        "div_",
-        "mul_",
-        "add_",
-        "sub_",
-        "astype",
-    ]
-)
-"""Methods and attributes that give what they are asked of, or an item of it, as far as we care."""
-
-_TRANSPARENT = frozenset(
-    [
-        "copy.deepcopy",
-        "copy.copy",
-        "collections.OrderedDict",
-        "dict",
-        "list",
-        "tuple",
-        "iter",
-        "next",
-        "reversed",
-        "sorted",
-        "zip",
-        "enumerate",
-        "max",
-        "sum",
-        "map",
-        "functools.reduce",
-        "itertools.chain",
-        "ray.get",
-        "torch.nn.DataParallel",
-        "torch.nn.parallel.DataParallel",
-        "torch.nn.DistributedDataParallel",
-        "torch.nn.parallel.DistributedDataParallel",
-        "torch.compile",
-        "torch.jit.script",
-        "torch.nn.SyncBatchNorm.convert_sync_batchnorm",
-        "torch.nn.utils.parameters_to_vector",
-        "torch.clone",
-        "torch.stack",
-        "torch.cat",
-        "torch.from_numpy",
-        "torch.tensor",
-        "torch.Tensor",
-        "torch.as_tensor",
-        "torch.zeros_like",
-        "torch.empty_like",
-        "numpy.random.choice",
-        "random.sample",
-        "numpy.divide",
-        "numpy.true_divide",
-        "numpy.multiply",
-        "numpy.add",
-        "random.choice",
-        "random.choices",
-        "torch.ones_like",
-        "torch.mean",
-        "torch.sum",
-        "torch.div",
-        "torch.mul",
-        "torch.add",
-        "numpy.array",
-        "numpy.asarray",
-        "numpy.stack",
-        "numpy.mean",
-        "numpy.average",
-        "numpy.sum",
-        "numpy.copy",
-        "numpy.zeros_like",
-    ]
-)
-"""Functions whose result comes from their arguments."""
-
-_STATES = {"state_dict": "state", "named_parameters": "parameters", "parameters": "parameters"}
 
 
 class Follower:
@@ -222,15 +87,12 @@ class Follower:
         """By file: where states may be combined."""
         self._marks: dict[int, Averaging] = {}
         self._steps: dict[int, ServerStep] = {}
-        self._run = Run(project, [], Budget())
-        self._globals: dict[tuple[str, str], Value | None] = {}
+        self.lookup = Lookup(project)
+        self.callers = Callers(self)
         self._known: dict[tuple[object, ...], Origins] = {}
         self._tentative: dict[tuple[object, ...], Origins] = {}
         self._busy: set[tuple[object, ...]] = set()
         self._depth = 0
-        self._running: dict[tuple[int, cst.CSTNode | None], list[tuple[cst.Call, Env]]] = {}
-        self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
-        self._subclasses: dict[int, list[ClassVal]] = {}
         self.cut = 0
         """Above 0 where a circle was met: what was found then is no whole answer."""
 
@@ -262,93 +124,10 @@ class Follower:
 
     def any_object(self, module: PyModule, node: cst.ClassDef) -> Made | None:
         """An object of a class that nobody is seen to make."""
-        cls = self.class_of(module, node)
+        cls = self.lookup.class_of(module, node)
         if cls is None:
             return None
         return Made(_kind(cls), cls.name, cls, node, Env(module, self.index(module).top))
-
-    def class_of(self, module: PyModule, node: cst.ClassDef) -> ClassVal | None:
-        """The interpreter's view of a class definition."""
-        found = self.global_value(module, node.name.value)
-        if isinstance(found, ClassVal) and found.node is node:
-            return found
-        return None
-
-    def global_value(self, module: PyModule, name: str) -> Value | None:
-        """What a module binds to a name at its top level, over imports; None if it does not, or it takes too long."""
-        key = (module.path, name)
-        if key not in self._globals:
-            self._run.budget.left = _LOOKUP_STEPS
-            self._run.floor = 0
-            definition = self._only_definition(module, name)
-            try:
-                self._globals[key] = (
-                    scopes.global_value(self._run, module, name)
-                    if definition is None
-                    else scopes.definition(self._run, module, name, definition)
-                )
-            except (BudgetExceeded, CallTooLong, RecursionError):
-                # What may change a name may be the whole program: of an import only the import is run then.
-                only = self._only_import(module, name)
-                top = Env(module, self.index(module).top)
-                self._globals[key] = None if only is None else self._evaluate(cst.Name(name), top, only)
-        return self._globals[key]
-
-    def _only_definition(self, module: PyModule, name: str) -> cst.CSTNode | None:
-        """The class or function definition that alone binds a name at the top of a file, if nothing is seen to change
-        it: what is done with it elsewhere need not be run."""
-        top = self.index(module).top
-        rows = top.bindings.get(name, ())
-        if len(rows) != 1 or not isinstance(rows[0].node, (cst.ClassDef, cst.FunctionDef)):
-            return None
-        return None if any(write.root == name for write in top.writes) else rows[0].node
-
-    def _only_import(self, module: PyModule, name: str) -> Binding | None:
-        """The import that alone binds a name at the top of a file; None if there is none, or more binds it."""
-        rows = self.index(module).top.bindings.get(name, ())
-        return rows[0] if len(rows) == 1 and isinstance(rows[0].node, (cst.Import, cst.ImportFrom)) else None
-
-    def dotted(self, node: cst.CSTNode, env: Env) -> Value | None:
-        """The interpreter's value of a name or a dotted name whose root is bound at the top of a module."""
-        name = dotted_name(node)
-        if name is None:
-            return None
-        root, _, rest = name.partition(".")
-        scope: Scope | None = env.scope
-        while scope is not None and scope.parent is not None:
-            if not isinstance(scope.node, cst.ClassDef) and (
-                root in scope.bindings or any(param.name.value == root for param in scope.parameters)
-            ):
-                bound = scope.bindings.get(root, [])
-                if bound and all(isinstance(row.node, (cst.Import, cst.ImportFrom)) for row in bound):
-                    return self._evaluate(node, env, bound[0])
-                return None
-            scope = scope.parent
-        found = self.global_value(env.module, root)
-        if found is None:
-            builtin = expressions.builtin(root)
-            return builtin if not rest else None
-        if not rest:
-            return found
-        value = self._evaluate(node, env, None)
-        if value is None:
-            only = self._only_import(env.module, root)
-            return None if only is None else self._evaluate(node, env, only)
-        return value
-
-    def _evaluate(self, node: cst.CSTNode, env: Env, local_import: Binding | None) -> Value | None:
-        frame = self._run.module_frame(env.module)
-        self._run.budget.left = _LOOKUP_STEPS
-        self._run.floor = 0
-        try:
-            if local_import is not None:
-                from bn_audit.source.interpreter.frames import Frame
-
-                frame = Frame("function", env.module, frame)
-                scopes.run_import(self._run, local_import.node, frame)  # type: ignore[arg-type]
-            return expressions.evaluate(self._run, node, frame)
-        except (BudgetExceeded, CallTooLong, RecursionError):
-            return None
 
     # --- expressions -------------------------------------------------------------------------------------------------
 
@@ -456,11 +235,11 @@ class Follower:
         here = self.holder(name, node, env)
         if here is None:
             local = self._local_function(name, env)
-            value = local if local is not None else self.global_value(env.module, name)
+            value = local if local is not None else self.lookup.global_value(env.module, name)
             if isinstance(value, (ClassVal, Func, Partial)):
                 yield Callee(value)
             elif isinstance(value, External):
-                yield Opaque(value.name) if not _makes_models(canonical(value.name)) else Callee(value)
+                yield Opaque(value.name) if not makes_models(canonical(value.name)) else Callee(value)
             elif value is None:
                 yield Opaque(name)
             else:
@@ -608,7 +387,7 @@ class Follower:
             yield from self._given(name, number, method, star, env, env.call, env.caller)
             return
         found = False
-        for call, caller in self.running(env):
+        for call, caller in self.callers.running(env):
             found = True
             inner = Env(env.module, scope, call, caller, env.receiver, caller.depth + 1)
             yield from self._given(name, number, method, star, inner, call, caller)
@@ -663,9 +442,9 @@ class Follower:
             for origin in self._written(base.value, attr, env):
                 found = True
                 yield origin
-        value = self.dotted(base, env)
+        value = self.lookup.dotted(base, env)
         if value is not None and node is not None and not isinstance(value, (Const, Module, Instance)):
-            inner = self.dotted(node, env)
+            inner = self.lookup.dotted(node, env)
             if isinstance(inner, External):
                 yield Opaque(inner.name)
                 return
@@ -674,7 +453,7 @@ class Follower:
                 for each in self.of_object(origin, attr):
                     found = True
                     yield each
-            if attr in _SAME and isinstance(origin, (State, Loaded, Received, Made)):
+            if attr in PASSING_METHODS and isinstance(origin, (State, Loaded, Received, Made)):
                 found = True
                 yield origin
             elif isinstance(origin, Received):
@@ -704,7 +483,7 @@ class Follower:
                     continue
                 return
             if current.call is None or current.caller is None:
-                for call, caller in self.running(current):
+                for call, caller in self.callers.running(current):
                     yield from self._written_by(call, caller, current, number, method, attr)
                 return
             given = _argument(current.call, number - (1 if method else 0), name)
@@ -764,7 +543,7 @@ class Follower:
             if not written:
                 yield from self._held(made, attr)
             member = classes.find(made.cls, attr)
-            method = _function(member[0]) if member is not None else None
+            method = function_of(member[0]) if member is not None else None
             if method is not None:
                 yield Callee(method, made)
             elif member is not None and isinstance(member[0], ClassVal):
@@ -791,7 +570,7 @@ class Follower:
         """The calls that run the constructor of an object's base outside the project."""
         assert made.cls is not None
         found = classes.find(made.cls, "__init__")
-        init = _function(found[0]) if found is not None else None
+        init = function_of(found[0]) if found is not None else None
         if init is not None and found is not None and isinstance(found[1], ClassVal):
             index = self.index(init.module)
             scope = index.scopes.get(id(init.node))
@@ -802,7 +581,7 @@ class Follower:
         if isinstance(made.node, cst.Call):
             yield made.node, made.env
             return
-        for path in self.finder(made.cls.name, made.cls.module)[:_MAX_CALLERS]:
+        for path in self.finder(made.cls.name, made.cls.module)[:MAX_CALLERS]:
             try:
                 module = self.project.open(path)
             except SourceError:
@@ -817,7 +596,7 @@ class Follower:
         for cls in self.family(made):
             index = self.index(cls.module)
             for member in cls.attrs.values():
-                func = _function(member)
+                func = function_of(member)
                 if func is None or func.module is not cls.module or not isinstance(func.node, cst.FunctionDef):
                     continue
                 scope = index.scopes.get(id(func.node))
@@ -833,31 +612,7 @@ class Follower:
         assert made.cls is not None
         found = [entry for entry in classes.mro(made.cls) if isinstance(entry, ClassVal)]
         if isinstance(made.node, cst.ClassDef):
-            found.extend(self.subclasses(made.cls))
-        return found
-
-    def subclasses(self, cls: ClassVal) -> list[ClassVal]:
-        """The classes of the project that have a class among their bases, as far as files name both."""
-        key = id(cls.node)
-        known = self._subclasses.get(key)
-        if known is not None:
-            return known
-        found = self._subclasses[key] = []
-        for path in self.finder(cls.name, cls.module, "base"):
-            try:
-                module = self.project.open(path)
-            except SourceError:
-                continue
-            for node in self.index(module).classes:
-                if len(found) >= _MAX_SUBCLASSES:
-                    return found
-                if node is cls.node or not any(dotted_name(base.value) for base in node.bases):
-                    continue
-                other = self.class_of(module, node)
-                if other is not None and any(
-                    isinstance(entry, ClassVal) and entry.node is cls.node for entry in classes.mro(other)
-                ):
-                    found.append(other)
+            found.extend(self.callers.subclasses(made.cls))
         return found
 
     def _env_of_method(self, func: Func, scope: Scope, made: Made, cls: ClassVal) -> Env:
@@ -882,7 +637,7 @@ class Follower:
         current = first[1]
         call, env = made.node, made.env
         for _ in range(8):
-            func = _function(current.attrs.get("__init__"))
+            func = function_of(current.attrs.get("__init__"))
             if func is None or not isinstance(func.node, cst.FunctionDef):
                 return None
             index = self.index(func.module)
@@ -908,7 +663,7 @@ class Follower:
         func = node.func
         if isinstance(func, cst.Attribute):
             attr = func.attr.value
-            if attr in _STATES and (attr != "state_dict" or len(node.args) < 2):
+            if attr in STATES and (attr != "state_dict" or len(node.args) < 2):
                 yield from self._state(node, func, env)
                 return
         target = self.callee(node, env)
@@ -918,7 +673,7 @@ class Follower:
             return
         if isinstance(func, cst.Attribute):
             attr = func.attr.value
-            if attr in _SAME:
+            if attr in PASSING_METHODS:
                 yield from self.items(self.origins(func.value, env))
                 return
             base = tuple(self.items(self.origins(func.value, env)))
@@ -928,7 +683,7 @@ class Follower:
         yield Opaque(dotted_name(func) or "")
 
     def _state(self, node: cst.Call, func: cst.Attribute, env: Env) -> Iterable[Origin]:
-        what = _STATES[func.attr.value]
+        what = STATES[func.attr.value]
         found = False
         for origin in self.items(self.origins(func.value, env)):
             if isinstance(origin, Made) and origin.kind == "model":
@@ -947,14 +702,14 @@ class Follower:
             local = self._local_function(func.value, env)
             if local is not None:
                 return [(local, None)]
-        value = self.dotted(func, env)
+        value = self.lookup.dotted(func, env)
         if isinstance(value, (Func, ClassVal, External, Partial)):
             return [(value, None)]
         if isinstance(value, BoundMethod) and isinstance(value.func, Func):
             return [(value.func, None)]
         if value is not None and not isinstance(value, (Module, Instance)) and hasattr(value, "name"):
             name = getattr(value, "name", "")
-            if isinstance(name, str) and (name in _TRANSPARENT or name == "filter"):
+            if isinstance(name, str) and (name in PASSING_FUNCTIONS or name == "filter"):
                 return [(External(name), None)]
         found: list[tuple[Value, Made | None]] = []
         if isinstance(func, cst.Attribute):
@@ -964,7 +719,7 @@ class Follower:
             for origin in self.items(self.origins(func.value, env)):
                 if isinstance(origin, Made) and origin.cls is not None:
                     member = classes.find(origin.cls, func.attr.value)
-                    method = _function(member[0]) if member is not None else None
+                    method = function_of(member[0]) if member is not None else None
                     if method is not None and not any(known is method for known, _ in found):
                         found.append((method, origin))
                     found.extend(self._overrides(origin, func.attr.value))
@@ -978,8 +733,8 @@ class Follower:
         """What a method may be where only the base of an object's class is known: that of a subclass."""
         if not isinstance(made.node, cst.ClassDef) or made.cls is None:
             return
-        for cls in self.subclasses(made.cls):
-            method = _function(cls.attrs.get(name))
+        for cls in self.callers.subclasses(made.cls):
+            method = function_of(cls.attrs.get(name))
             if method is not None and method.module is cls.module:
                 yield method, self.any_object(cls.module, cls.node)
 
@@ -989,11 +744,13 @@ class Follower:
         holder: Scope | None = env.scope
         while holder is not None and holder.owner is None:
             holder = holder.parent
-        owner = self.class_of(env.module, holder.owner) if holder is not None and holder.owner is not None else None
+        owner = (
+            self.lookup.class_of(env.module, holder.owner) if holder is not None and holder.owner is not None else None
+        )
         if owner is None:
             return []
         found = classes.find(receiver.cls, name, after=owner)
-        method = _function(found[0]) if found is not None else None
+        method = function_of(found[0]) if found is not None else None
         return [(method, receiver)] if method is not None else []
 
     def _local_function(self, name: str, env: Env) -> Func | None:
@@ -1003,7 +760,7 @@ class Follower:
             if rows and not isinstance(scope.node, cst.ClassDef):
                 row = rows[-1]
                 if isinstance(row.node, cst.FunctionDef):
-                    return Func(name, row.node, env.module, self._run.module_frame(env.module), {})
+                    return Func(name, row.node, env.module, self.lookup.run.module_frame(env.module), {})
                 return None
             scope = scope.parent
         return None
@@ -1029,7 +786,7 @@ class Follower:
             return
         if name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
             yield Loaded()
-        elif name in _TRANSPARENT or name.rpartition(".")[2] in ("DataParallel", "DistributedDataParallel"):
+        elif name in PASSING_FUNCTIONS or name.rpartition(".")[2] in ("DataParallel", "DistributedDataParallel"):
             positional, keywords, _ = arguments_of(node)
             for number, argument in enumerate((*positional, *keywords.values())):
                 if name in ("map", "functools.reduce") and number == 0:
@@ -1044,7 +801,7 @@ class Follower:
                 if arg.star == "*":
                     yield from self.items(self.origins(arg.value, env))
         else:
-            yield Made("model" if _makes_models(name) else "library", name, None, node, env)
+            yield Made("model" if makes_models(name) else "library", name, None, node, env)
 
     def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
         """What a function returns (or yields) when it is called so."""
@@ -1079,96 +836,6 @@ class Follower:
                     yield from origin.parts[number]
             else:
                 yield origin
-
-    # --- callers -----------------------------------------------------------------------------------------------------
-
-    def callers(self, env: Env) -> list[tuple[PyModule, cst.Call]]:
-        """The calls in the project that may run a scope, by name."""
-        function = env.scope.function
-        if not isinstance(function, cst.FunctionDef):
-            return []
-        found = self._callers.get(id(function))
-        if found is not None:
-            return found
-        found = self._callers[id(function)] = []
-        names = [function.name.value]
-        if names[0] == "__init__" and env.scope.owner is not None:
-            names = [env.scope.owner.name.value, *self._heirs(env, function)]
-        least = self.project.left - _MAX_CALLER_SOURCE
-        for name in names:
-            paths = [*self.finder(name, env.module)]
-            if function.name.value == "__init__":
-                paths.extend(self.finder(name, env.module, "base"))
-            elif isinstance(env.scope.parent and env.scope.parent.node, cst.Module):
-                paths = [path for path in paths if self._may_import(path, env.module)]
-            for path in dict.fromkeys(paths):
-                if self.project.left < least:
-                    self.exhausted = True
-                    break
-                try:
-                    module = self.project.open(path)
-                except SourceError:
-                    continue
-                calls = self.index(module).calls
-                found.extend((module, call) for call in calls.get(name, ()))
-                if function.name.value == "__init__":  # from subclasses, by super() or by the base's name
-                    found.extend((module, call) for call in calls.get("__init__", ()))
-                if len(found) >= _MAX_CALLERS:
-                    break
-        found[:] = list({id(call): (module, call) for module, call in found}.values())[:_MAX_CALLERS]
-        return found
-
-    def _may_import(self, path: str, module: PyModule) -> bool:
-        """Whether a file names a module, or the package it lies in: to call its function by name it has to."""
-        if os.path.abspath(path) == module.path:
-            return True
-        stem = os.path.basename(os.path.splitext(module.path)[0])
-        names = [name for name in (stem, os.path.basename(module.folder)) if name and name != "__init__"]
-        return self.project.outside.holds(os.path.abspath(path), [name.encode() for name in names])
-
-    def _heirs(self, env: Env, init: cst.FunctionDef) -> list[str]:
-        """The subclasses that have an ``__init__`` from their base: to call them is to call it."""
-        assert env.scope.owner is not None
-        cls = self.class_of(env.module, env.scope.owner)
-        found: list[str] = []
-        for other in self.subclasses(cls) if cls is not None else ():
-            member = classes.find(other, "__init__")
-            method = _function(member[0]) if member is not None else None
-            if method is not None and method.node is init:
-                found.append(other.name)
-        return found
-
-    def running(self, env: Env) -> Iterator[tuple[cst.Call, Env]]:
-        """The calls in the project that certainly run a scope for its object, each with the scope it stands in."""
-        made = env.receiver
-        key = (id(env.scope), made.node if made is not None else None)
-        known = self._running.get(key)
-        if known is not None:
-            yield from known
-            return
-        before = self.cut
-        found: list[tuple[cst.Call, Env]] = []
-        for module, call in self.callers(env):
-            caller = self.env(module, call)
-            if self._calls(call, caller, env):
-                found.append((call, caller))
-                yield call, caller
-        if self.cut == before:
-            self._running[key] = found
-
-    def _calls(self, call: cst.Call, caller: Env, env: Env) -> bool:
-        """Whether a call certainly runs a scope."""
-        function = env.scope.function
-        for value, receiver in self.callee(call, caller):
-            target = _function(value)
-            if target is not None and target.node is function and _related(receiver, env.receiver):
-                return True
-            if isinstance(value, ClassVal):
-                init = classes.find(value, "__init__")
-                method = _function(init[0]) if init is not None else None
-                if method is not None and method.node is function:
-                    return True
-        return False
 
 
 def _averagings(module: PyModule) -> list[Averaging]:
@@ -1206,32 +873,8 @@ def _clauses(node: cst.BaseComp, env: Env) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def _function(value: Value | None) -> Func | None:
-    """The function behind a member of a class."""
-    while isinstance(value, (BoundMethod, Partial)):
-        value = value.func if not isinstance(value.func, str) else None
-    return value if isinstance(value, Func) else None
-
-
-def _related(one: Made | None, other: Made | None) -> bool:
-    """Whether two objects may be the same, by their classes: one derives from the other's."""
-    if one is None or other is None or one.cls is None or other.cls is None:
-        return True
-    pairs = ((one.cls, other.cls), (other.cls, one.cls))
-    return any(
-        isinstance(entry, ClassVal) and entry.node is base.node for cls, base in pairs for entry in classes.mro(cls)
-    )
-
-
 def _kind(cls: ClassVal) -> str:
     return "model" if classes.kind(cls) == "torch" else "object"
-
-
-_MODEL_LIBRARIES = ("torchvision.models.", "timm.", "segmentation_models_pytorch.", "torch.nn.", "torch.hub.load")
-
-
-def _makes_models(name: str) -> bool:
-    return name.startswith(_MODEL_LIBRARIES)
 
 
 def _star_names(scope: Scope, name: str) -> str:
@@ -1284,42 +927,3 @@ def _literal_index(node: cst.Subscript) -> int | None:
         except ValueError:
             return None
     return None
-
-
-def alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode | None) -> tuple[list[Binding], bool]:
-    """The bindings that may hold where a name is used, latest first; whether one of them certainly came before.
-
-    Without a place of use (another scope asks) all hold.
-    """
-    if use is None:
-        return [row for row in rows if row.region is None], False
-    known = index.alive.get(id(use))
-    if known is None:
-        known = index.alive[id(use)] = _alive_at(index, rows, use)
-    return known
-
-
-def _alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode) -> tuple[list[Binding], bool]:
-    around = set(map(id, index.above(use)))
-    inner = [row for row in rows if row.region is not None and id(row.region) in around]
-    if inner:
-        return inner, True
-    place = index.order[id(use)]
-    blocks = index.blocks(use)
-    loops = [node for node in index.above(use) if isinstance(node, (cst.For, cst.While))]
-    statement = index.statement_of(use)
-    alive: list[Binding] = []
-    sealed = False
-    for row in sorted((row for row in rows if row.region is None), key=lambda row: -row.order):
-        own = row.node is statement and not isinstance(row.node, (cst.For, cst.With))
-        if row.order > place or own:
-            # Bound later in the source: reached only if a loop around both runs again.
-            if any(id(loop) in set(map(id, index.above(row.node))) or row.node is loop for loop in loops):
-                alive.append(row)
-            continue
-        if sealed:
-            continue
-        alive.append(row)
-        if row.how in ("value", "item", "enter") and row.blocks == blocks[: len(row.blocks)]:
-            sealed = True
-    return alive, sealed

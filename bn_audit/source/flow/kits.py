@@ -28,7 +28,7 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
     """The models that a file hands to a kit, or that derive from it."""
     if not kit.argument:
         for node in index.classes:
-            cls = follower.class_of(module, node)
+            cls = follower.lookup.class_of(module, node)
             if cls is None or not _derives(cls, kit):
                 continue
             if any(_has(cls, name) and not _is_harmless(cls, name, kit, follower) for name in kit.unless):
@@ -52,7 +52,7 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
             if value is None:
                 continue
             env = follower.env(module, call)
-            target = follower.dotted(call.func, env)
+            target = follower.lookup.dotted(call.func, env)
             known[name] = target is not None and _is_kit(target, kit)
             own = any(word in keywords for word in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
             if own or not known[name]:
@@ -84,7 +84,7 @@ def _is_harmless(cls: ClassVal, name: str, kit: Kit, follower: Follower) -> bool
     if kit.harmless is None:
         return False
     given = list(_returns(cls, name, None, follower))
-    targets = [follower.dotted(value.func, env) if isinstance(value, cst.Call) else None for value, env in given]
+    targets = [follower.lookup.dotted(value.func, env) if isinstance(value, cst.Call) else None for value, env in given]
     return bool(targets) and all(
         isinstance(target, External) and kit.harmless.match(target.name) is not None for target in targets
     )

@@ -152,7 +152,7 @@ class ModeSites:
             if scope.function is None or depth >= _MAX_CLIMB:
                 found[id(scope)] = env
                 continue
-            above = [caller for _, caller in self.follower.running(env)]
+            above = [caller for _, caller in self.follower.callers.running(env)]
             if not above:
                 found[id(scope)] = env
             queue.extend((caller, depth + 1) for caller in above)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.driven import driven_by, keeps_clients, methods_called
 from bn_audit.source.flow.index import Scope, arguments_of
 from bn_audit.source.flow.objects import Copied, ObjectFollower, original
@@ -558,7 +559,7 @@ class ModeWalk:
             self._driven[made] = None
             self._left[made] = state
         found = classes.find(cls, "__init__")
-        method = _function(found[0]) if found is not None else None
+        method = function_of(found[0]) if found is not None else None
         if found is None or method is None or not isinstance(found[1], ClassVal):
             return state
         scope = self.follower.index(method.module).scopes.get(id(method.node))
@@ -595,7 +596,7 @@ class ModeWalk:
             if not isinstance(arg.value, (cst.Name, cst.Attribute, cst.Call)):
                 continue
             for origin in self.follower.items(self.follower.origins(arg.value, env)):
-                func = _function(origin.value) if isinstance(origin, Callee) else None
+                func = function_of(origin.value) if isinstance(origin, Callee) else None
                 if func is not None and isinstance(func.node, cst.FunctionDef):
                     scope = self.follower.index(func.module).scopes.get(id(func.node))
                     if scope is not None and scope.owner is None:
@@ -824,14 +825,9 @@ def _unwrapped(value: Value) -> Value:
     return value
 
 
-def _function(value: Value) -> Func | None:
-    value = _unwrapped(value)
-    return value if isinstance(value, Func) else None
-
-
 def _method(cls: ClassVal, name: str) -> Func | None:
     found = classes.find(cls, name)
-    return _function(found[0]) if found is not None else None
+    return function_of(found[0]) if found is not None else None
 
 
 def _own_mode(made: Made) -> bool:
@@ -843,11 +839,11 @@ def _own_mode(made: Made) -> bool:
         if not isinstance(entry, ClassVal):
             continue
         for name in ("train", "eval"):
-            if _function(entry.attrs[name]) is not None if name in entry.attrs else False:
+            if function_of(entry.attrs[name]) is not None if name in entry.attrs else False:
                 return True
         for name in ("__init__", "forward"):
             member = entry.attrs.get(name)
-            func = _function(member) if member is not None else None
+            func = function_of(member) if member is not None else None
             if func is not None and any(_sets_mode(node) for node in walk(func.node.body)):
                 return True
     return False

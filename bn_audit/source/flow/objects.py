@@ -44,9 +44,8 @@ class ObjectFollower(Follower):
         found.averagings = other.averagings
         found._marks = other._marks
         found._steps = other._steps
-        found._globals = other._globals
-        found._callers = other._callers
-        found._subclasses = other._subclasses
+        found.lookup = other.lookup
+        found.callers = other.callers.beside(found)
         return found
 
     def _external(self, name: str, node: cst.Call, env: Env) -> Iterable[Origin]:

@@ -1,0 +1,173 @@
+"""Who calls a function, and which classes derive from one: the search by name through the files of a project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from bn_audit.source.flow.values import Env, Made
+from bn_audit.source.interpreter import classes
+from bn_audit.source.interpreter.values import BoundMethod, ClassVal, Func, Partial, Value
+from bn_audit.source.nodes import dotted_name
+from bn_audit.source.text import SourceError
+
+if TYPE_CHECKING:
+    from bn_audit.source.flow.follow import Follower
+    from bn_audit.source.project import PyModule
+
+__all__ = ["MAX_CALLERS", "Callers", "function_of", "related"]
+
+MAX_CALLERS = 24
+"""Callers of one function that are looked at."""
+_MAX_CALLER_SOURCE = 120_000
+"""Characters of source that are opened to find the callers of one function: the nearest files come first."""
+_MAX_SUBCLASSES = 16
+"""Subclasses of a class whose methods are looked at for what they write to ``self``."""
+
+
+class Callers:
+    """Finds callers and subclasses for a follower; keeps what it has found."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._running: dict[tuple[int, cst.CSTNode | None], list[tuple[cst.Call, Env]]] = {}
+        self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
+        self._subclasses: dict[int, list[ClassVal]] = {}
+
+    def beside(self, follower: Follower) -> Callers:
+        """The same for another follower of the same project: what is found by name alone is shared."""
+        found = Callers(follower)
+        found._callers, found._subclasses = self._callers, self._subclasses
+        return found
+
+    def of(self, env: Env) -> list[tuple[PyModule, cst.Call]]:
+        """The calls in the project that may run a scope, by name."""
+        function = env.scope.function
+        if not isinstance(function, cst.FunctionDef):
+            return []
+        found = self._callers.get(id(function))
+        if found is not None:
+            return found
+        found = self._callers[id(function)] = []
+        names = [function.name.value]
+        if names[0] == "__init__" and env.scope.owner is not None:
+            names = [env.scope.owner.name.value, *self._heirs(env, function)]
+        least = self._follower.project.left - _MAX_CALLER_SOURCE
+        for name in names:
+            paths = [*self._follower.finder(name, env.module)]
+            if function.name.value == "__init__":
+                paths.extend(self._follower.finder(name, env.module, "base"))
+            elif isinstance(env.scope.parent and env.scope.parent.node, cst.Module):
+                paths = [path for path in paths if self._may_import(path, env.module)]
+            for path in dict.fromkeys(paths):
+                if self._follower.project.left < least:
+                    self._follower.exhausted = True
+                    break
+                try:
+                    module = self._follower.project.open(path)
+                except SourceError:
+                    continue
+                calls = self._follower.index(module).calls
+                found.extend((module, call) for call in calls.get(name, ()))
+                if function.name.value == "__init__":  # from subclasses, by super() or by the base's name
+                    found.extend((module, call) for call in calls.get("__init__", ()))
+                if len(found) >= MAX_CALLERS:
+                    break
+        found[:] = list({id(call): (module, call) for module, call in found}.values())[:MAX_CALLERS]
+        return found
+
+    def _may_import(self, path: str, module: PyModule) -> bool:
+        """Whether a file names a module, or the package it lies in: to call its function by name it has to."""
+        if os.path.abspath(path) == module.path:
+            return True
+        stem = os.path.basename(os.path.splitext(module.path)[0])
+        names = [name for name in (stem, os.path.basename(module.folder)) if name and name != "__init__"]
+        return self._follower.project.outside.holds(os.path.abspath(path), [name.encode() for name in names])
+
+    def _heirs(self, env: Env, init: cst.FunctionDef) -> list[str]:
+        """The subclasses that have an ``__init__`` from their base: to call them is to call it."""
+        assert env.scope.owner is not None
+        cls = self._follower.lookup.class_of(env.module, env.scope.owner)
+        found: list[str] = []
+        for other in self.subclasses(cls) if cls is not None else ():
+            member = classes.find(other, "__init__")
+            method = function_of(member[0]) if member is not None else None
+            if method is not None and method.node is init:
+                found.append(other.name)
+        return found
+
+    def running(self, env: Env) -> Iterator[tuple[cst.Call, Env]]:
+        """The calls in the project that certainly run a scope for its object, each with the scope it stands in."""
+        made = env.receiver
+        key = (id(env.scope), made.node if made is not None else None)
+        known = self._running.get(key)
+        if known is not None:
+            yield from known
+            return
+        before = self._follower.cut
+        found: list[tuple[cst.Call, Env]] = []
+        for module, call in self.of(env):
+            caller = self._follower.env(module, call)
+            if self._calls(call, caller, env):
+                found.append((call, caller))
+                yield call, caller
+        if self._follower.cut == before:
+            self._running[key] = found
+
+    def _calls(self, call: cst.Call, caller: Env, env: Env) -> bool:
+        """Whether a call certainly runs a scope."""
+        function = env.scope.function
+        for value, receiver in self._follower.callee(call, caller):
+            target = function_of(value)
+            if target is not None and target.node is function and related(receiver, env.receiver):
+                return True
+            if isinstance(value, ClassVal):
+                init = classes.find(value, "__init__")
+                method = function_of(init[0]) if init is not None else None
+                if method is not None and method.node is function:
+                    return True
+        return False
+
+    def subclasses(self, cls: ClassVal) -> list[ClassVal]:
+        """The classes of the project that have a class among their bases, as far as files name both."""
+        key = id(cls.node)
+        known = self._subclasses.get(key)
+        if known is not None:
+            return known
+        found = self._subclasses[key] = []
+        for path in self._follower.finder(cls.name, cls.module, "base"):
+            try:
+                module = self._follower.project.open(path)
+            except SourceError:
+                continue
+            for node in self._follower.index(module).classes:
+                if len(found) >= _MAX_SUBCLASSES:
+                    return found
+                if node is cls.node or not any(dotted_name(base.value) for base in node.bases):
+                    continue
+                other = self._follower.lookup.class_of(module, node)
+                if other is not None and any(
+                    isinstance(entry, ClassVal) and entry.node is cls.node for entry in classes.mro(other)
+                ):
+                    found.append(other)
+        return found
+
+
+def function_of(value: Value | None) -> Func | None:
+    """The function behind a member of a class."""
+    while isinstance(value, (BoundMethod, Partial)):
+        value = value.func if not isinstance(value.func, str) else None
+    return value if isinstance(value, Func) else None
+
+
+def related(one: Made | None, other: Made | None) -> bool:
+    """Whether two objects may be the same, by their classes: one derives from the other's."""
+    if one is None or other is None or one.cls is None or other.cls is None:
+        return True
+    pairs = ((one.cls, other.cls), (other.cls, one.cls))
+    return any(
+        isinstance(entry, ClassVal) and entry.node is base.node for cls, base in pairs for entry in classes.mro(cls)
+    )

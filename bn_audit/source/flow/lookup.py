@@ -1,0 +1,117 @@
+"""What names stand for at the top of files: classes, functions, modules, things of libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from bn_audit.source.flow.index import Binding, FileIndex, Scope
+from bn_audit.source.flow.values import Env
+from bn_audit.source.interpreter import expressions, scopes
+from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
+from bn_audit.source.interpreter.values import ClassVal, Value
+from bn_audit.source.nodes import dotted_name
+
+if TYPE_CHECKING:
+    from bn_audit.source.project import Project, PyModule
+
+__all__ = ["Lookup"]
+
+_STEPS = 6_000
+"""What the interpreter may take to look up one name."""
+
+
+class Lookup:
+    """Asks the interpreter for names; keeps its answers.
+
+    Attributes:
+        run: in which modules are looked at.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.run = Run(project, [], Budget())
+        self._known: dict[tuple[str, str], Value | None] = {}
+
+    def class_of(self, module: PyModule, node: cst.ClassDef) -> ClassVal | None:
+        """The interpreter's view of a class definition."""
+        found = self.global_value(module, node.name.value)
+        if isinstance(found, ClassVal) and found.node is node:
+            return found
+        return None
+
+    def global_value(self, module: PyModule, name: str) -> Value | None:
+        """What a module binds to a name at its top level, over imports; None if it does not, or it takes too long."""
+        key = (module.path, name)
+        if key not in self._known:
+            self.run.budget.left = _STEPS
+            self.run.floor = 0
+            definition = self._only_definition(module, name)
+            try:
+                self._known[key] = (
+                    scopes.global_value(self.run, module, name)
+                    if definition is None
+                    else scopes.definition(self.run, module, name, definition)
+                )
+            except (BudgetExceeded, CallTooLong, RecursionError):
+                # What may change a name may be the whole program: of an import only the import is run then.
+                only = self._only_import(module, name)
+                top = Env(module, module.derive(FileIndex).top)
+                self._known[key] = None if only is None else self.evaluate(cst.Name(name), top, only)
+        return self._known[key]
+
+    def _only_definition(self, module: PyModule, name: str) -> cst.CSTNode | None:
+        """The class or function definition that alone binds a name at the top of a file, if nothing is seen to change
+        it: what is done with it elsewhere need not be run."""
+        top = module.derive(FileIndex).top
+        rows = top.bindings.get(name, ())
+        if len(rows) != 1 or not isinstance(rows[0].node, (cst.ClassDef, cst.FunctionDef)):
+            return None
+        return None if any(write.root == name for write in top.writes) else rows[0].node
+
+    def _only_import(self, module: PyModule, name: str) -> Binding | None:
+        """The import that alone binds a name at the top of a file; None if there is none, or more binds it."""
+        rows = module.derive(FileIndex).top.bindings.get(name, ())
+        return rows[0] if len(rows) == 1 and isinstance(rows[0].node, (cst.Import, cst.ImportFrom)) else None
+
+    def dotted(self, node: cst.CSTNode, env: Env) -> Value | None:
+        """The interpreter's value of a name or a dotted name whose root is bound at the top of a module."""
+        name = dotted_name(node)
+        if name is None:
+            return None
+        root, _, rest = name.partition(".")
+        scope: Scope | None = env.scope
+        while scope is not None and scope.parent is not None:
+            if not isinstance(scope.node, cst.ClassDef) and (
+                root in scope.bindings or any(param.name.value == root for param in scope.parameters)
+            ):
+                bound = scope.bindings.get(root, [])
+                if bound and all(isinstance(row.node, (cst.Import, cst.ImportFrom)) for row in bound):
+                    return self.evaluate(node, env, bound[0])
+                return None
+            scope = scope.parent
+        found = self.global_value(env.module, root)
+        if found is None:
+            builtin = expressions.builtin(root)
+            return builtin if not rest else None
+        if not rest:
+            return found
+        value = self.evaluate(node, env, None)
+        if value is None:
+            only = self._only_import(env.module, root)
+            return None if only is None else self.evaluate(node, env, only)
+        return value
+
+    def evaluate(self, node: cst.CSTNode, env: Env, local_import: Binding | None) -> Value | None:
+        frame = self.run.module_frame(env.module)
+        self.run.budget.left = _STEPS
+        self.run.floor = 0
+        try:
+            if local_import is not None:
+                from bn_audit.source.interpreter.frames import Frame
+
+                frame = Frame("function", env.module, frame)
+                scopes.run_import(self.run, local_import.node, frame)  # type: ignore[arg-type]
+            return expressions.evaluate(self.run, node, frame)
+        except (BudgetExceeded, CallTooLong, RecursionError):
+            return None
