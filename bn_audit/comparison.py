@@ -221,6 +221,9 @@ class Comparison:
         calibration: None without one.
         groups: parties that lie close together, at the first layer; empty if there are none to tell apart.
         outliers: the farthest first.
+        places: of the parties on a map of two dimensions, so that distances at the first layer are kept as well as they
+            can be; empty where there is none.
+        places_share: of the squared distances that the map shows, from 0 to 1.
         history: by round; empty without one.
         notes: what a reader should know besides.
     """
@@ -233,6 +236,8 @@ class Comparison:
     calibration: Calibration | None = None
     groups: tuple[tuple[int, ...], ...] = ()
     outliers: tuple[Outlier, ...] = ()
+    places: tuple[tuple[float, float], ...] = ()
+    places_share: float | None = None
     history: tuple[Round, ...] = field(default=())
     notes: tuple[str, ...] = ()
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from bn_audit.cli.output import Failure, emit, wants_color
+from bn_audit.cli.output import Failure, emit, wants_color, write_whole
 from bn_audit.comparison import METRICS, NW2
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ class Flags(TypedDict):
     batch_size: int | None
     samples: tuple[str, ...]
     splits: int | None
+    history: str | None
+    html: str | None
+    plot: str | None
     force: bool
     key: str | None
     every: bool
@@ -89,6 +94,17 @@ class Flags(TypedDict):
 @click.option(
     "--splits", type=click.IntRange(min=20), help="With --data: random splits of each party's data.  [default: 200]"
 )
+@click.option(
+    "--history",
+    metavar="FILE",
+    help="What happened in each round, as lines of JSON; without checkpoints its last round is compared.",
+)
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write a page as well, whole in one file."
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw a picture as well, as .png or .svg."
+)
 @click.option("--force", is_flag=True, help="Compare what cannot be compared with good reason.")
 @click.option("--key", metavar="KEY", help="Where in a checkpoint the state dict lies.")
 @click.option("--all", "every", is_flag=True, help="A line for every pair and channel.")
@@ -111,9 +127,11 @@ def command(ctx: click.Context, /, checkpoints: tuple[str, ...], **flags: Unpack
 
     Exit status: 0 compared; 2 not, or a checkpoint cannot be read.
     """
+    _check_pictures(flags)
     comparison = _compared(checkpoints, flags)
     from bn_audit.report.comparisons import renderer
 
+    _write_pictures(comparison, flags)
     emit(renderer(flags["output_format"])(comparison, _look(flags)), flags["output_file"])
     ctx.exit(0)
 
@@ -121,21 +139,30 @@ def command(ctx: click.Context, /, checkpoints: tuple[str, ...], **flags: Unpack
 def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
     from bn_audit.live.errors import TargetError
 
-    names = _names(checkpoints, flags["names"])
-    samples = _samples(flags, names)
+    alone = flags["history"] is not None and not checkpoints
+    if alone and (flags["names"] is not None or flags["data"] is not None):
+        raise click.UsageError("a history has names of its own, and no weights to run on --data: name the checkpoints")
+    names = [] if alone else _names(checkpoints, flags["names"])
     try:
         from bn_audit.live.arguments import parse_arguments
         from bn_audit.live.divergence import Options, compare
+        from bn_audit.live.divergence.history import read_history, with_history
         from bn_audit.live.divergence.sources import of_file
 
         options = Options(
             metrics=flags["metrics"] or (NW2,),
             layers=flags["layers"],
-            channels=flags["channels"],
+            channels=flags["channels"] or flags["html"] is not None,
             force=flags["force"],
             momentum=_momentum(flags["momentum"]),
         )
-        sources = [of_file(name, path, flags["key"]) for name, path in zip(names, checkpoints, strict=True)]
+        history = None if flags["history"] is None else read_history(Path(flags["history"]))
+        sources = (
+            history.last()
+            if history is not None and alone
+            else [of_file(name, path, flags["key"]) for name, path in zip(names, checkpoints, strict=True)]
+        )
+        samples = _samples(flags, [source.name for source in sources])
         comparison, found = compare(sources, options)
         from bn_audit.live.divergence.calibrate import (
             SPLITS,
@@ -152,11 +179,42 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
         elif flags["data"] is not None and flags["model"] is not None:
             own = load_own(flags["model"], parse_arguments(flags["arguments"]), flags["data"])
             comparison = by_data(comparison, found, sources, own, training, flags["splits"] or SPLITS)
-        return with_groups(comparison)
+        comparison = with_groups(comparison)
+        return comparison if history is None else with_history(comparison, history)
     except TargetError as error:
         if error.traceback:
             click.echo(error.traceback.rstrip("\n"), err=True)
         raise Failure(str(error)) from error
+
+
+def _check_pictures(flags: Flags) -> None:
+    """Refuse pages and pictures that could not be written before anything takes time."""
+    from bn_audit.report.comparisons.plot import SUFFIXES
+
+    plot, html = flags["plot"], flags["html"]
+    if plot is not None and PurePath(plot).suffix.lower() not in SUFFIXES:
+        raise click.UsageError(f"--plot {plot}: name a file that ends in {' or '.join(SUFFIXES)}")
+    for name, path, needs in (("plot", plot, "matplotlib"), ("html", html, "jinja2")):
+        if path is None:
+            continue
+        if importlib.util.find_spec(needs) is None:
+            raise Failure(f"--{name} needs {needs}, which is not installed: pip install 'bn-audit[compare]'")
+        folder = os.path.dirname(os.path.realpath(path))
+        if not os.access(folder, os.W_OK):
+            what = "there is no folder" if not os.path.isdir(folder) else "cannot write to"
+            raise Failure(f"{path}: {what} {folder}")
+
+
+def _write_pictures(comparison: Comparison, flags: Flags) -> None:
+    if flags["html"] is not None:
+        from bn_audit import __version__
+        from bn_audit.report.comparisons.html import render
+
+        write_whole(render(comparison, __version__).encode("utf-8", "backslashreplace"), flags["html"])
+    if flags["plot"] is not None:
+        from bn_audit.report.comparisons.plot import picture
+
+        write_whole(picture(comparison, flags["plot"]), flags["plot"])
 
 
 def _samples(flags: Flags, names: Sequence[str]) -> list[int]:

@@ -115,9 +115,59 @@ def test_chance_is_bounded() -> None:
     assert "a bound for 30 to 60 examples a party and batches of 16" in " ".join(result.output.split())
 
 
+def _history(folder: Path, *, statistics: bool, cut: bool = False) -> None:
+    lines = []
+    for number in (1, 2):
+        for name in ("alice", "bob", "carol"):
+            state = torch.load(f"{name}.pt")
+            layer: dict[str, object] = {"path": "bn1", "distance": 0.1 * number}
+            if statistics:
+                layer |= {key: state[f"bn1.running_{key}"].tolist() for key in ("mean", "var")}
+            lines.append(json.dumps({"version": 1, "round": number, "party": name, "layers": [layer]}) + "\n")
+    text = "".join(lines)
+    (folder / "history.jsonl").write_text(text[:-30] if cut else text)
+
+
+def test_a_history(folder: Path) -> None:
+    _history(folder, statistics=True)
+    alone = _run("--history", "history.jsonl")
+    assert alone.exit_code == 0, alone.output
+    assert "First layer: bn1, 6 channels" in alone.output and "Rounds 1 to 2" in alone.output
+    beside = json.loads(_run(*FILES, "--history", "history.jsonl", "--output-format", "json").output)
+    assert beside["history"][1] == {"round": 2, "centre": {"bn1": [0.2] * 3, "bn2": [None] * 3}}
+    _history(folder, statistics=False)
+    told = _run("--history", "history.jsonl")
+    assert told.exit_code == 2 and "has no statistics of alice, only distances" in told.output
+    _history(folder, statistics=True, cut=True)
+    told = _run("--history", "history.jsonl")
+    assert told.exit_code == 2 and "history.jsonl:6: the file is cut off in the middle of this line" in told.output
+
+
+def test_pages_and_pictures(folder: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    (folder / "report.html").write_text("before")
+    for suffix, beginning in (("png", b"\x89PNG"), ("svg", b"<?xml")):
+        result = _run(*FILES, "--html", "report.html", "--plot", f"plot.{suffix}")
+        assert result.exit_code == 0, result.output
+        first = (folder / f"plot.{suffix}").read_bytes()
+        assert first.startswith(beginning)
+        _run(*FILES, "--plot", f"plot.{suffix}")
+        assert (folder / f"plot.{suffix}").read_bytes() == first
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "Show 6 channels" in page
+    assert not [name for name in os.listdir() if name.startswith(".bn-audit")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((*FILES, "--plot", "a.pdf"), "ends in .png or .svg"),
+        ((*FILES, "--plot", "none/a.png"), "there is no folder"),
+        ((*FILES, "--html", "none/a.html"), "there is no folder"),
+        (("--history", "none.jsonl"), "none.jsonl: No such file"),
+        (("--history", "none.jsonl", "--names", "a,b"), "a history has names of its own"),
+        (("alice.pt", "--history", "none.jsonl"), "one party alone cannot be compared"),
         ((*FILES, "--data", "model.py:parties"), "--data and --model go together"),
         ((*FILES, "--samples", "60"), "give --batch-size"),
         ((*FILES, "--batch-size", "16"), "--batch-size needs --samples or --data"),

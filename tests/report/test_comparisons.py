@@ -71,6 +71,8 @@ FOUR = Comparison(
     calibration=Calibration("split-half", 200, (120, 120, 100, 90), 32, 0.1),
     groups=((0, 1, 2), (3,)),
     outliers=(Outlier(3, 2.25, 0.3),),
+    places=((-0.6, 0.1), (-0.5, -0.1), (-0.4, 0.05), (1.9, 0.0)),
+    places_share=0.93,
     history=(
         Round(1, {"stem.bn": (0.1, 0.1, 0.2, 0.5)}),
         Round(2, {"stem.bn": (0.2, None, 0.2, 1.0)}),

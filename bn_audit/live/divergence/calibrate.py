@@ -16,7 +16,7 @@ import numpy as np
 from bn_audit.comparison import NW2, Calibration, Comparison, Pairs
 from bn_audit.live.divergence.calibration import bound, line, noise, split_half
 from bn_audit.live.divergence.data import moments_of
-from bn_audit.live.divergence.groups import groups_of, outliers_of
+from bn_audit.live.divergence.groups import groups_of, outliers_of, places_of
 from bn_audit.live.divergence.statistics import Parties, Source
 from bn_audit.live.errors import TargetError
 
@@ -145,13 +145,15 @@ def _with_lines(comparison: Comparison, lines: Pairs, calibration: Calibration) 
 
 
 def with_groups(comparison: Comparison) -> Comparison:
-    """Groups and outliers at the first layer, where it means something."""
+    """Groups, outliers and a map at the first layer, where it means something."""
     first = comparison.first
     if not first.comparable or len(comparison.parties) < 3:
         return comparison
     middle = None if first.lines is None else float(np.median(first.lines.values))
+    places, share = places_of(first.distances[NW2])
     outliers = outliers_of(first.distances[NW2], middle)
+    comparison = replace(comparison, outliers=outliers, places=places, places_share=share if places else None)
     if importlib.util.find_spec("scipy") is None:
         note = "groups of parties are not looked for without scipy: pip install 'bn-audit[compare]'"
-        return replace(comparison, outliers=outliers, notes=(*comparison.notes, note))
-    return replace(comparison, outliers=outliers, groups=groups_of(first.distances[NW2], middle))
+        return replace(comparison, notes=(*comparison.notes, note))
+    return replace(comparison, groups=groups_of(first.distances[NW2], middle))

@@ -1,4 +1,4 @@
-"""Parties that lie close together, and those that lie apart from the rest."""
+"""Parties that lie close together, those that lie apart from the rest, and a map of all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bn_audit.comparison import Outlier, Pairs
 
-__all__ = ["groups_of", "outliers_of"]
+__all__ = ["groups_of", "outliers_of", "places_of"]
 
 _MOST_GROUPS = 8
 _STRUCTURE = 0.5
@@ -72,6 +72,34 @@ def _silhouette(square: NDArray[np.float64], labels: NDArray[np.int32]) -> float
     return float(width.mean())
 
 
+def places_of(distances: Pairs) -> tuple[tuple[tuple[float, float], ...], float]:
+    """A map of two dimensions by classical scaling (Torgerson, Psychometrika 17, 1952), and how much of the squared
+    distances it shows, from 0 to 1. Each axis points to its farthest party: the same distances give the same
+    map.
+    """
+    parties = distances.parties
+    if parties < 3 or not np.isfinite(distances.values).all():
+        return (), 0.0
+    square = _square(distances) ** 2
+    centred = square - square.mean(axis=0) - square.mean(axis=1)[:, None] + square.mean()
+    values, vectors = np.linalg.eigh(-centred / 2)
+    largest = values[::-1][:2].clip(0)
+    axes = vectors[:, ::-1][:, :2] * np.sqrt(largest)
+    for axis in axes.T:
+        if axis[np.abs(axis).argmax()] < 0:
+            axis *= -1
+    total = float(np.abs(values).sum())
+    share = float(largest.sum()) / total if total else 1.0
+    return tuple((float(x), float(y)) for x, y in axes), share
+
+
+def _square(distances: Pairs) -> NDArray[np.float64]:
+    square = np.zeros((distances.parties, distances.parties))
+    square[np.triu_indices(distances.parties, 1)] = distances.values
+    whole: NDArray[np.float64] = square + square.T
+    return whole
+
+
 def outliers_of(distances: Pairs, line: float | None) -> tuple[Outlier, ...]:
     """Parties whose median distance from the others stands out, by the median absolute deviation; the farthest first.
 
@@ -81,9 +109,7 @@ def outliers_of(distances: Pairs, line: float | None) -> tuple[Outlier, ...]:
     parties = distances.parties
     if parties < 4:
         return ()
-    square = np.zeros((parties, parties))
-    square[np.triu_indices(parties, 1)] = distances.values
-    square += square.T
+    square = _square(distances)
     medians = np.array([float(np.median(np.delete(row, number))) for number, row in enumerate(square)])
     typical = float(np.median(medians))
     spread = _MAD * float(np.median(np.abs(medians - typical)))

@@ -1,4 +1,4 @@
-"""The output formats of comparisons: ``text`` and ``json`` here are formats, and each name is the format's.
+"""The output formats of comparisons: ``text`` and ``json`` here are formats, ``html`` is the page of ``--html``.
 
 A format has ``render(comparison, look)``, which yields lines without their line ends.
 """

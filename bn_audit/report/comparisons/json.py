@@ -50,6 +50,7 @@ def as_object(comparison: Comparison) -> dict[str, object]:
             {"party": one.party, "median": _finite(one.median), "typical": _finite(one.typical)}
             for one in comparison.outliers
         ],
+        "places": [list(place) for place in comparison.places],
         "history": [
             {"round": one.number, "centre": {path: list(values) for path, values in one.centre.items()}}
             for one in comparison.history

@@ -1,0 +1,215 @@
+"""Pages in a real browser: they need no network, react to a click and to keys, and show names as they are.
+
+``BN_AUDIT_UPDATE=1`` writes the screenshots in docs/images, for a person to look at.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jinja2")
+
+from bn_audit.comparison import Channel, ComparedLayer, Comparison
+from bn_audit.report.comparisons.html import render
+from tests.report.chromium import opened
+from tests.report.test_comparisons import FOUR, MANY, TWO, pairs
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+MARKUP = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=1'>\" & {{ 7*7 }}"
+HOSTILE = replace(
+    FOUR,
+    parties=(MARKUP, "b<b>ob", "carol'\"", "dave\u202e"),
+    layers=tuple(replace(layer, path=f"{layer.path}<i>{MARKUP}") for layer in FOUR.layers),
+    history=(),
+    notes=(MARKUP,),
+)
+ALL = {"two": TWO, "four": FOUR, "many": MANY, "hostile": HOSTILE}
+
+
+def written(comparison: Comparison) -> str:
+    return render(comparison, "1.2.3")
+
+
+class Elements(HTMLParser):
+    """Elements that are closed, and those that ask for something."""
+
+    VOID = ("meta", "input", "link", "img", "br", "hr")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.asked: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.asked += [value or "" for name, value in attributes if name in ("src", "href", "xlink:href", "action")]
+        assert not any(name.startswith("on") for name, _ in attributes)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_pages_are_whole_and_ask_for_nothing(name: str) -> None:
+    text = written(ALL[name])
+    elements = Elements()
+    elements.feed(text)
+    assert elements.open == [] and elements.asked == []
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and "https://" not in text
+    assert text == written(ALL[name])
+
+
+def test_a_click_shows_the_channels(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(written(FOUR), encoding="utf-8")
+    with opened(path) as page:
+        assert page.value("document.getElementById('channel-view').hidden") is True
+        page.click("#show-channels")
+        assert page.value("document.getElementById('channel-view').hidden") is False
+        assert page.value("document.querySelectorAll('#channel-bars rect').length") == 3
+        assert page.value("document.getElementById('show-channels').textContent") == "Hide 3 channels"
+        page.click("#channel-bars rect:nth-child(2)")
+        told = page.value("document.getElementById('channel-told').textContent")
+        assert told == "channel 1: 0.500 between bob and dave; mean over pairs 0.300"
+        page.click("#show-channels")
+        assert page.value("document.getElementById('channel-view').hidden") is True
+        assert page.errors() == []
+
+
+def test_the_table_is_sorted_and_filtered(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(written(FOUR), encoding="utf-8")
+    rows = (
+        "[...document.querySelectorAll('#pair-table tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent)"
+    )
+    with opened(path) as page:
+        assert page.value(rows)[0] == "alice, dave"
+        page.click("#pair-table thead button[data-column='2']")
+        page.click("#pair-table thead button[data-column='2']")
+        assert page.value(rows)[0] == "alice, bob", "the smallest nW2 comes first after the second click"
+        page.click("#only")
+        page.type("dave")
+        assert sorted(page.value(rows)) == ["alice, dave", "bob, dave", "carol, dave"]
+        assert page.value("document.getElementById('shown').textContent") == "3 of 6"
+        assert page.errors() == []
+
+
+def test_keys_reach_everything(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(written(FOUR), encoding="utf-8")
+    with opened(path) as page:
+        reached = []
+        for _ in range(14):
+            page.key("Tab", 9)
+            active = (
+                "document.activeElement.id || document.activeElement.getAttribute('aria-labelledby')"
+                " || document.activeElement.textContent"
+            )
+            reached.append(page.value(active))
+            if reached[-1] == "show-channels":
+                page.key("Enter", 13, "\r")
+                assert page.value("document.getElementById('channel-view').hidden") is False
+            if reached[-1] == "theme":
+                page.key("Enter", 13, "\r")
+                assert page.value("document.documentElement.dataset.theme") == "dark"
+        assert reached[:3] == ["theme", "heat", "show-channels"]
+        assert {"channels", "only", "pairs", "parties", "Hellinger", "level"} <= set(reached)
+        # After the region of the channels each bar has its turn, and says what it is.
+        assert page.value("document.getElementById('channel-told').textContent").startswith("channel ")
+        assert page.errors() == []
+
+
+@pytest.mark.parametrize("name", ["hostile", "many", "two"])
+def test_other_pages_in_the_browser(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(written(ALL[name]), encoding="utf-8")
+    with opened(path, dark=True) as page:
+        assert page.value("window.broken") is None
+        assert page.value("document.documentElement.dataset.theme") == "dark"
+        assert page.value("document.querySelectorAll('img').length") == 0
+        wide = page.value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide == 0, "tables scroll in themselves, the page does not"
+        if name == "hostile":
+            first = page.value("[...document.querySelectorAll('.heat th[scope=col] span')][0].textContent")
+            assert first == f"{MARKUP}, b<b>ob"
+            page.click("#show-channels")
+            assert page.value("window.broken") is None
+        assert page.errors() == []
+
+
+def _story() -> Comparison:
+    """What the screenshots show: five parties, twelve layers."""
+    random = [math.sin(1 + 37 * n) ** 2 for n in range(400)]
+    layers = []
+    for number in range(12):
+        base = [0.06, 0.31, 0.47, 0.48, 0.28, 0.43, 0.44, 0.25, 0.58, 0.66]
+        values = [
+            value * (0.35 + 0.65 * 0.8**number) * (0.9 + 0.2 * random[10 * number + n]) for n, value in enumerate(base)
+        ]
+        layers.append(
+            ComparedLayer(
+                f"layer{number // 3 + 1}.{number % 3}.bn" if number else "bn1",
+                16 * 2 ** (number // 3),
+                True,
+                {"nw2": pairs(5, *values)},
+                (0.2, 0.21, 0.25, 0.3, 0.35),
+                None,
+                tuple(Channel(n, random[n] * 0.5, random[n] * 0.5 + 0.2, (0, 3)) for n in range(16))
+                if not number
+                else (),
+                pairs(5, *[0.08] * 10) if not number else None,
+            )
+        )
+    return replace(
+        FOUR,
+        parties=("clean", "noise", "gradient", "contrast", "invert"),
+        metrics=("nw2",),
+        layers=tuple(layers),
+        left_out=(),
+        weights=(0.0,) * 5,
+        groups=((0, 1), (2, 3), (4,)),
+        outliers=(),
+        places=((0.04, 0.18), (0.05, 0.13), (-0.17, 0.0), (-0.28, -0.16), (0.38, -0.15)),
+        history=tuple(
+            replace(FOUR.history[0], number=r, centre={"bn1": tuple((0.1 + 0.08 * p) * (1 - 0.8**r) for p in range(5))})
+            for r in range(1, 21)
+        ),
+        notes=(),
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_screenshots(tmp_path: Path, dark: bool) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(written(_story()), encoding="utf-8")
+    with opened(path, dark=dark) as page:
+        page.click("#show-channels")
+        page.value("scrollTo(0, 0)")
+        shot = page.screenshot()
+        ground = page.value("getComputedStyle(document.body).backgroundColor")
+        light = sum(int(part) for part in re.findall(r"\d+", ground)[:3]) > 600
+        assert light is not dark
+        assert page.errors() == []
+    assert shot.startswith(b"\x89PNG") and len(shot) > 50_000
+    if os.environ.get("BN_AUDIT_UPDATE"):
+        IMAGES.mkdir(exist_ok=True)
+        (IMAGES / f"compare-{'dark' if dark else 'light'}.png").write_bytes(shot)
+
+
+def test_print_is_light_and_without_controls(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(written(FOUR), encoding="utf-8")
+    with opened(path, dark=True) as page:
+        page.send("Emulation.setEmulatedMedia", media="print")
+        assert page.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.value("getComputedStyle(document.querySelector('.controls')).display") == "none"
+        assert page.value("getComputedStyle(document.getElementById('theme')).display") == "none"
+        assert len(page.send("Page.printToPDF", printBackground=True)["data"]) > 10_000
