@@ -12,8 +12,10 @@ gradients do.
 
 from __future__ import annotations
 
+import cmath
+import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bn_audit.exchange.plan import EntryPlan, Fate
@@ -25,7 +27,18 @@ require_torch()
 
 import torch  # noqa: E402
 
-__all__ = ["Exchange", "Outcome", "State", "close", "execute", "outcomes", "party_states", "training_steps"]
+__all__ = [
+    "Exchange",
+    "Outcome",
+    "Rounding",
+    "State",
+    "execute",
+    "outcomes",
+    "party_states",
+    "training_steps",
+    "wide",
+    "within",
+]
 
 State = Mapping[str, torch.Tensor]
 """One party's tensors by key, in the profile's order. Tensors are replaced, never written to."""
@@ -35,14 +48,35 @@ Outcome = tuple["Fate | None", "str | None"]
 
 COUNTER = "num_batches_tracked"
 
-_TOLERANCES = {torch.float16: 4e-3, torch.bfloat16: 4e-2, torch.complex32: 4e-3}
-_TOLERANCE = 2e-4
-"""Absolute and relative. Above the error of SecureAggregator's fixed point (18 bits), far below what tells two entries
-apart."""
-
-
 _TAKES_THE_FIRST = (release(torch.__version__) or (0, 0)) < (2, 13)
 """Older releases of torch load the first element of any vector into a scalar; it is not known which were the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How far what an exchange leaves may lie from exact arithmetic, and still be no more than rounding.
+
+    The bound is that of the sum of products (Higham, Accuracy and Stability of Numerical Algorithms, 2002, chapter 3):
+    for every element n u / (1 - n u) times the magnitudes that go in, where u is the unit roundoff of the coarsest
+    format on the way. Nothing else is tolerated, so that the least drift is told from rounding.
+
+    Attributes:
+        operations: n, the roundings on the way from what the parties sent to what one of them holds.
+        unit: the unit roundoff of the format in which arrays travel; that of the entry's own dtype counts as well.
+        grid: the distance between the numbers of a fixed point to which every party's weighted part is cut; 0 if none.
+    """
+
+    operations: int = 2
+    unit: float = 0.0
+    grid: float = 0.0
+
+    def relative(self, dtype: torch.dtype) -> float:
+        """The bound for magnitudes of 1, of values that end up in a dtype."""
+        unit = max(self.unit, torch.finfo(dtype).eps / 2 if dtype.is_floating_point or dtype.is_complex else _DOUBLE)
+        return self.operations * unit / max(1 - self.operations * unit, 0.5)
+
+
+_DOUBLE = 2.0**-53
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +90,7 @@ class Exchange:
         trained: what each party's training led to, whatever of it was sent: what FedBN averages.
         offset: what a received mean is added to; None is zero.
         scale: what the mean is multiplied by.
+        rounding: what is allowed to come of the arithmetic.
     """
 
     before: Sequence[State]
@@ -64,23 +99,40 @@ class Exchange:
     trained: Sequence[State]
     offset: Sequence[State] | None = None
     scale: float = 1.0
+    rounding: Rounding = Rounding()
 
-    def mean(self, key: str, size: int | None = None) -> torch.Tensor:
+    def mean(self, key: str, size: int | None = None, *, magnitude: bool = False) -> torch.Tensor:
         """The scaled weighted mean of one entry's payload, in float64 (complex128 for complex entries).
 
         Args:
             size: give no more than so many leading elements, as a vector.
+            magnitude: of the absolute values instead.
         """
-        parts = [_wide(state[key] if size is None else _leading(state[key], size)) for state in self.payload]
+        parts = [wide(state[key] if size is None else _leading(state[key], size)) for state in self.payload]
+        if magnitude:
+            parts = [part.abs() for part in parts]
         mean = parts[0] * self.weights[0]
         for part, weight in zip(parts[1:], self.weights[1:], strict=True):
             mean.add_(part, alpha=weight)
         # Divided at the end: the mean of equal integers is that integer, which rounded weights do not give.
-        return mean.div_(sum(self.weights)).mul_(self.scale)
+        return mean.div_(sum(self.weights)).mul_(abs(self.scale) if magnitude else self.scale)
 
     def arrival(self, party: int, source: str, mean: torch.Tensor) -> torch.Tensor:
         """What arrives at a party for a source, before it is cast to the dtype of the entry it lands in."""
-        return mean if self.offset is None else _wide(self.offset[party][source]) + mean
+        return mean if self.offset is None else wide(self.offset[party][source]) + mean
+
+    def magnitude(self, party: int, source: str, size: int | None = None) -> torch.Tensor:
+        """How large the numbers are that go into what arrives at a party for a source, element by element."""
+        magnitude = self.mean(source, size, magnitude=True)
+        if self.offset is not None:
+            own = self.offset[party][source]
+            magnitude += wide(own if size is None else _leading(own, size)).abs()
+        return magnitude
+
+    @property
+    def cut(self) -> float:
+        """What a fixed point cuts off a mean, at most."""
+        return self.rounding.grid * len(self.payload) / sum(self.weights) * abs(self.scale)
 
 
 def party_states(profile: Profile, parties: int, seed: int = 0) -> list[State]:
@@ -127,10 +179,13 @@ def execute(profile: Profile, plans: Sequence[EntryPlan], exchange: Exchange) ->
         source = plan.source_key if fate is Fate.MISPLACED else entry.key
         receives = fate is Fate.AVERAGED or (fate is Fate.MISPLACED and source is not None)
         mean = exchange.mean(source) if receives and source is not None else None
+        landed: torch.Tensor | None = None
         for party, state in enumerate(exchange.before):
             own = state[entry.key]
             if mean is not None and source is not None:
-                after[party][entry.key] = _landed(exchange.arrival(party, source, mean), own)
+                if landed is None or exchange.offset is not None:
+                    landed = _landed(exchange.arrival(party, source, mean), own)
+                after[party][entry.key] = landed
             elif fate is Fate.CORRUPT:
                 after[party][entry.key] = _noise(entry, party)
             else:
@@ -155,7 +210,7 @@ def outcomes(profile: Profile, exchange: Exchange, after: Sequence[State]) -> di
             holds.add((None, None))
         own = [_leading(value, 1).tolist() for value in values]
         for source, tensor in sources.items():
-            if not _lands(tensor, values[0]) or not _alike(own, firsts[source], values[0].dtype):
+            if not _lands(tensor, values[0]) or not _alike(own, firsts[source], values[0].dtype, exchange):
                 continue
             # What has one element has been compared; the rest of others is only now.
             if values[0].numel() == 1 or _arrived(exchange, source, values):
@@ -165,58 +220,117 @@ def outcomes(profile: Profile, exchange: Exchange, after: Sequence[State]) -> di
     return found
 
 
-def close(value: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether two tensors of one shape are equal up to what an exchange of this dtype may round."""
-    if value is other:
+def within(
+    value: torch.Tensor, exact: torch.Tensor, magnitude: Callable[[int | None], torch.Tensor], exchange: Exchange
+) -> bool:
+    """Whether what an entry holds is a result of exact arithmetic, but for what an exchange may round.
+
+    Args:
+        value: what it holds.
+        exact: the result, of the same shape, in double precision or in the entry's own.
+        magnitude: how large the numbers are that went into it, as a vector of so many leading elements or of all. It is
+            asked for only where the result's own size does not do.
+    """
+    landed = _cast(exact, value.dtype)
+    if _same(value, landed):
         return True
-    if dtype is torch.bool:
-        return _same(value, other)
-    a, b = _comparable(value), _comparable(other)
-    tolerance = _tolerance(dtype)
-    if dtype.is_floating_point or dtype.is_complex:
-        near = (a - b).abs() <= b.abs().mul_(tolerance).add_(tolerance)
-        # Of NaN and infinities no difference is a number.
-        return bool(near.all()) or bool((near | (a == b) | (a.isnan() & b.isnan())).all())
-    return bool(((a - b).abs_() <= tolerance).all())
+    if value.dtype is torch.bool:
+        return False
+    relative = exchange.rounding.relative(value.dtype)
+    if not (value.is_floating_point() or value.is_complex()):
+        # The load cuts off what is behind the point, of a number on either side of the exact one.
+        slack = magnitude(None).mul_(relative).add_(exchange.cut)
+        target, held = _real(wide(exact)).reshape(-1), wide(value).reshape(-1)
+        return bool(((target - slack).trunc_() <= held).all() and (held <= (target + slack).trunc_()).all())
+    absolute = exchange.cut + _smallest(value.dtype) * exchange.rounding.operations
+    have, want = _comparable(value), _comparable(landed)
+    # What is as large as what went into it needs no more; so are most results. Differences to infinity are no numbers.
+    if bool(((have - want).abs().sub_(want.abs().mul_(relative).add_(absolute)) <= 0).all()):
+        return True
+    return all(
+        _near(value, exact, landed, size, magnitude(size).mul_(relative).add_(absolute)) for size in (_GLANCE, None)
+    )
 
 
-def _tolerance(dtype: torch.dtype) -> float:
-    if not (dtype.is_floating_point or dtype.is_complex):
-        # An aggregator in floating point may come out just below an integer, and the load cuts off.
-        return 1
-    return _TOLERANCES.get(dtype, 0.2 if dtype.itemsize == 1 else _TOLERANCE)
+_GLANCE = 16
+"""Elements that are looked at before all are: what is wrong mostly is from the beginning."""
+
+
+def _near(
+    value: torch.Tensor, exact: torch.Tensor, landed: torch.Tensor, size: int | None, bound: torch.Tensor
+) -> bool:
+    """Whether leading elements are no further from each other than a bound, or the same."""
+    held, target, same = (_leading(tensor, size) for tensor in (value, exact, landed))
+    other = wide(target) if value.is_complex() else _real(wide(target))
+    near = (wide(held) - other).abs().sub_(bound) <= 0
+    a, b = _comparable(held), _comparable(same)
+    return bool((near | (a == b) | (a.isnan() & b.isnan())).all())
+
+
+def _smallest(dtype: torch.dtype) -> float:
+    """Half the distance between a dtype's smallest numbers, which no relative bound covers."""
+    info = torch.finfo(dtype)
+    return info.smallest_normal * info.eps / 2
 
 
 def _arrived(exchange: Exchange, source: str, values: Sequence[torch.Tensor]) -> bool:
     """Whether every party holds what arrived for a source."""
     mean = exchange.mean(source)
-    return all(
-        close(value, _landed(exchange.arrival(party, source, mean), value), value.dtype)
-        for party, value in enumerate(values)
-    )
+
+    def arrived(party: int, value: torch.Tensor) -> bool:
+        exact = _fitted(exchange.arrival(party, source, mean), value)
+
+        def magnitude(size: int | None) -> torch.Tensor:
+            return exchange.magnitude(party, source, exact.numel() if size is None else size)
+
+        return within(value, exact, magnitude, exchange)
+
+    return all(arrived(party, value) for party, value in enumerate(values))
 
 
-def _firsts(exchange: Exchange, source: str) -> list[list[complex]]:
-    """The first element of what arrives for a source, party by party; nothing of what is empty."""
+def _firsts(exchange: Exchange, source: str) -> list[list[tuple[complex, float]]]:
+    """The first element of what arrives for a source and its magnitude, party by party; nothing of what is empty."""
     mean = exchange.mean(source, 1)
-    if exchange.offset is None:
-        return [mean.tolist()] * len(exchange.before)
-    return [(mean + _wide(_leading(state[source], 1))).tolist() for state in exchange.offset]
+    found = []
+    for party in range(len(exchange.before)):
+        arrival = mean
+        if exchange.offset is not None:
+            arrival = mean + wide(_leading(exchange.offset[party][source], 1))
+        found.append(list(zip(arrival.tolist(), exchange.magnitude(party, source, 1).tolist(), strict=True)))
+        if exchange.offset is None:
+            return found * len(exchange.before)
+    return found
 
 
-def _alike(values: Sequence[Sequence[complex]], arrivals: Sequence[Sequence[complex]], dtype: torch.dtype) -> bool:
+def _alike(
+    values: Sequence[Sequence[complex]],
+    arrivals: Sequence[Sequence[tuple[complex, float]]],
+    dtype: torch.dtype,
+    exchange: Exchange,
+) -> bool:
     """Whether the first elements are close, in every party. Most tensors are told apart here, unread."""
-    tolerance = _tolerance(dtype)
-    relative = tolerance if dtype.is_floating_point or dtype.is_complex else 0
+    relative, absolute = exchange.rounding.relative(dtype), exchange.cut
+    number = dtype.is_floating_point or dtype.is_complex
+    if number:
+        absolute += _smallest(dtype) * exchange.rounding.operations
     for value, arrival in zip(values, arrivals, strict=True):
-        for a, b in zip(value, arrival, strict=False):
-            both_nan = a != a and b != b
-            if not (both_nan or a == b or abs(a - b) <= tolerance + relative * abs(b)):
+        for a, (b, size) in zip(value, arrival, strict=False):
+            if dtype is torch.bool:
+                same = a == (b != 0)
+            elif not cmath.isfinite(b) or not cmath.isfinite(a):
+                # What is infinite in a narrow dtype may be finite in the arithmetic.
+                same = a == b or (a != a and b != b) or (cmath.isinf(a) and abs(b) > torch.finfo(dtype).max / 2)
+            elif number:
+                same = abs(a - (b if dtype.is_complex else b.real)) <= absolute + relative * size
+            else:
+                slack = absolute + relative * size
+                same = math.trunc(b.real - slack) <= a.real <= math.trunc(b.real + slack)
+            if not same:
                 return False
     return True
 
 
-def _leading(tensor: torch.Tensor, size: int) -> torch.Tensor:
+def _leading(tensor: torch.Tensor, size: int | None) -> torch.Tensor:
     return tensor.reshape(-1)[:size]
 
 
@@ -226,7 +340,7 @@ def _comparable(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
     if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
         return tensor.float()
-    return _wide(tensor)
+    return wide(tensor)
 
 
 def _lands(arrival: torch.Tensor, entry: torch.Tensor) -> bool:
@@ -238,9 +352,18 @@ def _lands(arrival: torch.Tensor, entry: torch.Tensor) -> bool:
 
 def _landed(arrival: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """What an arriving array becomes in an entry: the entry's shape and dtype."""
+    return _cast(_fitted(arrival, own), own.dtype)
+
+
+def _fitted(arrival: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """An arriving array in an entry's shape: of a vector a scalar takes the first element."""
     if own.dim() == 0 and arrival.dim() == 1:
         arrival = arrival[0]
-    return _cast(arrival.reshape(own.shape), own.dtype)
+    return arrival.reshape(own.shape)
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.real if tensor.is_complex() else tensor
 
 
 def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -249,8 +372,8 @@ def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype)
 
 
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy in double precision."""
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in double precision, complex if need be."""
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64, copy=True)
 
 

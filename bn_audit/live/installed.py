@@ -36,6 +36,9 @@ _PLACES = {
     "PlainAggregator": ("secretflow.security.aggregation",),
     "SecureAggregator": ("secretflow.security.aggregation",),
     "SparsePlainAggregator": ("secretflow_fl.security.aggregation", "secretflow.security.aggregation"),
+    "StatefulFedGenAggregator": ("secretflow_fl.security.aggregation.stateful_fedgen_aggregator",),
+    "FedGenActor": ("secretflow_fl.ml.nn.fl.backend.torch.strategy.fed_gen",),
+    "FedGenGeneratorModel": ("secretflow_fl.ml.nn.fl.backend.torch.strategy.fed_gen",),
     "FedNdarray": ("secretflow.data.ndarray",),
     "PartitionWay": ("secretflow.data.ndarray",),
 }

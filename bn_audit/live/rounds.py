@@ -24,9 +24,14 @@ __all__ = ["after_training", "first_exchange", "handed_back", "later_plans", "tw
 _GRADIENTS = "fed_avg_g"
 
 
+def weighted(settings: SecretFlowSettings) -> bool:
+    """Whether sample counts weigh in the mean; fed_gen's aggregator and a function on the server know none."""
+    return settings.strategy != "fed_gen" and settings.aggregator != "server_agg_method"
+
+
 def two_kinds(settings: SecretFlowSettings) -> bool:
     """Whether the exchange that begins ``fit`` is of another kind than the later ones."""
-    return settings.strategy == _GRADIENTS or _sends_everything(settings)
+    return settings.strategy == _GRADIENTS or _sends_everything(settings) or _ends_after_the_first(settings)
 
 
 def first_exchange(settings: SecretFlowSettings) -> SecretFlowSettings:
@@ -44,7 +49,7 @@ def later_plans(profile: Profile, settings: SecretFlowSettings, planned: Plan) -
         if not part.possible & {Fate.MISPLACED, Fate.CORRUPT}:
             plans.append(part)
             continue
-        moved = entry.kind == "parameter" or settings.strategy != _GRADIENTS
+        moved = entry.kind == "parameter" if settings.strategy == _GRADIENTS else not _ends_after_the_first(settings)
         plans.append(EntryPlan(entry.key, frozenset({Fate.AVERAGED if moved else Fate.STALE})))
     return tuple(plans)
 
@@ -100,6 +105,11 @@ def _put_back(states: Sequence[State], trained: Sequence[State], keys: set[str])
         {key: (state if key in keys else done)[key] for key in state}
         for state, done in zip(states, trained, strict=True)
     ]
+
+
+def _ends_after_the_first(settings: SecretFlowSettings) -> bool:
+    """fed_gen loads nothing that a function on the server made."""
+    return settings.strategy == "fed_gen" and settings.aggregator == "server_agg_method"
 
 
 def _sends_everything(settings: SecretFlowSettings) -> bool:

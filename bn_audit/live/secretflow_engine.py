@@ -4,17 +4,15 @@ FLModel, its strategies and its aggregators are SecretFlow's, unmodified. Where 
 devices, is a :class:`Platform`: :mod:`bn_audit.live.wheel` and :mod:`bn_audit.live.installed` give one. Errors surface
 where they are raised, as in SecretFlow's debug mode; under Ray those of a load are never awaited.
 
-What a model computes is of no interest here, and what it takes as input is not known. So each party trains a copy whose
-forward is a stand-in: two logits in which every trained parameter has a share, so that each gets a gradient, and a step
-of the running statistics as a batch would make it. State dict, classes of submodules and shapes are the model's own.
+What the parties train is a stand-in for the model, :mod:`bn_audit.live.stand_in`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
+import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -24,7 +22,10 @@ from typing import Any, Protocol
 
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.live.errors import TargetError, require_torch
-from bn_audit.live.execute import Exchange, State, party_states
+from bn_audit.live.execute import Exchange, Rounding, State
+from bn_audit.live.rounds import weighted
+from bn_audit.live.secretflow_aggregation import aggregation
+from bn_audit.live.stand_in import builder
 from bn_audit.live.verify import Run, Seen, see
 from bn_audit.profile import Profile
 from bn_audit.verification import Stop
@@ -40,14 +41,12 @@ _RATE = 0.05
 _STEPS = 2
 """Rounds in an epoch: some errors only show when a second training follows within it."""
 
-_AGGREGATORS = {"plain": "PlainAggregator", "secure": "SecureAggregator", "sparse": "SparsePlainAggregator"}
-
 
 class Platform(Protocol):
     """Where SecretFlow's classes come from and its parties are.
 
-    Beside what is named here it has PlainAggregator, SecureAggregator and SparsePlainAggregator, unless the release has
-    not.
+    Beside what is named here it has PlainAggregator, SecureAggregator, SparsePlainAggregator, StatefulFedGenAggregator,
+    FedGenActor and FedGenGeneratorModel, unless the release has not.
     """
 
     FLModel: Any
@@ -78,34 +77,40 @@ def run_classes(
             another forward.
     """
     devices = [runtime.device(name) for name in party_names(parties)]
-    watch = _Watch(settings.strategy or "", parties, profile)
-    error: Stop | None = None
-    with quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        federated = runtime.FLModel(
-            server=devices[0],
-            device_list=devices,
-            model=runtime.TorchModel(
-                model_fn=_builder(model, profile, parties),
-                loss_fn=nn.CrossEntropyLoss,
-                optim_fn=partial(torch.optim.SGD, lr=_RATE),
-            ),
-            aggregator=_aggregator(runtime, settings, devices),
-            strategy=settings.strategy,
-            backend="torch",
-            skip_bn=bool(settings.skip_bn),
-        )
-        error = _fit(runtime, federated, devices, watch, rounds)
+    options, classes = aggregation(runtime, profile, settings, devices)
+    watch = _Watch(settings.strategy or "", parties, profile, _rounding(settings, parties), weighted(settings))
+    with quiet(), _seeded():
+        try:
+            federated = runtime.FLModel(
+                server=devices[0],
+                device_list=devices,
+                model=runtime.TorchModel(
+                    model_fn=builder(model, profile, parties, classes),
+                    loss_fn=nn.CrossEntropyLoss,
+                    optim_fn=partial(torch.optim.SGD, lr=_RATE),
+                ),
+                strategy=settings.strategy,
+                backend="torch",
+                skip_bn=bool(settings.skip_bn),
+                **options,
+            )
+        except TargetError:
+            raise
+        except Exception as raised:
+            return Run((), Stop(type(raised).__name__, str(raised), 0), drifted=False)
+        error = _fit(runtime, federated, devices, watch, rounds, classes)
     states = [_snapshot(runtime.worker(proxy).model) for proxy in federated._workers.values()]
     return Run(tuple(watch.seen), error, _drifted(watch.seen, states))
 
 
-def _fit(runtime: Platform, federated: Any, devices: Sequence[Any], watch: _Watch, rounds: int) -> Stop | None:
+def _fit(
+    runtime: Platform, federated: Any, devices: Sequence[Any], watch: _Watch, rounds: int, classes: int
+) -> Stop | None:
     import numpy as np
 
     rng = np.random.default_rng(3)
     x = {device: rng.random((8 + 4 * number, 4)) for number, device in enumerate(devices)}
-    y = {device: np.eye(2)[rng.integers(0, 2, len(data))] for device, data in x.items()}
+    y = {device: np.eye(classes)[rng.integers(0, classes, len(data))] for device, data in x.items()}
     with runtime.observing(federated, watch):
         try:
             federated.fit(
@@ -129,6 +134,8 @@ class _Watch:
     strategy: str
     parties: int
     profile: Profile
+    rounding: Rounding
+    weighted: bool
     trainings: dict[int, int] = field(default_factory=dict)
     sent: dict[int, tuple[Any, float]] = field(default_factory=dict)
     before: dict[int, State] = field(default_factory=dict)
@@ -141,7 +148,7 @@ class _Watch:
         if call.method == "train_step":
             if call.done:
                 arrays, samples = call.result
-                self.sent[number] = (arrays, float(samples))
+                self.sent[number] = (arrays, float(samples) if self.weighted else 1.0)
             else:
                 self.trainings[number] = self.trainings.get(number, 0) + 1
         elif call.method == "get_weights" and call.done:
@@ -168,10 +175,10 @@ class _Watch:
                     {k: state[k] - _RATE * sent[first[k]] if first[k] in sent else state[k] for k in state}
                     for state, sent in zip(before, payload, strict=True)
                 ]
-                return Exchange(before, payload, weights, trained, offset=before, scale=-_RATE)
+                return Exchange(before, payload, weights, trained, before, -_RATE, self.rounding)
             case "fed_avg_u":
                 payload = [self._payload(model, self.sent[number][0]) for number in self.before]
-                return Exchange(before, payload, weights, before, offset=before)
+                return Exchange(before, payload, weights, before, before, rounding=self.rounding)
             case "fed_stc" | "fed_scr":
                 # The aggregate is compressed once more on its way back: what is judged is where it lands.
                 payload = [self._payload(model, received)] * self.parties
@@ -180,10 +187,10 @@ class _Watch:
                     {key: base[key] + sent[key] if key in sent else state[key] for key in state}
                     for state, base, sent in zip(before, bases, payload, strict=True)
                 ]
-                return Exchange(before, payload, weights, trained, offset=bases)
+                return Exchange(before, payload, weights, trained, bases, rounding=self.rounding)
             case _:
                 payload = [self._payload(model, self.sent[number][0]) for number in self.before]
-                return Exchange(before, payload, weights, before)
+                return Exchange(before, payload, weights, before, rounding=self.rounding)
 
     def _payload(self, model: nn.Module, arrays: Any) -> State:
         """Arrays as sent, by the keys they belong to: all of the state dict, or those that skip_bn lets travel."""
@@ -228,76 +235,32 @@ def _drifted(seen: Sequence[Seen], states: Sequence[State]) -> bool:
     return any(not torch.equal(state[key], states[0][key]) for state in states for key in averaged)
 
 
-def _aggregator(runtime: Platform, settings: SecretFlowSettings, devices: Sequence[Any]) -> Any:
-    if settings.strategy == "fed_gen":
-        raise TargetError(
-            "fed_gen trains a generator made for one model; SecretFlow's classes are not run with it here"
-        )
-    factory = getattr(runtime, _AGGREGATORS.get(settings.aggregator or "", ""), None)
-    if factory is None:
-        usable = ", ".join(name for name, kind in _AGGREGATORS.items() if hasattr(runtime, kind))
-        raise TargetError(f"the aggregator {settings.aggregator} does not run in one process; {usable} do")
-    return factory(devices[0], list(devices)) if settings.aggregator == "secure" else factory(devices[0])
+def _rounding(settings: SecretFlowSettings, parties: int) -> Rounding:
+    """What SecretFlow's arithmetic may round.
+
+    A product and a sum for every party, a division, a return to the dtype that was sent, the float32 of
+    ``torch.Tensor(array)``; at the party a scaling, a sum with its own and the entry's dtype. SecureAggregator cuts
+    every weighted value to fixed point, of 18 bits behind the point by default.
+    """
+    grid = 2.0**-18 if settings.aggregator in ("secure", "fedgen") else 0.0
+    return Rounding(2 * parties + 6, 2.0**-24, grid)
 
 
-def _builder(model: nn.Module, profile: Profile, parties: int) -> Any:
-    """A function that gives, at each call, the next party's copy of the model."""
-    if isinstance(model, torch.jit.ScriptModule):
-        raise TargetError("a scripted module keeps its forward; SecretFlow's classes are not run on it")
-    states = iter(party_states(profile, parties))
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Randomness that is always the same, and leaves nobody else's changed."""
+    import numpy as np
 
-    def build() -> nn.Module:
-        try:
-            module = copy.deepcopy(model)
-            kind = type(module)
-            extra = {name: member for name, member in _MEMBERS.items() if not hasattr(module, name)}
-            module.__class__ = type(
-                kind.__name__, (kind,), {**extra, "forward": _forward, "__module__": kind.__module__}
-            )
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise TargetError(f"the model cannot be copied for every party: {error}") from error
-        with torch.no_grad():
-            state = next(states)
-            for key, tensor in module.state_dict().items():
-                if key in state:
-                    tensor.copy_(state[key])
-        return module
-
-    return build
-
-
-# What moon asks of a model.
-_MEMBERS: Mapping[str, Any] = {
-    "temperature": 0.5,
-    "mu": 0.1,
-    "cosine_similarity_fn": staticmethod(partial(nn.functional.cosine_similarity, dim=-1)),
-}
-
-
-def _forward(self: nn.Module, x: torch.Tensor, return_all: bool = False) -> Any:
-    """Two logits that every trained parameter has a share in. In training, running statistics take a step."""
-    if self.training:
-        for module in self.modules():
-            _track(module, float(x.mean()))
-    share = torch.zeros(())
-    for parameter in self.parameters():
-        if parameter.requires_grad:
-            # Of value zero, with a gradient of one size for every element, however many there are.
-            size = parameter.abs().float()
-            share = share + (size - size.detach()).sum()
-    logits = x.float().flatten(1)[:, :2] + share * torch.tensor([0.0, 1.0])
-    return (logits, logits, logits) if return_all else logits
-
-
-@torch.no_grad()
-def _track(module: nn.Module, value: float) -> None:
-    statistics = [module._buffers.get(name) for name in ("running_mean", "running_var")]
-    for buffer in statistics:
-        if buffer is not None and buffer.is_floating_point():
-            buffer.mul_(0.9).add_(0.1 * abs(value))
-    counter = module._buffers.get("num_batches_tracked")
-    if counter is not None and any(buffer is not None for buffer in statistics):
-        counter.add_(1)
+    state, numbers = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            random.seed(7)
+            np.random.seed(7)
+            torch.manual_seed(7)
+            yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numbers)
 
 
 @contextmanager

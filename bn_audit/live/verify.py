@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bn_audit.exchange import flower
@@ -32,15 +34,16 @@ from bn_audit.live.execute import (
     Exchange,
     Outcome,
     State,
-    close,
     execute,
     outcomes,
     party_states,
     training_steps,
+    wide,
+    within,
 )
 from bn_audit.live.profile import profile as profile_of
 from bn_audit.live.releases import torch_release
-from bn_audit.live.rounds import after_training, first_exchange, handed_back, later_plans, two_kinds, zeroed
+from bn_audit.live.rounds import after_training, first_exchange, handed_back, later_plans, two_kinds, weighted, zeroed
 from bn_audit.profile import Profile, StateEntry
 from bn_audit.verification import Stop, Verdict, Verification, VerifiedEntry
 
@@ -121,20 +124,34 @@ def verify(
     kind, version = _engine(engine, secretflow_version)
     settings = settings_here(strategy, aggregator, skip_bn, version, own)
     planned = plan(profile, settings)
-    if kind == "contract":
-        run = run_contract(profile, settings, planned, parties, rounds)
-    elif not isinstance(model, nn.Module):
-        raise TargetError("the framework's own classes need a module; a checkpoint or a profile can only be planned")
-    elif kind == "wheel":
-        from bn_audit.live.wheel import run_wheel
+    with _one_thread():
+        if kind == "contract":
+            run = run_contract(profile, settings, planned, parties, rounds)
+        elif not isinstance(model, nn.Module):
+            raise TargetError(
+                "the framework's own classes need a module; a checkpoint or a profile can only be planned"
+            )
+        elif kind == "wheel":
+            from bn_audit.live.wheel import run_wheel
 
-        run = run_wheel(model, profile, settings, Path(engine), parties, rounds)
-    else:
-        from bn_audit.live.installed import run_installed
+            run = run_wheel(model, profile, settings, Path(engine), parties, rounds)
+        else:
+            from bn_audit.live.installed import run_installed
 
-        run = run_installed(model, profile, settings, parties, rounds)
+            run = run_installed(model, profile, settings, parties, rounds)
     verification = judge(profile, settings, planned, run, kind, parties, rounds, target or profile.type)
     return replace(verification, notes=(*notes, *verification.notes))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One entry after the other is too little for several threads, which would wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _engine(engine: str | Path, asked: str | None) -> tuple[str, str | None]:
@@ -183,7 +200,8 @@ def verify_exchange(
         )
     profile = model if isinstance(model, Profile) else profile_of(model)
     planned = plan_of(profile, settings)
-    run = _run_shared(profile, settings, planned, parties, rounds)
+    with _one_thread():
+        run = _run_shared(profile, settings, planned, parties, rounds)
     verification = judge(profile, settings, planned, run, "contract", parties, rounds, target or profile.type)
     return replace(verification, notes=(*notes, *verification.notes))
 
@@ -249,7 +267,7 @@ def run_contract(profile: Profile, settings: SecretFlowSettings, planned: Plan, 
     states = party_states(profile, parties)
     exchange = Exchange(states, states, [1.0] * parties, states)
     # As sample counts do, the weights differ between parties.
-    weights = [2.0 + party for party in range(parties)]
+    weights = [2.0 + party if weighted(settings) else 1.0 for party in range(parties)]
     later = later_plans(profile, settings, planned)
     seen: list[Seen] = []
     averaged = [entry.key for entry in planned.entries if entry.fate is Fate.AVERAGED]
@@ -270,12 +288,32 @@ def run_contract(profile: Profile, settings: SecretFlowSettings, planned: Plan, 
 def see(profile: Profile, exchange: Exchange, after: Sequence[State]) -> Seen:
     """Read off the tensors what an exchange did, and how far that lies from FedBN."""
     wanted = _fedbn(profile, exchange)
+    # The reference rounds as well, once for every party.
+    more = exchange.rounding.operations + len(after)
+    beside = replace(exchange, rounding=replace(exchange.rounding, operations=more))
     deviations = {}
     for entry in profile.entries:
-        pairs = [(have[entry.key], want[entry.key]) for have, want in zip(after, wanted, strict=True)]
-        distance = max((_distance(have, want) for have, want in pairs), key=lambda d: (d != d, d))
-        deviations[entry.key] = distance, all(close(have, want, have.dtype) for have, want in pairs)
+        pairs = {
+            (id(have[entry.key]), id(want[entry.key])): (have, want) for have, want in zip(after, wanted, strict=True)
+        }
+        distance, rounded = 0.0, True
+        for have, want in pairs.values():
+            a, b = have[entry.key], want[entry.key]
+            distance = max(distance, _distance(a, b), key=lambda d: (d != d, d))
+            rounded = rounded and within(a, b, partial(_magnitude, exchange, entry.key), beside)
+        deviations[entry.key] = distance, rounded
     return Seen(outcomes(profile, exchange, after), deviations)
+
+
+def _magnitude(exchange: Exchange, key: str, size: int | None) -> torch.Tensor:
+    """How large the numbers are that go into both what an entry holds after an exchange and what FedBN makes of it."""
+    largest: torch.Tensor | None = None
+    for states in (exchange.trained, exchange.before):
+        for state in states:
+            part = wide(state[key].reshape(-1)[:size]).abs()
+            largest = part if largest is None else torch.maximum(largest, part)
+    assert largest is not None  # there are parties
+    return largest.mul_(2)
 
 
 def judge(
@@ -424,14 +462,18 @@ def _disagreements(profile: Profile, settings: SecretFlowSettings, planned: Plan
         if planned.stops is False:
             yield f"the plan does not stop; the real classes stop in round {run.stop.round} with {run.stop}"
         return
-    if not chance and planned.drifts not in (None, run.drifted):
+    averaged = any(part.fate is Fate.AVERAGED for part in planned.entries)
+    if averaged and not chance and planned.drifts not in (None, run.drifted):
         yield f"drifting apart: the plan says {planned.drifts}, the real classes {run.drifted}"
     for entry, wanted, part in zip(profile.entries, expected_fates(profile), planned.entries, strict=True):
         if part.fate is None or part.fate is Fate.CORRUPT:
             continue
         kept = Fate.LOCAL if Fate.LOCAL in wanted else Fate.STALE
         outcome: Outcome = (None if part.fate is kept else part.fate, part.source_key)
-        relevant = run.seen[:1] if chance else _relevant(part, run.seen, settings)
+        relevant = _relevant(part, run.seen, settings)
+        if chance:
+            # The first exchange alone is certain, and says nothing of later ones where those are of another kind.
+            relevant = () if two_kinds(settings) and part.fate is not Fate.MISPLACED else run.seen[:1]
         for number, seen in enumerate(relevant):
             found = seen.outcomes[entry.key]
             if outcome not in found:

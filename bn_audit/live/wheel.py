@@ -67,6 +67,9 @@ def opened(wheel: Path) -> Iterator[Runtime]:
             ) from error
         except (ImportError, KeyError, AttributeError) as error:
             raise TargetError(f"{wheel}: this wheel has no FLModel for torch ({error})") from error
+        except Exception as error:
+            # Of what it imports; torchvision, say, that was built for another torch.
+            raise TargetError(f"{wheel}: cannot be imported here: {type(error).__name__}: {error}") from error
         yield runtime
 
 

@@ -80,6 +80,18 @@ def test_a_stop_shows_the_error() -> None:
     assert expected in " ".join(result.output.split())
 
 
+def test_a_long_error_is_cut_and_shown_with_all() -> None:
+    deep = "nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in range(9)))"
+    Path("deep.py").write_text(f"from torch import nn\n\nmodel = {deep}\n")
+    arguments = ("deep.py:model", *SECRETFLOW)
+    short, whole = _run(*arguments).output, _run(*arguments, "--all").output
+    assert "The error's first lines" in short
+    assert "and 4 more lines; --all shows them" in short
+    assert short.count("copying a param") == 1 + 5
+    assert "The error in full" in whole
+    assert whole.count("copying a param") == 1 + 9
+
+
 def test_json_of_a_verification() -> None:
     data = _valid(_run("model.py:Net", *SECRETFLOW, "--skip-bn", "--output-format", "json").output)
     assert data["ok"] is False

@@ -75,6 +75,30 @@ def test_1_5_and_1_6_leave_batchnorm_out_of_the_first_exchange_alone() -> None:
     assert (error.text, error.round) == ("Data should have same dtypes but got int64 float32.", 1)
 
 
+def test_the_aggregator_of_fed_gen_is_none_for_other_strategies() -> None:
+    for name in ("fed_avg_w", "fed_avg_u", "fed_prox", "moon"):
+        error = plan(LAST, replace(SECURE, strategy=name, aggregator="fedgen")).error
+        assert error is not None
+        assert (error.type, error.text, error.round) == ("TypeError", "'int' object is not subscriptable", 1)
+    # What goes wrong before does so all the same.
+    assert plan(NESTED, replace(SECURE, aggregator="fedgen")).error == plan(NESTED, SECURE).error
+
+
+def test_fed_stc_and_fed_scr_take_no_function_on_the_server() -> None:
+    for name, kind in (("fed_stc", "FedSTC"), ("fed_scr", "FedSCR")):
+        error = plan(LAST, replace(PLAIN, strategy=name, aggregator="server_agg_method")).error
+        assert error is not None
+        assert error.text == f"{kind}.__init__() got an unexpected keyword argument 'server_agg_method'"
+        assert error.round == 0
+
+
+def test_fed_gen_loads_nothing_of_a_function_on_the_server() -> None:
+    made = plan(LAST, replace(PLAIN, strategy="fed_gen", aggregator="server_agg_method"))
+    fates = {part.key: part.fate for part in made.entries}
+    assert fates["fc.weight"] is Fate.STALE
+    assert fates["bn.weight"] is Fate.LOCAL
+
+
 @pytest.mark.parametrize(
     "unknown",
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,7 +13,15 @@ from hypothesis import strategies as st  # noqa: E402
 
 from bn_audit.exchange.plan import EntryPlan, Fate  # noqa: E402
 from bn_audit.live.errors import TargetError  # noqa: E402
-from bn_audit.live.execute import Exchange, close, execute, outcomes, party_states, training_steps  # noqa: E402
+from bn_audit.live.execute import (  # noqa: E402
+    Exchange,
+    Rounding,
+    execute,
+    outcomes,
+    party_states,
+    training_steps,
+    within,
+)
 from bn_audit.profile import Profile, StateEntry  # noqa: E402
 
 
@@ -154,7 +164,97 @@ def test_state_without_values_is_refused(entry: StateEntry, message: str) -> Non
         party_states(Profile((entry,)), 2)
 
 
-def test_nan_is_close_to_nan_alone() -> None:
-    nan, one = torch.tensor([float("nan")]), torch.tensor([1.0])
-    assert close(nan, nan, torch.float32)
-    assert not close(nan, one, torch.float32)
+# What is rounding, and what is not.
+
+_REAL = Rounding(operations=12, unit=2.0**-24)
+
+
+def _given(parts: list[torch.Tensor], weights: list[float], rounding: Rounding) -> Exchange:
+    states = [{"a": part} for part in parts]
+    return Exchange(states, states, weights, states, rounding=rounding)
+
+
+def _holds(value: torch.Tensor, exchange: Exchange) -> bool:
+    return within(
+        value,
+        exchange.mean("a"),
+        lambda size: exchange.magnitude(0, "a", exchange.payload[0]["a"].numel() if size is None else size),
+        exchange,
+    )
+
+
+_NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+
+
+@given(st.lists(st.tuples(_NUMBERS, _NUMBERS, _NUMBERS), min_size=1, max_size=8), st.permutations([0, 1, 2]))
+def test_a_mean_in_single_precision_is_rounding_in_any_order(rows: list[tuple[float, ...]], order: list[int]) -> None:
+    parts, weights = list(torch.tensor(rows, dtype=torch.float32).T), [8.0, 12.0, 16.0]
+    exchange = _given(parts, weights, _REAL)
+    total = torch.zeros(len(rows))
+    for party in order:
+        total = total + parts[party] * torch.tensor(weights[party] / 36)
+    assert _holds(total, exchange)
+    # The same, a few bounds further off, is none: no drift hides behind what cancels out.
+    bound = exchange.magnitude(0, "a") * _REAL.relative(torch.float32)
+    drifted = (exchange.mean("a") + 3 * bound + 1e-40).float()
+    assert not _holds(drifted, exchange) or bool((drifted.double() == exchange.mean("a")).all())
+
+
+def test_one_element_that_is_off_is_enough() -> None:
+    exchange = _exchange(Profile((StateEntry("a", (1000,), "float32", "parameter", ""),)))
+    exact = exchange.mean("a").float()
+    assert _holds(exact, exchange)
+    exact[-1] += 2e-6
+    assert not _holds(exact, replace(exchange, rounding=_REAL))
+
+
+@given(st.lists(st.tuples(_NUMBERS, _NUMBERS), min_size=1, max_size=8))
+def test_fixed_point_cuts_off_what_its_grid_allows(rows: list[tuple[float, ...]]) -> None:
+    parts, weights = list(torch.tensor(rows, dtype=torch.float64).T), [2.0, 3.0]
+    cut = [(part * weight * 2**18).to(torch.int64) for part, weight in zip(parts, weights, strict=True)]
+    mean = (sum(cut) / 2**18 / 5).float()  # type: ignore[operator, union-attr]
+    assert _holds(mean, _given(parts, weights, replace(_REAL, grid=2.0**-18)))
+
+
+def test_fixed_point_is_not_rounding_where_there_is_none() -> None:
+    parts = [torch.full((2,), 0.1), torch.full((2,), 0.7)]
+    cut = sum((part.double() * 2**18).to(torch.int64) for part in parts)
+    mean = (cut / 2**19).float()  # type: ignore[operator]
+    assert _holds(mean, _given(parts, [1.0, 1.0], replace(_REAL, grid=2.0**-18)))
+    assert not _holds(mean, _given(parts, [1.0, 1.0], _REAL))
+
+
+@pytest.mark.parametrize(
+    ("values", "held", "good"),
+    [
+        ((7, 7), 7, True),
+        ((7, 7), 6, True),
+        ((7, 7), 8, False),
+        ((4, 5), 4, True),
+        ((4, 5), 5, False),
+        ((7, 7), 5, False),
+    ],
+)
+def test_an_integer_is_what_is_left_of_a_number_on_either_side(values: tuple[int, int], held: int, good: bool) -> None:
+    exchange = _given([torch.tensor([value]) for value in values], [1.0, 1.0], _REAL)
+    assert _holds(torch.tensor([held]), exchange) is good
+
+
+def test_nan_and_infinities_are_themselves_alone() -> None:
+    *odd, one = (torch.tensor([float(word)]) for word in ("nan", "inf", "-inf", "1"))
+    for part in odd:
+        exchange = _given([part, one], [1.0, 1.0], _REAL)
+        assert _holds(part, exchange)
+        assert not any(_holds(other, exchange) for other in (*odd, one) if other is not part)
+    finite = _given([one, one], [1.0, 1.0], _REAL)
+    assert not any(_holds(value, finite) for value in odd)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.float64])
+def test_every_dtype_is_judged_in_its_own_precision(dtype: torch.dtype) -> None:
+    parts = [torch.linspace(0.3, 2, 64).to(dtype), torch.linspace(0.5, 1, 64).to(dtype)]
+    exchange = _given(parts, [1.0, 3.0], Rounding())
+    mean = exchange.mean("a")
+    assert _holds(mean.to(dtype), exchange)
+    step = 2 * max(torch.finfo(dtype).eps, 1e-15)
+    assert not _holds((mean * (1 + step)).to(dtype), exchange)

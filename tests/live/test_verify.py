@@ -275,7 +275,7 @@ def test_the_wheel_leaves_nothing_behind(secretflow_wheel: Path) -> None:
 def test_what_the_wheel_cannot_run_is_refused(secretflow_wheel: Path) -> None:
     for arguments, message in (
         ({"aggregator": "spu"}, "does not run in one process"),
-        ({"strategy": "fed_gen", "aggregator": "fedgen"}, "not run with it here"),
+        ({"strategy": "fed_gen", "aggregator": "fedgen"}, "last two arrays"),
         ({"secretflow_version": "1.5.0"}, "was asked for"),
     ):
         with pytest.raises(TargetError, match=message):

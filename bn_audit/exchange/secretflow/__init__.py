@@ -44,6 +44,9 @@ def plan(profile: Profile, settings: SecretFlowSettings) -> Plan:
         return _open(profile, settings)
     if known.backend == "tensorflow":
         return plan_tensorflow(profile, settings, known)
+    if settings.aggregator == "server_agg_method" and known.name in _COMPRESSING:
+        text = f"{_COMPRESSING[known.name]}.__init__() got an unexpected keyword argument 'server_agg_method'"
+        return _stopped(profile, settings, PlanError("TypeError", text))
     if not profile.ordered:
         return _whatever_the_order(profile, settings)
     torch = release(settings.torch_version)
@@ -54,6 +57,9 @@ def plan(profile: Profile, settings: SecretFlowSettings) -> Plan:
         return replace(merge(alternatives), settings=settings.named())
     return plan_torch(profile, settings, known)
 
+
+_COMPRESSING = {"fed_stc": "FedSTC", "fed_scr": "FedSCR"}
+"""Strategies of the torch backend whose classes take none of FLModel's further arguments."""
 
 _BY_POSITION = frozenset({"fed_avg_w", "fed_avg_u", "fed_stc", "fed_scr", "moon", "fed_gen"})
 """Strategies of the torch backend that pair whole state dicts with each other. Without ``skip_bn`` each entry then

@@ -163,9 +163,9 @@ def _go_on(here: _Round, course: _Course, strategy: Strategy) -> None:
     """What a strategy does after the exchange that begins ``fit``. fed_avg_w does just the same again."""
     match strategy.name:
         case "fed_prox":
-            course.phases.append(_proximal(here, here.sent))
+            course.phases += [_sample_counts(here, strategy), _proximal(here, here.sent)]
         case "moon":
-            course.phases.append(here.loader.strict(here.integers, 2))
+            course.phases += [_sample_counts(here, strategy), here.loader.strict(here.integers, 2)]
         case "scaffold":
             course.phases += [gather(here.gradients, 1), _control_variates(here)]
         case "fed_avg_u":
@@ -186,6 +186,13 @@ def _go_on(here: _Round, course: _Course, strategy: Strategy) -> None:
             course.notes.append(GRADIENTS_NOTE)
         case "fed_gen":
             course.phases.append(_label_counts(here))
+            if here.settings.aggregator == "fedgen":
+                course.notes.append("fed_gen's aggregator gives every party the same weight, whatever its samples")
+            if here.settings.aggregator == "server_agg_method":
+                # Its apply_weights loads what came out of its own aggregator, a dict, and passes over all else.
+                course.effects = then(course.effects, [Effect(frozenset({None}))] * len(course.effects))
+    if strategy.name not in ("fed_prox", "moon"):
+        course.phases.append(_sample_counts(here, strategy))
 
 
 def _send_everything(here: _Round, course: _Course, strategy: Strategy) -> None:
@@ -210,6 +217,13 @@ def _label_counts(here: _Round) -> Phase:
         operator = "*: 'float' and 'dict'" if here.settings.aggregator == "secure" else "+: 'dict' and 'dict'"
         return Phase(True, PlanError("TypeError", f"unsupported operand type(s) for {operator}", False, round=1))
     return UNKNOWN
+
+
+def _sample_counts(here: _Round, strategy: Strategy) -> Phase:
+    """fed_gen's aggregator looks for counts of labels in what ``train_step`` returns, a number in other strategies."""
+    if here.settings.aggregator != "fedgen" or strategy.name == "fed_gen":
+        return PASSED
+    return Phase(True, PlanError("TypeError", "'int' object is not subscriptable", False, round=1))
 
 
 def _surplus(here: _Round, sent: Sequence[Upload]) -> int | None:
@@ -364,9 +378,9 @@ def _gradients(here: _Round) -> Phase:
     """
     averaged = average(here.gradients, here.settings, 1) if here.exact else UNKNOWN
     match here.settings.aggregator:
-        case "plain":
+        case "plain" | "fedgen":
             return averaged
-        case "secure" | "sparse" | "fedgen":
+        case "secure" | "sparse":
             single = next((entry for entry in here.parameters if entry.dtype in FLOATS - {"float64"}), None)
             if single is None:
                 return UNKNOWN

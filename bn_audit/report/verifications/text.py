@@ -36,6 +36,9 @@ _VERDICTS = {
     Verdict.DISAGREES: "magenta",
     Verdict.OPEN: "blue",
 }
+_ERROR_LINES = 6
+"""Lines of a long error that are shown: torch names every entry of which it complains."""
+
 _ENGINES = {
     "contract": "the plan executed on tensors",
     "wheel": "the framework's own classes",
@@ -70,8 +73,13 @@ def _details(verification: Verification, look: Look) -> Iterator[str]:
     stop = verification.stop
     if stop is not None and "\n" in stop.text:
         yield ""
-        yield _painter(look, dim=True)(f"{INDENT}The error in full{'' if stop.exact else ', most likely'}")
-        yield from (f"{INDENT * 2}{printable(line.expandtabs(4))}" for line in str(stop).splitlines())
+        lines = str(stop).splitlines()
+        more = 0 if look.every or len(lines) <= _ERROR_LINES + 1 else len(lines) - _ERROR_LINES
+        which = "The error's first lines" if more else "The error in full"
+        yield _painter(look, dim=True)(f"{INDENT}{which}{'' if stop.exact else ', most likely'}")
+        yield from (f"{INDENT * 2}{printable(line.expandtabs(4))}" for line in lines[: len(lines) - more])
+        if more:
+            yield _painter(look, dim=True)(f"{INDENT * 2}and {count(more, 'more line')}; --all shows them")
     for disagreement in verification.disagreements:
         yield from wrapped(printable(disagreement), look.width, first=f"{INDENT}- ", indent=INDENT * 2)
     if verification.entries:
