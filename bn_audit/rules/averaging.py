@@ -277,9 +277,9 @@ PARAMETERS = Rule(
     severity=Severity.WARNING,
     summary="`parameters()` alone travel: BatchNorm's weight and bias without its statistics",
     finds="""\
-An averaging that goes over `parameters()` of models with BatchNorm, or a client of a framework that sends nothing else:
-weight and bias are shared, running statistics are buffers and stay with each party, or with the server for ever as they
-were at first.""",
+An averaging that goes over `parameters()` of models with BatchNorm, be it entry by entry or as one vector
+(`parameters_to_vector`), or a client of a framework that sends nothing else: weight and bias are shared, running
+statistics are buffers and stay with each party, or with the server for ever as they were at first.""",
     why="""\
 Weight and bias of a BatchNorm are trained together with the statistics they scale. Shared without them, each party
 applies the others' scale to its own statistics. The server's model, which nobody trains, keeps a mean of 0 and a

@@ -50,6 +50,7 @@ def takes_flmodel(data: bytes) -> bool:
 _BLANKS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte == 0x5F) else 0x20 for byte in range(256))
 _STATE = re.compile(
     rb"load_state_dict\s*\((?!\s*torch\.load\s*\()|copy_\s*\(|\.data\b|set_parameters|ArrayRecord|\bparams\s*="
+    rb"|vector_to_parameters"
 )
 _PARTIES = re.compile(
     rb"federat|fed_?avg|fed_?prox|fed_?bn|\bclients?\b|client_|_client|w_locals|w_glob|\bparty|\bparties"

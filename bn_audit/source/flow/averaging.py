@@ -23,6 +23,7 @@ __all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 _REDUCERS = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}
+_VECTOR = "parameters_to_vector"
 _MAX_LOOPS = 6
 
 
@@ -41,14 +42,16 @@ class Averaging:
 
     Attributes:
         node: what a finding points at: the statement or call that combines.
-        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``.
+        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``; ``vector`` where all entries of a
+            party are one vector, made by ``parameters_to_vector``.
         slot: what receives the sum; None for a reducing call.
         added: the expression that is added, with the party's entry in it.
         entry: the party's entry itself (``w[i][key]``, ``param.data``).
         state: the party's state or model (``w[i]``, the iterable of ``parameters()``).
         what: ``state`` (all entries, or what a filter leaves), ``parameters`` (only what ``parameters()`` gives).
         key: the name that holds the key; "" where entries are gone over by position.
-        keys, parties: the two loops; parties None where each call of the function adds one party's state.
+        keys, parties: the two loops; parties None where each call of the function adds one party's state. A vector has
+            no loop over entries: the one over parties stands for both.
         tests: conditions on the way, with whether they must hold.
         calls: for a reducing call, the calls around it that finish it (``.mean(dim=0)``).
     """
@@ -131,6 +134,26 @@ def _accumulated(
             tests = conditions(index, node, keys)
             yield Averaging(node, how, slot, added, entry, state, what, key, keys, parties, scope, tests)
             return
+    yield from _vectors(index, node, slot, added, loops)
+
+
+def _vectors(
+    index: FileIndex,
+    node: cst.CSTNode,
+    slot: cst.BaseExpression | None,
+    added: cst.BaseExpression,
+    loops: Sequence[Loop],
+) -> Iterator[Averaging]:
+    """``total += parameters_to_vector(client.parameters()) * weight``, and the same in what is reduced."""
+    for part in _walk_expression(index, added):
+        if not isinstance(part, cst.Call) or (dotted_name(part.func) or "").rpartition(".")[2] != _VECTOR:
+            continue
+        state = part.args[0].value if part.args else part
+        parties = next((loop for loop in reversed(loops) if _depends(index, state, loop)), None)
+        if parties is not None and (slot is None or not _depends(index, slot, parties)):
+            scope = index.scope_of(node)
+            yield Averaging(node, "vector", slot, added, part, state, "parameters", "", parties, parties, scope)
+            return
 
 
 def _handed_in(index: FileIndex, slot: cst.BaseExpression, state: cst.BaseExpression, scope: Scope, keys: Loop) -> bool:
@@ -189,6 +212,10 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
                         conditions(index, node, keys),
                     )  # fmt: skip
                     return
+        vector = next(_vectors(index, node, None, element, parties_loops), None)
+        if vector is not None:
+            yield vector
+            return
 
 
 def _collections(index: FileIndex, node: cst.BaseExpression, call: cst.Call) -> Iterator[cst.CSTNode]:

@@ -85,6 +85,10 @@ class Hunter:
             value = positional[0] if positional else keywords.get("state_dict")
             if value is not None and isinstance(call.func, cst.Attribute):
                 yield call, call.func.value, value
+        for call in index.calls.get("vector_to_parameters", ()):
+            positional, _, _ = arguments_of(call)
+            if len(positional) > 1:
+                yield call, positional[1], positional[0]
         for call in index.calls.get("copy_", ()):
             if call.args and isinstance(call.func, cst.Attribute):
                 yield call, call.func.value, call.args[0].value
