@@ -203,7 +203,7 @@ def compare(
         counts = dict.fromkeys(named, samples) if isinstance(samples, int) else samples
         if any(counts.get(name, 0) < 1 for name in named):
             raise ValueError("samples is a number above 0, or one for each party")
-        comparison = by_bound(comparison, [counts[name] for name in named], training)
+        comparison = by_bound(comparison, found, [counts[name] for name in named], training)
     return with_groups(comparison)
 
 

@@ -175,7 +175,7 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
 
         training = Training(flags["batch_size"] or 1, options.momentum)
         if samples:
-            comparison = by_bound(comparison, samples, training)
+            comparison = by_bound(comparison, found, samples, training)
         elif flags["data"] is not None and flags["model"] is not None:
             own = load_own(flags["model"], parse_arguments(flags["arguments"]), flags["data"])
             comparison = by_data(comparison, found, sources, own, training, flags["splits"] or SPLITS)

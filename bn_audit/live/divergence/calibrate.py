@@ -19,6 +19,7 @@ from bn_audit.live.divergence.data import moments_of
 from bn_audit.live.divergence.groups import groups_of, outliers_of, places_of
 from bn_audit.live.divergence.statistics import Parties, Source
 from bn_audit.live.errors import TargetError
+from bn_audit.live.profile import profile as profile_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,12 +75,21 @@ def load_own(model: str, arguments: Mapping[str, Any], data: str) -> Own:
     return Own(loaded.module, {party.name: party for party in drawn})
 
 
-def by_bound(comparison: Comparison, samples: Sequence[int], training: Training) -> Comparison:
+def by_bound(comparison: Comparison, found: Parties, samples: Sequence[int], training: Training) -> Comparison:
     """Lines from the numbers of examples alone.
 
     Args:
+        found: what was read of the parties.
         samples: by party.
+
+    Raises:
+        TargetError: what is compared is not the model's first norm layer.
     """
+    if comparison.first.path != found.first:
+        raise TargetError(
+            f"what reaches {comparison.first.path} has passed {found.first}, a norm layer of the party's own: chance can "
+            f"be told at {found.first} alone"
+        )
     lines = bound([noise(one, training.batch_size, training.momentum) for one in samples])
     calibration = Calibration("bound", 0, tuple(samples), training.batch_size, training.momentum)
     return _with_lines(comparison, lines, calibration)
@@ -112,13 +122,16 @@ def by_data(
             "files are called)"
         )
     path = comparison.first.path
+    # All that there are, whatever is compared.
+    others = [norm.path for norm in profile_of(model).norms if norm.tracked is not False]
     layer = dict(model.named_modules(remove_duplicate=False)).get(path)
     momentum = getattr(layer, "momentum", training.momentum)
     generator = np.random.default_rng(_SEED)
     draws, examples = [], []
     for number, (name, source) in enumerate(zip(comparison.parties, sources, strict=True)):
         _, state = source.open()
-        moments = moments_of(model, state, data[name].train.batches(training.batch_size), [path], name).get(path)
+        batches = data[name].train.batches(training.batch_size)
+        moments = moments_of(model, state, batches, [path], name, others).get(path)
         if moments is None:
             raise TargetError(
                 f"{path} does not get one input of [examples, channels, ...] in a forward, so that chance cannot be "

@@ -33,6 +33,7 @@ def moments_of(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     paths: Sequence[str],
     who: str,
+    others: Sequence[str] = (),
 ) -> dict[str, Moments]:
     """The moments of the inputs of norm layers, by path.
 
@@ -43,9 +44,11 @@ def moments_of(
         paths: of the layers; those that get no tensor with channels second are left out, as are those that run several
             times for one input.
         who: the party's name, for errors.
+        others: layers none of which may run before the first of ``paths``.
 
     Raises:
-        TargetError: the state does not fit the model, the model raises, or there are fewer than 4 examples.
+        TargetError: the state does not fit the model, the model raises, there are fewer than 4 examples, or one of
+            the others runs first.
     """
     with running("copying the model"):
         model = copy.deepcopy(model)
@@ -58,6 +61,11 @@ def moments_of(
         raise TargetError(f"the model has no module {missing[0]}, and the checkpoint of {who} has")
     recorder = _Recorder()
     handles = [modules[path].register_forward_pre_hook(recorder.hook(path)) for path in paths]
+    handles += [
+        modules[path].register_forward_pre_hook(recorder.note(path))
+        for path in others
+        if path in modules and path not in paths
+    ]
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     try:
         with torch.no_grad():
@@ -67,6 +75,11 @@ def moments_of(
                 recorder.begin(len(inputs))
                 with running(f"running the model on the data of {who}"):
                     model(inputs)
+                if recorder.first not in (None, paths[0]):
+                    raise TargetError(
+                        f"{recorder.first} runs before {paths[0]}, and what reaches {paths[0]} has passed it: chance "
+                        f"can be told at {recorder.first} (--layer {recorder.first})"
+                    )
                 if recorder.bytes > LARGEST:
                     break
     finally:
@@ -83,6 +96,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.examples = 0
         self.bytes = 0
+        self.first: str | None = None
         self._batch = 0
         self._found: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
         self._values: dict[str, set[int]] = {}
@@ -99,6 +113,7 @@ class _Recorder:
         """What looks at the inputs of a layer."""
 
         def look(module: nn.Module, arguments: tuple[object, ...]) -> None:
+            self.first = self.first or path
             tensor = arguments[0] if arguments else None
             if (
                 not isinstance(tensor, torch.Tensor)
@@ -116,6 +131,14 @@ class _Recorder:
             self._found.setdefault(path, []).append((mean, square))
             self._values.setdefault(path, set()).add(flat.shape[-1])
             self.bytes += mean.nbytes + square.nbytes
+
+        return look
+
+    def note(self, path: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
+        """What remembers whether a layer is the first that runs."""
+
+        def look(module: nn.Module, arguments: tuple[object, ...]) -> None:
+            self.first = self.first or path
 
         return look
 

@@ -80,6 +80,7 @@ class Parties:
 
     Attributes:
         names: of the parties.
+        first: path of the model's first norm layer, whether it is compared or not.
         layers: in the order of the model, as the first party's checkpoint has it.
         problems: why the parties cannot be compared, in sentences without a full stop.
         notes: what a reader should know.
@@ -88,6 +89,7 @@ class Parties:
     """
 
     names: tuple[str, ...]
+    first: str = ""
     layers: list[Layer] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -131,6 +133,7 @@ def read(sources: Sequence[Source], *, affine: bool = True) -> Parties:
             first = one
             if any(place is None for place in one.order.values()):
                 found.notes.append("the files do not keep the order of the layers; it is taken from their names")
+            found.first = next(iter(one.norms))
             found.layers.extend(_layer(path, named, len(sources)) for path, named in one.norms.items())
             found.weights.append(0.0 if one.weights else None)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,6 +225,40 @@ def test_what_cannot_be_calibrated_says_why(federation: tuple[dict[str, nn.Modul
     own = {f"party {n}": (torch.randn(20, 3), torch.zeros(20).long()) for n in (1, 2)}
     with pytest.raises(TargetError, match="bn does not get one input"):
         bn_audit.compare(twice, model=Twice(), data=own, batch_size=5)
+
+
+def test_only_the_first_layer_that_runs_is_told_of(
+    federation: tuple[dict[str, nn.Module], dict[str, object]], tmp_path: Path
+) -> None:
+    models, data = federation
+    with pytest.raises(TargetError, match="bn1 runs before bn2, and what reaches bn2 has passed it"):
+        bn_audit.compare(models, layers=["bn2"], model=Net(), data=data, batch_size=32)
+    with pytest.raises(TargetError, match="what reaches bn2 has passed bn1"):
+        bn_audit.compare(models, layers=["bn2"], samples=120, batch_size=32)
+
+    class Backwards(nn.Module):
+        """Safetensors files sort layers by name, whatever runs first."""
+
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.z, self.a = model.bn1, model.bn2
+            self.y, self.b, self.fc = model.conv, model.conv2, model.fc
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.fc(torch.relu(self.a(self.b(torch.relu(self.z(self.y(x)))))).mean((2, 3)))
+            return out
+
+    from safetensors.torch import save_file
+
+    paths = {}
+    for name, model in models.items():
+        paths[name] = tmp_path / f"{name}.safetensors"
+        save_file(Backwards(model).state_dict(), paths[name])
+    assert bn_audit.compare(paths).first.path == "a"
+    with pytest.raises(TargetError, match=r"z runs before a, .*--layer z"):
+        bn_audit.compare(paths, model=Backwards(Net()), data=data, batch_size=32)
+    right = bn_audit.compare(paths, layers=["z"], model=Backwards(Net()), data=data, batch_size=32)
+    assert right.first.lines is not None
 
 
 def test_the_model_is_left_as_it_was(federation: tuple[dict[str, nn.Module], dict[str, object]]) -> None:
