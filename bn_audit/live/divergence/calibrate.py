@@ -87,8 +87,8 @@ def by_bound(comparison: Comparison, found: Parties, samples: Sequence[int], tra
     """
     if comparison.first.path != found.first:
         raise TargetError(
-            f"what reaches {comparison.first.path} has passed {found.first}, a norm layer of the party's own: chance can "
-            f"be told at {found.first} alone"
+            f"what reaches {comparison.first.path} has passed {found.first}, a norm layer of the party's own: chance "
+            f"can be told at {found.first} alone"
         )
     lines = bound([noise(one, training.batch_size, training.momentum) for one in samples])
     calibration = Calibration("bound", 0, tuple(samples), training.batch_size, training.momentum)
