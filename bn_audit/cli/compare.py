@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypedDict
 
@@ -132,6 +133,10 @@ def command(ctx: click.Context, /, checkpoints: tuple[str, ...], **flags: Unpack
     from bn_audit.report.comparisons import renderer
 
     _write_pictures(comparison, flags)
+    if not flags["channels"]:
+        # Those of the page are for the page.
+        first, *rest = comparison.layers
+        comparison = replace(comparison, layers=(replace(first, channels=()), *rest))
     emit(renderer(flags["output_format"])(comparison, _look(flags)), flags["output_file"])
     ctx.exit(0)
 

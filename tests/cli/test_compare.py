@@ -150,6 +150,7 @@ def test_pages_and_pictures(folder: Path) -> None:
     for suffix, beginning in (("png", b"\x89PNG"), ("svg", b"<?xml")):
         result = _run(*FILES, "--html", "report.html", "--plot", f"plot.{suffix}")
         assert result.exit_code == 0, result.output
+        assert "Channels" not in result.output
         first = (folder / f"plot.{suffix}").read_bytes()
         assert first.startswith(beginning)
         _run(*FILES, "--plot", f"plot.{suffix}")

@@ -137,6 +137,8 @@ def test_other_pages_in_the_browser(tmp_path: Path, name: str) -> None:
         assert page.value("document.querySelectorAll('img').length") == 0
         wide = page.value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide == 0, "tables scroll in themselves, the page does not"
+        height = page.value("Math.max(...[...document.querySelectorAll('.heat tbody tr')].map(r => r.clientHeight))")
+        assert height < 60, "the paths of layers stand in one line"
         if name == "hostile":
             first = page.value("[...document.querySelectorAll('.heat th[scope=col] span')][0].textContent")
             assert first == f"{MARKUP}, b<b>ob"

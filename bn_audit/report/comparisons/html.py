@@ -99,8 +99,10 @@ def _map(comparison: Comparison, names: Sequence[str]) -> dict[str, object] | No
                 "color": _COLORS[0 if group is None else group % len(_COLORS)],
             }
         )
-    share = f"{100 * (comparison.places_share or 0):.0f} %"
-    return {"width": width, "height": height, "dots": dots, "named": len(names) <= NAMED, "share": share}
+    known = comparison.places_share or 0.0
+    share = f"{100 * known:.0f} %"
+    poor = "" if known >= 0.5 else ": most of them it does not show"
+    return {"poor": poor, "width": width, "height": height, "dots": dots, "named": len(names) <= NAMED, "share": share}
 
 
 def _values(comparison: Comparison) -> tuple[bool, list[list[float]]]:
