@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from bn_audit.cli.output import Failure, emit, wants_color, write_whole
+from bn_audit.cli.output import Failure, check_page, check_place, emit, wants_color, write_whole
 from bn_audit.comparison import METRICS, NW2
 
 if TYPE_CHECKING:
@@ -199,15 +199,12 @@ def _check_pictures(flags: Flags) -> None:
     plot, html = flags["plot"], flags["html"]
     if plot is not None and PurePath(plot).suffix.lower() not in SUFFIXES:
         raise click.UsageError(f"--plot {plot}: name a file that ends in {' or '.join(SUFFIXES)}")
-    for name, path, needs in (("plot", plot, "matplotlib"), ("html", html, "jinja2")):
-        if path is None:
-            continue
-        if importlib.util.find_spec(needs) is None:
-            raise Failure(f"--{name} needs {needs}, which is not installed: pip install 'bn-audit[compare]'")
-        folder = os.path.dirname(os.path.realpath(path))
-        if not os.access(folder, os.W_OK):
-            what = "there is no folder" if not os.path.isdir(folder) else "cannot write to"
-            raise Failure(f"{path}: {what} {folder}")
+    if html is not None:
+        check_page(html)
+    if plot is not None:
+        if importlib.util.find_spec("matplotlib") is None:
+            raise Failure("--plot needs matplotlib, which is not installed: pip install 'bn-audit[compare]'")
+        check_place(plot)
 
 
 def _write_pictures(comparison: Comparison, flags: Flags) -> None:

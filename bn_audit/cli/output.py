@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import click
 
-__all__ = ["Failure", "emit", "hush", "wants_color", "write_whole"]
+__all__ = ["Failure", "check_page", "check_place", "emit", "hush", "wants_color", "write_whole"]
 
 
 class Failure(click.ClickException):
@@ -44,6 +44,30 @@ def emit(lines: Iterable[str], path: str | None = None, *, to_stderr: bool = Fal
         sys.stdout.flush()
     except BrokenPipeError:
         hush()
+
+
+def check_place(path: str) -> None:
+    """Refuse a file that could not be written, before anything takes time.
+
+    Raises:
+        Failure: there is no such folder, or it is not to be written to.
+    """
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.access(folder, os.W_OK):
+        raise Failure(f"{path}: {'there is no folder' if not os.path.isdir(folder) else 'cannot write to'} {folder}")
+
+
+def check_page(path: str) -> None:
+    """Refuse a page that could not be written, for want of a folder or of jinja2.
+
+    Raises:
+        Failure: with the remedy.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("jinja2") is None:
+        raise Failure("--html needs jinja2, which is not installed: pip install 'bn-audit[compare]'")
+    check_place(path)
 
 
 def write_whole(content: bytes, path: str) -> None:

@@ -14,7 +14,7 @@ import click
 
 from bn_audit.cli import training
 from bn_audit.cli.framework import FrameworkFlags, framework_options, settings_of
-from bn_audit.cli.output import Failure, emit, wants_color
+from bn_audit.cli.output import Failure, check_page, emit, wants_color, write_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,6 +50,7 @@ class Flags(FrameworkFlags, training.TrainingFlags):
     every: bool
     output_format: str
     output_file: str | None
+    html: str | None
     color: str
 
 
@@ -130,6 +131,9 @@ class _ManyValues(click.Command):
     "--output-format", type=click.Choice(["text", "json", "markdown"]), default="text", help="How to write it."
 )
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write a page as well, whole in one file."
+)
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to use colour.")
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, **flags: Unpack[Flags]) -> None:
@@ -158,14 +162,24 @@ def verify(target: str | None, flags: Flags) -> int:
         click.ClickException: see the help of the command.
     """
     from bn_audit.live.errors import TargetError
+    from bn_audit.training import Trained
 
     training.check_training_flags(flags)
+    if flags["html"] is not None:
+        if flags["train"]:
+            raise click.UsageError("--html shows the fates of entries; of --train there is --plot")
+        check_page(flags["html"])
     try:
         subject = _trained(target, flags) if flags["train"] else _subject(target, flags)
     except TargetError as error:
         if error.traceback:
             click.echo(error.traceback.rstrip("\n"), err=True)
         raise Failure(str(error)) from error
+    if flags["html"] is not None and not isinstance(subject, Trained):
+        from bn_audit import __version__
+        from bn_audit.report.verifications.html import render
+
+        write_whole(render(subject, __version__).encode("utf-8", "backslashreplace"), flags["html"])
     emit(_lines(subject, flags), flags["output_file"])
     return 0 if subject.ok else 1
 

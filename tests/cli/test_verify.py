@@ -180,6 +180,8 @@ def test_parties_that_differ(checkpoints: list[str], folder: Path) -> None:
         (("--parties", "none.pt", "none2.pt"), "none.pt"),
         (("--parties", "a.pt", "a.pt"), "twice"),
         (("--parties", "a.pt", *SECRETFLOW), "judges what ran"),
+        (("model.py:Net", *SECRETFLOW, "--html", "none/page.html"), "there is no folder"),
+        (("model.py:Net", "--train", "--html", "page.html"), "of --train there is --plot"),
         (("model.py:Net", *SECRETFLOW, "--engine", "none.whl"), "cannot be read as a wheel"),
         (("model.py:Net", "--framework", "flower", "--engine", "none.whl"), "runs SecretFlow's classes"),
         (("model.py:Net", "--framework", "flower", "--strategy", "fedadam"), "does not hand out the weighted mean"),
@@ -247,3 +249,13 @@ def test_the_wheel(secretflow_wheel: Path) -> None:
     assert data["settings"]["secretflow_version"].startswith("1.13")
     assert data["disagreements"] == []
     assert {one["key"] for one in data["entries"] if not one["right"]} == {"fc.weight", "fc.bias"}
+
+
+def test_a_page() -> None:
+    pytest.importorskip("jinja2")
+    flags = (*SECRETFLOW, "--aggregator", "spu", "--before", "--no-skip-bn", "--after", "--skip-bn")
+    result = _run("model.py:Net", *flags, "--html", "page.html")
+    assert result.exit_code == 1, result.output
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "before: measured" in page
+    assert result.output == _run("model.py:Net", *flags).output

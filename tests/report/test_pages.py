@@ -17,10 +17,55 @@ import pytest
 pytest.importorskip("jinja2")
 
 from bn_audit.comparison import Channel, ComparedLayer, Comparison
+from bn_audit.exchange.plan import Fate
+from bn_audit.parties import PartiesReport, PartyEntry, Standing
+from bn_audit.profile import StateEntry
 from bn_audit.report.comparisons.html import render
+from bn_audit.report.verifications import Subject
+from bn_audit.report.verifications.html import render as render_verification
+from bn_audit.verification import Contrast, Stop, Verdict, VerifiedEntry
 from tests.report.chromium import opened
 from tests.report.test_comparisons import FOUR, MANY, TWO, pairs
+from tests.report.test_trainings import VERIFIED
 
+MARK = "<i>"
+VERIFIED_ENTRIES = tuple(
+    VerifiedEntry(
+        StateEntry(f"layer{number}.{MARK}{name}", (2,), "float32", "parameter", f"layer{number}"),
+        "BatchNorm2d" if local else None,
+        frozenset({Fate.LOCAL if local else Fate.AVERAGED}),
+        frozenset({fate}),
+        None,
+        (fate,),
+        0.0 if right else 0.25,
+        right,
+    )
+    for number in range(8)
+    for name, local, fate, right in (
+        ("weight", False, Fate.AVERAGED, True),
+        ("bn.running_mean", True, Fate.LOCAL if number < 5 else Fate.AVERAGED, number < 5),
+        ("fc.weight", False, Fate.STALE if number == 2 else Fate.AVERAGED, number != 2),
+    )
+)
+WRONG = replace(VERIFIED, entries=VERIFIED_ENTRIES, target=f"model.py:{MARK}")
+FIXED = replace(
+    WRONG,
+    entries=tuple(
+        replace(one, measured=tuple(one.expected), planned=one.expected, right=True) for one in VERIFIED_ENTRIES
+    ),
+    verdict=Verdict.RIGHT,
+)
+STOPPED = replace(WRONG, verdict=Verdict.STOPS, stop=Stop("RuntimeError", f"size {MARK} mismatch\n\tof <b>", 1))
+ROUND = PartiesReport(
+    (MARK, "bob"),
+    False,
+    (
+        PartyEntry("fc.weight", (2,), "float32", None, Standing.NOT_SYNCHRONISED, 0.5, f"{MARK} differs"),
+        PartyEntry("bn.weight", (2,), "float32", "BatchNorm2d", Standing.LOCAL),
+    ),
+    ("were the checkpoints saved in time?",),
+)
+VERIFICATIONS: dict[str, Subject] = {"contrast": Contrast(WRONG, FIXED), "stopped": STOPPED, "round": ROUND}
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 MARKUP = "</script><script>window.broken = 1</script><img src=x onerror='window.broken=1'>\" & {{ 7*7 }}"
 HOSTILE = replace(
@@ -215,3 +260,34 @@ def test_print_is_light_and_without_controls(tmp_path: Path) -> None:
         assert page.value("getComputedStyle(document.querySelector('.controls')).display") == "none"
         assert page.value("getComputedStyle(document.getElementById('theme')).display") == "none"
         assert len(page.send("Page.printToPDF", printBackground=True)["data"]) > 10_000
+
+
+@pytest.mark.parametrize("name", VERIFICATIONS)
+def test_pages_of_verifications(tmp_path: Path, name: str) -> None:
+    text = render_verification(VERIFICATIONS[name], "1.2.3")
+    elements = Elements()
+    elements.feed(text)
+    assert elements.open == [] and elements.asked == []
+    assert MARK not in text and text == render_verification(VERIFICATIONS[name], "1.2.3")
+    path = tmp_path / "report.html"
+    path.write_text(text, encoding="utf-8")
+    with opened(path, dark=name == "stopped") as page:
+        rows = "[...document.querySelectorAll('#entry-table tbody tr')].filter(r => !r.hidden).length"
+        assert page.value(rows) == (2 if name == "round" else 24)
+        page.click("#bad")
+        assert page.value(rows) == (1 if name == "round" else 4)
+        page.click("#bad")
+        page.click("#only")
+        page.type("fc")
+        assert page.value(rows) == (1 if name == "round" else 8)
+        # A rectangle for each entry in each band.
+        bands = page.value("document.querySelectorAll('.side rect').length")
+        assert bands == {"contrast": 48, "stopped": 24, "round": 2}[name]
+        assert page.value("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        assert page.errors() == []
+        if name == "contrast" and os.environ.get("BN_AUDIT_UPDATE"):
+            page.value("document.getElementById('only').value = ''")
+            page.click("#bad")
+            page.value("scrollTo(0, 0)")
+            IMAGES.mkdir(exist_ok=True)
+            (IMAGES / "verify.png").write_bytes(page.screenshot())

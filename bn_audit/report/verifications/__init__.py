@@ -1,4 +1,4 @@
-"""The output formats of verifications: each module here is one, and its name is the format's.
+"""The output formats of verifications: ``text``, ``json`` and ``markdown``; ``html`` is the page of ``--html``.
 
 A format has ``render(subject, look)``, which yields lines without their line ends. The subject is a verification, a fix
 beside what it fixes, or a round judged from the parties' checkpoints.
