@@ -35,7 +35,7 @@ require_torch()
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-__all__ = ["Platform", "party_names", "quiet", "run_classes"]
+__all__ = ["Platform", "Watch", "party_names", "quiet", "run_classes"]
 
 _RATE = 0.05
 _STEPS = 2
@@ -78,7 +78,7 @@ def run_classes(
     """
     devices = [runtime.device(name) for name in party_names(parties)]
     options, classes = aggregation(runtime, profile, settings, devices)
-    watch = _Watch(settings.strategy or "", parties, profile, _rounding(settings, parties), weighted(settings))
+    watch = Watch.of(profile, settings, parties)
     with quiet(), _seeded():
         try:
             federated = runtime.FLModel(
@@ -100,11 +100,11 @@ def run_classes(
             return Run((), Stop(type(raised).__name__, str(raised), 0), drifted=False)
         error = _fit(runtime, federated, devices, watch, rounds, classes)
     states = [_snapshot(runtime.worker(proxy).model) for proxy in federated._workers.values()]
-    return Run(tuple(watch.seen), error, _drifted(watch.seen, states))
+    return watch.run(error, states)
 
 
 def _fit(
-    runtime: Platform, federated: Any, devices: Sequence[Any], watch: _Watch, rounds: int, classes: int
+    runtime: Platform, federated: Any, devices: Sequence[Any], watch: Watch, rounds: int, classes: int
 ) -> Stop | None:
     import numpy as np
 
@@ -128,7 +128,7 @@ def party_names(number: int) -> list[str]:
 
 
 @dataclass
-class _Watch:
+class Watch:
     """Takes down the parties' states around every load, and what they sent before it."""
 
     strategy: str
@@ -136,12 +136,22 @@ class _Watch:
     profile: Profile
     rounding: Rounding
     weighted: bool
+    rate: float
     trainings: dict[int, int] = field(default_factory=dict)
     sent: dict[int, tuple[Any, float]] = field(default_factory=dict)
     before: dict[int, State] = field(default_factory=dict)
     after: dict[int, State] = field(default_factory=dict)
     bases: dict[int, Any] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, profile: Profile, settings: SecretFlowSettings, parties: int, rate: float = _RATE) -> Watch:
+        """One for a run under some settings; ``rate`` is that of the SGD with which the parties train."""
+        return cls(settings.strategy or "", parties, profile, _rounding(settings, parties), weighted(settings), rate)
+
+    def run(self, stop: Stop | None, states: Sequence[State]) -> Run:
+        """What was seen, given the error that ended it and the parties' states at the end."""
+        return Run(tuple(self.seen), stop, _drifted(self.seen, states))
 
     def __call__(self, call: Any) -> None:
         number = id(call.worker)
@@ -172,10 +182,10 @@ class _Watch:
                 payload = [_named(keys, self.sent[number][0]) for number in self.before]
                 first = {entry.key: entry.alias_of or entry.key for entry in self.profile.entries}
                 trained = [
-                    {k: state[k] - _RATE * sent[first[k]] if first[k] in sent else state[k] for k in state}
+                    {k: state[k] - self.rate * sent[first[k]] if first[k] in sent else state[k] for k in state}
                     for state, sent in zip(before, payload, strict=True)
                 ]
-                return Exchange(before, payload, weights, trained, before, -_RATE, self.rounding)
+                return Exchange(before, payload, weights, trained, before, -self.rate, self.rounding)
             case "fed_avg_u":
                 payload = [self._payload(model, self.sent[number][0]) for number in self.before]
                 return Exchange(before, payload, weights, before, before, rounding=self.rounding)

@@ -142,6 +142,8 @@ _CELLS = [
     *(("fed_avg_w", aggregator) for aggregator in ("plain", "secure", "sparse")),
     *((strategy, "plain") for strategy in ("fed_avg_g", "fed_avg_u", "fed_prox", "scaffold", "moon")),
     *((strategy, "sparse") for strategy in ("fed_stc", "fed_scr")),
+    ("fed_avg_w", "server_agg_method"),
+    ("fed_gen", "fedgen"),
 ]
 
 
@@ -164,12 +166,20 @@ def _told(verification: Verification) -> Any:
 @_needed
 def test_it_does_as_the_wheels_classes_do(name: str, skip_bn: bool, secretflow_wheel: Path) -> None:
     for strategy, aggregator in _CELLS:
-        both = [
-            verify(MODELS[name].build(), strategy=strategy, aggregator=aggregator, skip_bn=skip_bn, engine=engine)
-            for engine in ("secretflow", secretflow_wheel)
-        ]
-        assert not any(one.disagreements for one in both), f"{strategy}, {aggregator}"
-        assert _told(both[0]) == _told(both[1]), f"{strategy}, {aggregator}"
+        told = []
+        for engine in ("secretflow", secretflow_wheel):
+            try:
+                one = verify(
+                    MODELS[name].build(), strategy=strategy, aggregator=aggregator, skip_bn=skip_bn, engine=engine
+                )
+            except TargetError as error:
+                # fed_gen's server wants a linear layer last.
+                assert strategy == "fed_gen"
+                told.append(str(error))
+                continue
+            assert not one.disagreements, f"{strategy}, {aggregator}"
+            told.append(_told(one))
+        assert told[0] == told[1], f"{strategy}, {aggregator}"
 
 
 class TestInstalled:

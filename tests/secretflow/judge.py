@@ -10,10 +10,13 @@ import torch
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
 from bn_audit.exchange.secretflow import SecretFlowSettings, strategy
+from bn_audit.live.secretflow_engine import Watch
+from bn_audit.live.verify import judge
 from bn_audit.profile import Profile, StateEntry
+from bn_audit.verification import Stop
 from tests.secretflow.measure import Measured, Outcome
 
-__all__ = ["disagreements_of", "settings_of"]
+__all__ = ["disagreements_of", "disagreements_of_verify", "settings_of"]
 
 
 def settings_of(name: str, aggregator: str, skip_bn: bool) -> SecretFlowSettings:
@@ -67,6 +70,17 @@ def disagreements_of(
     for entry, expected, part in rows:
         if Fate.CORRUPT not in part.possible:
             yield from _entry_disagreements(entry, expected, part, measured, chance, two_kinds)
+
+
+def disagreements_of_verify(
+    profile: Profile, planned: Plan, settings: SecretFlowSettings, watch: Watch, measured: Measured
+) -> list[str]:
+    """The same, as ``verify`` judges what it saw of the run: value by value, up to the rounding of the arithmetic."""
+    stop = None if measured.error is None else Stop(*measured.error)
+    run = watch.run(stop, measured.states)
+    parties = len(measured.states)
+    verification = judge(profile, settings, planned, run, "wheel", parties, 2, "model")
+    return [f"verify: {one}" for one in verification.disagreements]
 
 
 def _entry_disagreements(

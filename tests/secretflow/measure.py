@@ -23,7 +23,7 @@ from bn_audit.exchange.plan import Fate
 from bn_audit.live.secretflow_runtime import PYU, Call, FedNdarray, PYUObject, Runtime, observing
 from tests.secretflow.models import Model, party_builder
 
-__all__ = ["Measured", "measure"]
+__all__ = ["RATE", "Measured", "measure"]
 
 Outcome = tuple["Fate | None", "str | None"]
 """What an exchange did to an entry: averaged, misplaced and whose, or None: each party kept its own."""
@@ -31,7 +31,8 @@ Outcome = tuple["Fate | None", "str | None"]
 State = Mapping[str, torch.Tensor]
 _STEPS, _EPOCHS = 2, 2
 _SIZES = (8, 12, 4)
-_RATE = 0.01
+RATE = 0.01
+"""Of the SGD with which the parties train."""
 _TOLERANCE = 2e-3
 """Far above float16's and the fixed point's error, far below what distinguishes two entries."""
 
@@ -45,11 +46,13 @@ class Measured:
         exchanges: for each exchange that all parties went through, what it may have done to each entry. More than one
             outcome remains only where equal values do not tell them apart; none if the value is nobody's.
         drifted: whether the parties end up with different values of an entry that was averaged in every round.
+        states: the parties' at the end.
     """
 
     error: tuple[str, str, int] | None
     exchanges: tuple[Mapping[str, frozenset[Outcome]], ...]
     drifted: bool
+    states: tuple[State, ...]
 
 
 @dataclass
@@ -107,13 +110,20 @@ class _Watch:
 
 
 def measure(
-    runtime: Runtime, model: Model, strategy: str, aggregator: str, skip_bn: bool, server: bool = True
+    runtime: Runtime,
+    model: Model,
+    strategy: str,
+    aggregator: str,
+    skip_bn: bool,
+    server: bool = True,
+    beside: Callable[[Call], None] | None = None,
 ) -> Measured:
     """Train a model in the real FLModel for two epochs of two rounds, on random data, with one thread.
 
     Args:
         aggregator: ``plain``, ``secure``, ``sparse`` or ``fedgen``.
         server: whether FLModel is given one.
+        beside: another observer of the same run.
     """
     torch.manual_seed(7)
     parties = [PYU(name) for name in ("alice", "bob", "carol")[: model.parties]]
@@ -121,7 +131,7 @@ def measure(
     if strategy == "fed_gen":
         kwargs["generator"] = _generator(runtime, model.latent or 2)
     builder = party_builder(model)
-    optimizer = partial(torch.optim.SGD, lr=_RATE)
+    optimizer = partial(torch.optim.SGD, lr=RATE)
     federated = runtime.FLModel(
         server=parties[0] if server else None,
         device_list=parties,
@@ -137,7 +147,8 @@ def measure(
     y = {party: np.eye(2)[rng.integers(0, 2, len(data))] for party, data in x.items()}
     watch = _Watch(strategy, skip_bn, len(parties))
     error = None
-    with observing(watch), contextlib.redirect_stdout(io.StringIO()):
+    also = contextlib.nullcontext() if beside is None else observing(beside)
+    with observing(watch), also, contextlib.redirect_stdout(io.StringIO()):
         try:
             federated.fit(_federated(x), _federated(y), batch_sampling_rate=1 / _STEPS, epochs=_EPOCHS, verbose=0)
         except Exception as raised:
@@ -147,7 +158,7 @@ def measure(
         key for exchange in watch.exchanges[1:] for key, found in exchange.items() if found == {(Fate.AVERAGED, None)}
     }
     drifted = any(not torch.equal(state[key], states[0][key]) for state in states for key in averaged)
-    return Measured(error, tuple(watch.exchanges), drifted)
+    return Measured(error, tuple(watch.exchanges), drifted, tuple(states))
 
 
 def _federated(data: Mapping[PYU, np.ndarray[Any, Any]]) -> FedNdarray:
@@ -238,7 +249,7 @@ def _judge_gradients(
             outcomes.add((None, None))
         step = steps.get(id(tensor))
         if step is not None and all(
-            _holds(after[key], before[key].numpy() - _RATE * np.asarray(step))
+            _holds(after[key], before[key].numpy() - RATE * np.asarray(step))
             for before, after in zip(befores, afters, strict=True)
         ):
             outcomes.add((Fate.AVERAGED, None))

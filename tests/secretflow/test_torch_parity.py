@@ -1,9 +1,10 @@
 """The plan of SecretFlow's torch backend beside what its own classes do.
 
 Each cell trains for real and is compared fate by fate, and error by error: type, text and the training in which it
-comes. No cell is left out. Cells in which an entry is rebuilt from uninitialised memory are compared up to there: what
-happens then, an error among it, is chance. fed_gen runs on the models whose last layer is what its server takes it to
-be, moon and fed_gen on those with the methods they ask for.
+comes; by a judgement of its own, and by that of ``verify`` on the same run. No cell is left out. Cells in which an
+entry is rebuilt from uninitialised memory are compared up to there: what happens then, an error among it, is chance.
+fed_gen runs on the models whose last layer is what its server takes it to be, moon and fed_gen on those with the
+methods they ask for.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ for _module in ("numpy", "pandas", "scipy", "sparse", "torchmetrics", "tqdm"):
 
 from bn_audit.exchange.secretflow import SecretFlowSettings, plan  # noqa: E402
 from bn_audit.live import secretflow_runtime as runtime  # noqa: E402
-from tests.secretflow.judge import disagreements_of, settings_of  # noqa: E402
-from tests.secretflow.measure import measure  # noqa: E402
+from bn_audit.live.secretflow_engine import Watch  # noqa: E402
+from tests.secretflow.judge import disagreements_of, disagreements_of_verify, settings_of  # noqa: E402
+from tests.secretflow.measure import RATE, measure  # noqa: E402
 from tests.secretflow.models import MODELS, Model  # noqa: E402
 from tests.secretflow.profiles import profile_of  # noqa: E402
 
@@ -60,9 +62,14 @@ def test_plan_and_run_agree(sf: runtime.Runtime, name: str) -> None:
     profile = profile_of(model.build())
     disagreements = []
     for strategy_name, aggregator, skip_bn in _cells(model):
-        planned = plan(profile, settings_of(strategy_name, aggregator, skip_bn))
-        measured = measure(sf, model, strategy_name, aggregator, skip_bn)
-        for complaint in disagreements_of(profile, planned, measured, strategy_name):
+        settings = settings_of(strategy_name, aggregator, skip_bn)
+        planned = plan(profile, settings)
+        watch = Watch.of(profile, settings, model.parties, RATE)
+        measured = measure(sf, model, strategy_name, aggregator, skip_bn, beside=watch)
+        for complaint in (
+            *disagreements_of(profile, planned, measured, strategy_name),
+            *disagreements_of_verify(profile, planned, settings, watch, measured),
+        ):
             disagreements.append(f"{strategy_name}, {aggregator}, skip_bn={skip_bn}: {complaint}")
     assert not disagreements, "\n".join(disagreements)
 

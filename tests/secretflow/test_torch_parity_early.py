@@ -19,8 +19,9 @@ for _module in ("numpy", "pandas", "scipy", "sparse", "torchmetrics", "tqdm"):
 
 from bn_audit.exchange.secretflow import plan  # noqa: E402
 from bn_audit.live import secretflow_runtime as runtime  # noqa: E402
-from tests.secretflow.judge import disagreements_of, settings_of  # noqa: E402
-from tests.secretflow.measure import measure  # noqa: E402
+from bn_audit.live.secretflow_engine import Watch  # noqa: E402
+from tests.secretflow.judge import disagreements_of, disagreements_of_verify, settings_of  # noqa: E402
+from tests.secretflow.measure import RATE, measure  # noqa: E402
 from tests.secretflow.models import MODELS  # noqa: E402
 from tests.secretflow.profiles import profile_of  # noqa: E402
 
@@ -59,8 +60,13 @@ def test_plan_and_run_agree(sf: runtime.Runtime, name: str) -> None:
     disagreements = []
     for strategy in ("fed_avg_w", "fed_prox"):
         for aggregator in ("plain", "secure", "sparse"):
-            planned = plan(profile, replace(settings_of(strategy, aggregator, True), secretflow_version="1.6.1b0"))
-            measured = measure(sf, model, strategy, aggregator, True)
-            for complaint in disagreements_of(profile, planned, measured, strategy, two_kinds=True):
+            settings = replace(settings_of(strategy, aggregator, True), secretflow_version="1.6.1b0")
+            planned = plan(profile, settings)
+            watch = Watch.of(profile, settings, model.parties, RATE)
+            measured = measure(sf, model, strategy, aggregator, True, beside=watch)
+            for complaint in (
+                *disagreements_of(profile, planned, measured, strategy, two_kinds=True),
+                *disagreements_of_verify(profile, planned, settings, watch, measured),
+            ):
                 disagreements.append(f"{strategy}, {aggregator}: {complaint}")
     assert not disagreements, "\n".join(disagreements)
