@@ -14,7 +14,7 @@ import click
 
 from bn_audit.cli.completion import targets
 from bn_audit.cli.framework import FrameworkFlags, framework_options, secretflow_release, settings_of
-from bn_audit.cli.output import Failure, emit, wants_color
+from bn_audit.cli.output import Failure, check_page, emit, wants_color, write_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,6 +41,7 @@ class Flags(FrameworkFlags):
     every: bool
     output_format: str
     output_file: str | None
+    html: str | None
     color: str
 
 
@@ -59,6 +60,9 @@ class Flags(FrameworkFlags):
     help="How to write it.  [default: text]",
 )
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the report to a file.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write a page as well, whole in one file."
+)
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to use colour.")
 @click.pass_context
 def command(ctx: click.Context, /, target: str, **flags: Unpack[Flags]) -> None:
@@ -84,12 +88,19 @@ def inspect(target: str, flags: Flags) -> int:
         click.ClickException: see the help of the command.
     """
     settings = settings_of(flags)
+    if flags["html"] is not None:
+        check_page(flags["html"])
     loaded = _load(target, flags)
     # What torch and the model brought stays until the end; to walk over it again takes longer than all that follows.
     gc.freeze()
     inspection = _inspection(loaded, settings, flags)
     from bn_audit.report.inspections import renderer
 
+    if flags["html"] is not None:
+        from bn_audit import __version__
+        from bn_audit.report.inspections.html import render
+
+        write_whole(render(inspection, __version__).encode("utf-8", "backslashreplace"), flags["html"])
     emit(renderer(flags["output_format"])(inspection, _look(flags)), flags["output_file"])
     return 0 if inspection.ok else 1
 

@@ -214,3 +214,12 @@ def test_a_safetensors_file_needs_no_torch(folder: Path) -> None:
     done = subprocess.run([*command, "inspected.py:Net"], capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     assert "pip install 'bn-audit[torch]'" in done.stderr
+
+
+def test_a_page(folder: Path, bn_audit: Command) -> None:
+    pytest.importorskip("jinja2")
+    result = bn_audit("inspect", "inspected.py:Net", "--html", "page.html")
+    assert result.out == bn_audit("inspect", "inspected.py:Net").out
+    assert (folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    missing = bn_audit("inspect", "inspected.py:Net", "--html", "none/page.html")
+    assert missing.status == 2 and "there is no folder" in missing.err

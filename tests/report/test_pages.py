@@ -18,14 +18,18 @@ pytest.importorskip("jinja2")
 
 from bn_audit.comparison import Channel, ComparedLayer, Comparison
 from bn_audit.exchange.plan import Fate
+from bn_audit.inspection import Inspection, inspect
 from bn_audit.parties import PartiesReport, PartyEntry, Standing
 from bn_audit.profile import StateEntry
 from bn_audit.report.comparisons.html import render
+from bn_audit.report.inspections.html import render as render_inspection
 from bn_audit.report.verifications import Subject
 from bn_audit.report.verifications.html import render as render_verification
 from bn_audit.verification import Contrast, Stop, Verdict, VerifiedEntry
+from tests.exchange.build import batchnorm, layer, profile
 from tests.report.chromium import opened
 from tests.report.test_comparisons import FOUR, MANY, TWO, pairs
+from tests.report.test_inspections import FINDING, settings
 from tests.report.test_trainings import VERIFIED
 
 MARK = "<i>"
@@ -291,3 +295,66 @@ def test_pages_of_verifications(tmp_path: Path, name: str) -> None:
             page.value("scrollTo(0, 0)")
             IMAGES.mkdir(exist_ok=True)
             (IMAGES / "verify.png").write_bytes(page.screenshot())
+
+
+def _block(number: int) -> tuple[list[StateEntry], ...]:
+    at = f"body.{number}.deep.er"
+    return layer(f"{at}.conv", (8, 8, 3, 3), (8,)), batchnorm(f"{at}.bn", 8)
+
+
+def _inspected(**chosen: object) -> Inspection:
+    model = profile(
+        *(
+            [*layer(f"body.{n}.deep.er.conv", (8, 8, 3, 3), (8,)), *batchnorm(f"body.{n}.deep.er.bn", 8)]
+            for n in range(4)
+        ),
+        layer(f"head{MARK}", (10, 8), (10,)),
+    )
+    modules = {"": "Net", "body": "Sequential", "body.0": f"Block{MARK}"}
+    return inspect(model, target=f"model.py:{MARK}", modules=modules, notes=(MARK,), **chosen)  # type: ignore[arg-type]
+
+
+INSPECTIONS = {
+    "matrix": _inspected(),
+    "judged": _inspected(settings=settings(aggregator="spu", skip_bn=True), findings=(FINDING,)),
+}
+
+
+@pytest.mark.parametrize("name", INSPECTIONS)
+def test_pages_of_inspections(tmp_path: Path, name: str) -> None:
+    text = render_inspection(INSPECTIONS[name], "1.2.3")
+    elements = Elements()
+    elements.feed(text)
+    assert elements.open == [] and elements.asked == []
+    assert MARK not in text and text == render_inspection(INSPECTIONS[name], "1.2.3")
+    path = tmp_path / "report.html"
+    path.write_text(text, encoding="utf-8")
+    with opened(path, dark=name == "judged") as page:
+        seen = "[...document.querySelectorAll('.tree details')].filter(one => one.open).length"
+        every = page.value("document.querySelectorAll('.tree details').length")
+        assert every == 1 + 1 + 4 * 5 + 1
+        at_first = page.value(seen)
+        assert 0 < at_first < every
+        # The way to what is wrong is open.
+        assert page.value(
+            "[...document.querySelectorAll('.tree .bad')].every("
+            "one => { for (let d = one.closest('details'); d; d = d.parentElement.closest('details'))"
+            " if (!d.open) return false; return true; })"
+        )
+        page.click("#open-all")
+        assert page.value(seen) == every
+        assert page.value("document.querySelectorAll('.tree .norm').length") == 4
+        assert page.value("document.querySelectorAll('.tree tbody tr').length") == 4 * 7 + 2
+        page.click("#close-all")
+        assert page.value(seen) == 0
+        page.click(".tree summary")
+        assert page.value(seen) == 1
+        page.key("Enter", 13, "\r")
+        assert page.value(seen) == 0, "the focus is on the branch that was clicked"
+        assert page.value("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        assert page.errors() == []
+        if name == "judged" and os.environ.get("BN_AUDIT_UPDATE"):
+            page.click("#open-all")
+            page.value("scrollTo(0, 0)")
+            IMAGES.mkdir(exist_ok=True)
+            (IMAGES / "inspect.png").write_bytes(page.screenshot())

@@ -1,4 +1,4 @@
-"""The output formats of inspections: each module here is one, and its name is the format's.
+"""The output formats of inspections: ``text``, ``json`` and ``markdown``; ``html`` is the page of ``--html``.
 
 A format has ``render(inspection, look)``, which yields lines without their line ends.
 """
