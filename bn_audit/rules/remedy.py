@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bn_audit.exchange.secretflow import SecretFlowSettings
+from bn_audit.exchange.secretflow.settings import release
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.rules.case import FLModelCase, Possibility, beside_fedbn, owners, subset
 from bn_audit.rules.wording import consequences, listed
@@ -34,6 +35,11 @@ CERTAIN_KERAS = (
 )
 
 
+WRAP = "; or keep the model, and hand what makes it to `local_batchnorm` of `bn_audit.federated.secretflow` first"
+_WRAPPED_STRATEGIES = frozenset({"fed_avg_w", "fed_stc", "fed_scr", "fed_gen"})
+"""Those for which a model made by ``local_batchnorm`` goes through FedBN."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing a person can do: in words, and done."""
@@ -47,7 +53,17 @@ def advice(case: FLModelCase) -> str:
     passing: dict[int, Possibility] = {}
     for way in case.passing:
         passing.setdefault(id(way.outcome), way)  # both values of an unknown `skip_bn` come to one outcome
-    return _advice(case, tuple(passing.values()))
+    ways = tuple(passing.values())
+    text = _advice(case, ways)
+    wraps = ways and all(_can_wrap(way.outcome.settings) for way in ways)
+    return text + WRAP if wraps and text != CERTAIN else text
+
+
+def _can_wrap(settings: SecretFlowSettings) -> bool:
+    """Whether a model made by ``local_batchnorm`` goes through FedBN; older releases heed skip_bn at first only."""
+    version = release(settings.secretflow_version)
+    heeds = version is None or version >= (1, 7)
+    return settings.backend == "torch" and settings.strategy in _WRAPPED_STRATEGIES and heeds
 
 
 def _advice(case: FLModelCase, passing: Sequence[Possibility]) -> str:

@@ -1,0 +1,251 @@
+"""FedBN inside SecretFlow, on its own classes: every model of the corpus, each strategy that can, each aggregator."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import pickle
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+for _module in ("numpy", "pandas", "scipy", "sparse", "torchmetrics", "tqdm"):
+    pytest.importorskip(_module)
+
+import numpy as np  # noqa: E402
+from torch import nn  # noqa: E402
+
+from bn_audit.federated import AggregationError, FedBNAggregator, local_keys  # noqa: E402
+from bn_audit.federated.secretflow import STRATEGIES, LocalBatchNorm, local_batchnorm  # noqa: E402
+from bn_audit.live.secretflow_runtime import PYU, Call, FedNdarray, PYUObject, Runtime, observing  # noqa: E402
+from bn_audit.live.wheel import opened  # noqa: E402
+from tests.secretflow.models import MODELS, party_builder  # noqa: E402
+
+_SIZES = (8, 12)
+
+
+@pytest.fixture(scope="module")
+def runtime(secretflow_wheel: Path) -> Iterator[Runtime]:
+    with opened(secretflow_wheel) as loaded:
+        yield loaded
+
+
+class _Watch:
+    """Holds each exchange: the parties' states before it, and after."""
+
+    def __init__(self, parties: int) -> None:
+        self.parties = parties
+        self.before: dict[int, dict[str, Any]] = {}
+        self.after: dict[int, dict[str, Any]] = {}
+        self.exchanges: list[tuple[list[dict[str, Any]], list[dict[str, Any]]]] = []
+
+    def __call__(self, call: Call) -> None:
+        if call.method not in ("set_weights", "apply_weights"):
+            return
+        side = self.after if call.done else self.before
+        side[id(call.worker)] = {key: value.clone() for key, value in call.worker.model.state_dict().items()}
+        if call.done and len(self.after) == self.parties:
+            self.exchanges.append((list(self.before.values()), list(self.after.values())))
+            self.before, self.after = {}, {}
+
+
+def _fit(runtime: Runtime, model: Any, strategy: str, aggregator: str, skip_bn: bool = True) -> _Watch:
+    parties = [PYU("alice"), PYU("bob")]
+    makers = {"plain": runtime.PlainAggregator, "sparse": runtime.SparsePlainAggregator}
+    combines = (
+        runtime.SecureAggregator(parties[0], parties) if aggregator == "secure" else makers[aggregator](parties[0])
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        federated = runtime.FLModel(
+            server=parties[0],
+            device_list=parties,
+            model=runtime.TorchModel(
+                model_fn=model, loss_fn=nn.CrossEntropyLoss, optim_fn=partial(torch.optim.SGD, lr=0.05)
+            ),
+            aggregator=combines,
+            strategy=strategy,
+            backend="torch",
+            skip_bn=skip_bn,
+        )
+        rng = np.random.default_rng(3)
+        x = {party: rng.random((size, 1, 4, 4)) for party, size in zip(parties, _SIZES, strict=True)}
+        y = {party: np.eye(2)[rng.integers(0, 2, len(data))] for party, data in x.items()}
+        watch = _Watch(len(parties))
+        with observing(watch):
+            federated.fit(_placed(x), _placed(y), batch_sampling_rate=0.5, epochs=2, verbose=0)
+    return watch
+
+
+def _placed(data: dict[PYU, Any]) -> FedNdarray:
+    return FedNdarray({party: PYUObject(party, array) for party, array in data.items()})
+
+
+def _models() -> list[str]:
+    return sorted(name for name, model in MODELS.items() if model.parties == 2)
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", _models())
+@pytest.mark.parametrize(("strategy", "aggregator"), [("fed_avg_w", "plain"), ("fed_avg_w", "secure")])
+def test_any_model_goes_through_fedbn(runtime: Runtime, name: str, strategy: str, aggregator: str) -> None:
+    make = party_builder(MODELS[name])
+    probe = copy.deepcopy(make)()
+    if any(value.is_complex() for value in probe.state_dict().values()):
+        pytest.skip("complex entries are refused, see below")
+    watch = _fit(runtime, local_batchnorm(make, strategy=strategy, integers="local"), strategy, aggregator)
+    assert len(watch.exchanges) >= 3
+    local = local_keys(probe)
+    for befores, afters in watch.exchanges:
+        for key, value in probe.state_dict().items():
+            if key in local or not value.is_floating_point():
+                for before, after in zip(befores, afters, strict=True):
+                    assert torch.equal(before[key], after[key]), key
+            else:
+                assert torch.equal(afters[0][key], afters[1][key]), key
+            assert afters[0][key].dtype == value.dtype
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strategy", ["fed_avg_w", "fed_stc", "fed_scr"])
+def test_what_is_shared_is_the_reference_mean(runtime: Runtime, strategy: str) -> None:
+    """The last exchange of plain weights is what the reference aggregator makes of the parties' states."""
+    make = party_builder(MODELS["nested and top"])
+    aggregator = "plain" if strategy == "fed_avg_w" else "sparse"
+    watch = _fit(runtime, local_batchnorm(make, strategy=strategy), strategy, aggregator)
+    local = local_keys(make())
+    for befores, afters in watch.exchanges[1:] if strategy == "fed_avg_w" else ():
+        reference = FedBNAggregator(local)
+        for before, size in zip(befores, _SIZES, strict=True):
+            reference.add(before, size)
+        for key, value in reference.result().items():
+            assert torch.allclose(afters[0][key], value, atol=1e-6), key
+    for _, afters in watch.exchanges:
+        assert all(torch.equal(afters[0][key], afters[1][key]) for key in afters[0] if key not in local)
+    last = watch.exchanges[-1][1]
+    assert any(not torch.equal(last[0][key], last[1][key]) for key in local if key.endswith("running_mean"))
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_secretflow_alone_gets_this_model_wrong(runtime: Runtime) -> None:
+    """The control: without the wrapper the same run stops, so that the tests above can fail."""
+    with pytest.raises(Exception, match=r"size mismatch|same dtypes|out of bounds|negative dimension"):
+        _fit(runtime, party_builder(MODELS["nested and top"]), "fed_avg_w", "plain")
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_it_asks_for_skip_bn(runtime: Runtime) -> None:
+    with pytest.raises(RuntimeError, match="pass skip_bn=True to FLModel"):
+        _fit(runtime, local_batchnorm(party_builder(MODELS["nested and top"])), "fed_avg_w", "plain", skip_bn=False)
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strategy", ["fed_avg_g", "fed_prox", "scaffold"])
+def test_a_strategy_of_parameters_takes_models_of_parameters(runtime: Runtime, strategy: str) -> None:
+    make = party_builder(MODELS["no norm"])
+    watch = _fit(runtime, local_batchnorm(make, strategy=strategy), strategy, "plain")
+    assert watch.exchanges
+
+
+def _block() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("strategy", ["fed_avg_g", "fed_prox", "scaffold"])
+def test_a_strategy_of_all_parameters_refuses_batchnorm_when_the_model_is_made(strategy: str) -> None:
+    with pytest.raises(ValueError, match=rf"{strategy} cannot keep BatchNorm with the parties.*fed_avg_w.* can"):
+        local_batchnorm(_block, strategy=strategy)()
+
+
+@pytest.mark.parametrize("strategy", ["moon", "fed_avg_u"])
+def test_a_strategy_that_cannot_is_refused_at_once(strategy: str) -> None:
+    with pytest.raises(ValueError, match=f"{strategy} cannot keep BatchNorm with the parties"):
+        local_batchnorm(_block, strategy=strategy)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="no strategy 'fed_bn'; known are fed_avg_w"):
+        local_batchnorm(_block, strategy="fed_bn")
+    with pytest.raises(TypeError, match=r"something that makes a model, not Sequential|not int"):
+        local_batchnorm(3)
+    with pytest.raises(ValueError, match='"refuse" or "local"'):
+        LocalBatchNorm(_block, integers="mean")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="gave no module, but int"):
+        local_batchnorm(int)()
+    assert set(STRATEGIES) >= {"fed_avg_w", "moon"}
+
+
+def test_other_integers_are_refused_unless_they_stay() -> None:
+    def make() -> nn.Module:
+        model = _block()
+        model.register_buffer("ids", torch.arange(4))
+        return model
+
+    with pytest.raises(ValueError, match=r'ids is int64 and no BatchNorm\'s.*integers="local"'):
+        local_batchnorm(make)()
+    model: Any = local_batchnorm(make, integers="local")()
+    assert [array.shape for array in model.get_weights_not_bn(return_numpy=True)] == [(2, 1, 3, 3), (2,), (2, 8), (2,)]
+
+
+def test_a_lazy_model_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"0.weight is not initialised yet"):
+        local_batchnorm(lambda: nn.Sequential(nn.LazyLinear(2), nn.BatchNorm1d(2)))()
+
+
+def test_complex_entries_are_refused() -> None:
+    def make() -> nn.Module:
+        model = _block()
+        model.register_buffer("phase", torch.zeros(2, dtype=torch.complex64))
+        return model
+
+    with pytest.raises(ValueError, match="phase is complex"):
+        local_batchnorm(make)()
+
+
+def test_mixed_floats_travel_as_one_dtype_and_come_back_as_their_own() -> None:
+    def make() -> nn.Module:
+        model = _block()
+        model.register_buffer("factor", torch.tensor([1.5], dtype=torch.bfloat16))
+        model.register_buffer("scale", torch.tensor(2.0, dtype=torch.float16))
+        return model
+
+    one: Any = local_batchnorm(make)()
+    other: Any = local_batchnorm(make)()
+    sent = one.get_weights_not_bn(return_numpy=True)
+    assert {array.dtype for array in sent} == {np.dtype("float32")}
+    statistics = other[1].running_mean.clone()
+    other.update_weights_not_bn(sent)
+    for key, value in one.state_dict().items():
+        assert other.state_dict()[key].dtype == value.dtype
+        assert torch.equal(other.state_dict()[key], value) or key.startswith("1.")
+    assert torch.equal(other[1].running_mean, statistics)
+
+
+def test_what_does_not_fit_changes_nothing() -> None:
+    model: Any = local_batchnorm(_block)()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    sent = model.get_weights_not_bn(return_numpy=True)
+    with pytest.raises(AggregationError, match="3 arrays arrived for the 4 entries"):
+        model.update_weights_not_bn(sent[:3])
+    with pytest.raises(AggregationError, match=r"3\.bias: an array of shape \(3,\) arrived for \(2,\)"):
+        model.update_weights_not_bn([*sent[:3], np.zeros(3)])
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_it_travels_to_a_worker_and_copies_answer_for_themselves() -> None:
+    maker = pickle.loads(pickle.dumps(local_batchnorm(_block)))
+    model: Any = maker()
+    twin: Any = copy.deepcopy(model)
+    twin[0].weight.data.zero_()
+    assert not twin.get_weights_not_bn(return_numpy=True)[0].any()
+    assert model.get_weights_not_bn(return_numpy=True)[0].any()
+    assert list(model.state_dict()) == list(_block().state_dict())
