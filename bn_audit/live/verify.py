@@ -354,6 +354,7 @@ def judge(
         or any(entry.right is None for entry in entries)
     ):
         verdict = Verdict.OPEN
+        notes += _hints(profile, settings, engine)
     else:
         verdict = Verdict.RIGHT
     return Verification(
@@ -371,6 +372,14 @@ def judge(
     )
 
 
+def _hints(profile: Profile, settings: FrameworkSettings, engine: str) -> Iterator[str]:
+    """What would prove what is not proven."""
+    if not profile.ordered or any(norm.batchnorm is None for norm in profile.norms):
+        yield "a module tells more than a file of its state: name the model itself, as file.py:CLASS"
+    elif engine == "contract" and isinstance(settings, SecretFlowSettings):
+        yield "--engine secretflow (as installed) or --engine WHEEL asks the framework's own classes"
+
+
 def _verified(
     entry: StateEntry,
     norm: str | None,
@@ -380,19 +389,18 @@ def _verified(
     settings: FrameworkSettings,
     engine: str,
 ) -> VerifiedEntry:
-    found = _measured(part, run.seen, settings)
+    # Of what the plan leaves open its execution shows nothing.
+    shown = part.fate is not None or engine != "contract"
+    found = _measured(part, run.seen, settings) if shown else frozenset[Outcome]()
     kept = Fate.LOCAL if Fate.LOCAL in expected else Fate.STALE
     fates = dict.fromkeys(kept if fate is None else fate for fate, _ in sorted(found, key=_by_name))
     measured = tuple(sorted(fates, key=lambda fate: fate not in part.possible))
-    ended = run.stop is None and bool(run.seen)
+    ended = run.stop is None and bool(run.seen) and shown
     deviation = max((seen.deviations[entry.key][0] for seen in run.seen), key=lambda d: (d != d, d)) if ended else None
     right: bool | None = None
     if len(expected) == 1 and ended:
         equal = all(seen.deviations[entry.key][1] for seen in run.seen)
-        if not expected & part.possible:
-            right = False
-        elif part.fate is not None or engine != "contract":
-            right = equal and bool(expected & set(measured))
+        right = equal and bool(expected & part.possible) and bool(expected & set(measured))
     elif not expected & part.possible:
         right = False
     return VerifiedEntry(entry, norm, expected, part.possible, part.source_key, measured, deviation, right)

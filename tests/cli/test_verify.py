@@ -129,6 +129,35 @@ def test_every_entry_on_a_line() -> None:
     assert line.split()[1:4] == ["averaged", "stale", "stale"]
 
 
+def test_what_chance_decides_is_said_to_be_chance() -> None:
+    # The counters of a model on the meta device have no value, and SecretFlow takes it for a size.
+    chance = _run("model.py:Last", *SECRETFLOW, "--meta")
+    assert "2 rounds may run without an error, by chance" in " ".join(chance.output.split())
+    zero = _run("model.py:Last", "--framework", "flower")
+    assert "2 rounds ran without an error" in " ".join(zero.output.split())
+
+
+def test_what_the_plan_leaves_open_is_not_said_to_be_measured(folder: Path) -> None:
+    torch.save({"fc.weight": torch.ones(2, 2), "n.running_mean": torch.ones(2), "n.running_var": torch.ones(2)}, "a.pt")
+    result = _run("a.pt", *SECRETFLOW, "--skip-bn")
+    assert result.exit_code == 1
+    text = " ".join(result.output.split())
+    assert "open: not proven" in text
+    assert "note: a module tells more than a file of its state: name the model itself, as file.py:CLASS" in text
+    assert "--engine" not in text
+    data = _valid(_run("a.pt", *SECRETFLOW, "--skip-bn", "--output-format", "json").output)
+    left = [one for one in data["entries"] if one["key"].startswith("n.")]
+    assert [(one["measured"], one["deviation"], one["right"]) for one in left] == [([], None, None)] * 2
+
+
+def test_what_the_classes_would_settle_is_said_with_a_module() -> None:
+    Path("plain.py").write_text("from torch import nn\n\nmodel = nn.Linear(2, 2)\n")
+    result = _run("plain.py:model", *SECRETFLOW, "--strategy", "fed_avg_g")
+    assert "--engine WHEEL asks the framework's own classes" in " ".join(result.output.split())
+    flower = _run("model.py:Last", "--framework", "flower")
+    assert "--engine" not in flower.output
+
+
 def test_colour_only_where_it_is_wanted() -> None:
     arguments = ("model.py:Last", *SECRETFLOW, "--skip-bn")
     assert "\x1b[" not in _run(*arguments).output
