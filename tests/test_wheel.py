@@ -118,7 +118,13 @@ def test_its_version(installed: Installed, tmp_path: Path) -> None:
     assert installed.run(tmp_path, "--version").stdout == f"bn-audit {__version__}\n"
 
 
-@pytest.mark.parametrize("form", names())
+def test_a_page_needs_its_extra(installed: Installed, project: Path) -> None:
+    done = installed.run(project, "scan", "--output-format", "html")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'bn-audit[compare]'" in done.stderr
+
+
+@pytest.mark.parametrize("form", [name for name in names() if name != "html"])
 def test_formats(installed: Installed, project: Path, form: str) -> None:
     done = installed.run(project, "scan", "--output-format", form)
     assert (done.returncode, done.stderr) == (1, "")

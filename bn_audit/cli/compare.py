@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from bn_audit.cli.output import Failure, check_page, check_place, emit, wants_color, write_whole
+from bn_audit.cli.output import Failure, check_extra, check_page, check_place, emit, wants_color, write_whole
 from bn_audit.comparison import METRICS, NW2
 
 if TYPE_CHECKING:
@@ -202,8 +201,7 @@ def _check_pictures(flags: Flags) -> None:
     if html is not None:
         check_page(html)
     if plot is not None:
-        if importlib.util.find_spec("matplotlib") is None:
-            raise Failure("--plot needs matplotlib, which is not installed: pip install 'bn-audit[compare]'")
+        check_extra("--plot", "matplotlib")
         check_place(plot)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import click
 
-__all__ = ["Failure", "check_page", "check_place", "emit", "hush", "wants_color", "write_whole"]
+__all__ = ["Failure", "check_extra", "check_page", "check_place", "emit", "hush", "wants_color", "write_whole"]
 
 
 class Failure(click.ClickException):
@@ -63,11 +63,20 @@ def check_page(path: str) -> None:
     Raises:
         Failure: with the remedy.
     """
+    check_extra("--html", "jinja2")
+    check_place(path)
+
+
+def check_extra(flag: str, module: str) -> None:
+    """Refuse a flag whose module, of the extra ``compare``, is not installed.
+
+    Raises:
+        Failure: with the remedy.
+    """
     import importlib.util
 
-    if importlib.util.find_spec("jinja2") is None:
-        raise Failure("--html needs jinja2, which is not installed: pip install 'bn-audit[compare]'")
-    check_place(path)
+    if importlib.util.find_spec(module) is None:
+        raise Failure(f"{flag} needs {module}, which is not installed: pip install 'bn-audit[compare]'")
 
 
 def write_whole(content: bytes, path: str) -> None:

@@ -312,6 +312,10 @@ def _write(
     from bn_audit.report.model import Report, View
 
     name = run.get("output_format", "text")
+    if name == "html":
+        from bn_audit.cli.output import check_extra
+
+        check_extra("--output-format html", "jinja2")
     render = renderer(name, statistics=flags["statistics"])
     if render is None:
         raise Failure(f"the format {name} has no statistics")

@@ -20,7 +20,7 @@ SCHEMA = json.loads((Path(model.__file__).parent / "schema.json").read_text(enco
 
 
 def test_the_formats_are_found_by_their_files() -> None:
-    assert names() == ("concise", "github", "gitlab", "json", "jsonl", "junit", "sarif", "text")
+    assert names() == ("concise", "github", "gitlab", "html", "json", "jsonl", "junit", "sarif", "text")
     with pytest.raises(ModuleNotFoundError):
         renderer("xml")
 
@@ -107,6 +107,6 @@ def test_statistics(name: str) -> None:
     same_as(f"report/{name}.statistics.txt", "".join(f"{line}\n" for line in count(REPORT, view())))
 
 
-@pytest.mark.parametrize("name", ["github", "gitlab", "jsonl", "junit", "sarif"])
+@pytest.mark.parametrize("name", ["github", "gitlab", "html", "jsonl", "junit", "sarif"])
 def test_no_statistics(name: str) -> None:
     assert renderer(name, statistics=True) is None

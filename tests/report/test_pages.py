@@ -28,6 +28,9 @@ from bn_audit.report.verifications.html import render as render_verification
 from bn_audit.verification import Contrast, Stop, Verdict, VerifiedEntry
 from tests.exchange.build import batchnorm, layer, profile
 from tests.report.chromium import opened
+from tests.report.reports import CLEAN, REPORT
+from tests.report.reports import HOSTILE as HOSTILE_SCAN
+from tests.report.show import render as render_scan
 from tests.report.test_comparisons import FOUR, MANY, TWO, pairs
 from tests.report.test_inspections import FINDING, settings
 from tests.report.test_trainings import VERIFIED
@@ -358,3 +361,38 @@ def test_pages_of_inspections(tmp_path: Path, name: str) -> None:
             page.value("scrollTo(0, 0)")
             IMAGES.mkdir(exist_ok=True)
             (IMAGES / "inspect.png").write_bytes(page.screenshot())
+
+
+@pytest.mark.parametrize("name", ["report", "hostile", "clean"])
+def test_pages_of_scans(tmp_path: Path, name: str) -> None:
+    report = {"report": REPORT, "hostile": HOSTILE_SCAN, "clean": CLEAN}[name]
+    text = render_scan("html", report)
+    elements = Elements()
+    elements.feed(text)
+    assert elements.open == [] and elements.asked == []
+    path = tmp_path / "report.html"
+    path.write_text(text, encoding="utf-8")
+    with opened(path) as page:
+        seen = "[...document.querySelectorAll('.finding')].filter(one => !one.hidden).length"
+        assert page.value(seen) == len(report.findings)
+        assert page.value("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        if name == "clean":
+            return
+        code = report.findings[0].code
+        choose = (
+            "(value => { const s = document.getElementById('rule'); s.value = value;"
+            " s.dispatchEvent(new Event('change')); })"
+        )
+        page.value(f"{choose}({code!r})")
+        assert page.value(seen) == sum(one.code == code for one in report.findings)
+        page.value(f"{choose}('')")
+        page.click("#only")
+        page.type("no finding says this")
+        assert page.value(seen) == 0
+        assert page.value("document.getElementById('shown').textContent") == f"0 of {len(report.findings)}"
+        assert page.errors() == []
+        if name == "report" and os.environ.get("BN_AUDIT_UPDATE"):
+            page.value("document.getElementById('only').value = ''")
+            page.value("document.getElementById('only').dispatchEvent(new Event('input'))")
+            page.value("scrollTo(0, 0)")
+            (IMAGES / "scan.png").write_bytes(page.screenshot())

@@ -15,7 +15,7 @@ from bn_audit.report.words import count, enumerate_words, position, printable
 if TYPE_CHECKING:
     from bn_audit.finding import Finding
 
-__all__ = ["MARK", "footer", "render", "statistics"]
+__all__ = ["MARK", "finding_lines", "footer", "render", "statistics"]
 
 _COLORS = {"error": "red", "warning": "yellow", "info": "blue"}
 """By severity, the most severe first. Words, so that a report without findings need not import what they are."""
@@ -27,7 +27,7 @@ MARK = "[*]"
 def render(report: Report, view: View) -> Iterator[str]:
     """The findings with their frames, and a footer with the counts."""
     for finding in report.findings:
-        yield from _finding(finding, view, fixable=report.fixes(finding))
+        yield from finding_lines(finding, view, fixable=report.fixes(finding))
         yield ""
     if view.footer:
         yield from footer(report)
@@ -70,7 +70,8 @@ def _kept_back(report: Report) -> str:
     return f"; {', '.join(words)}" if words else ""
 
 
-def _finding(finding: Finding, view: View, *, fixable: bool) -> Iterator[str]:
+def finding_lines(finding: Finding, view: View, *, fixable: bool) -> Iterator[str]:
+    """One finding: what it says, its source, its evidence, what to do about it, and what a fix would change."""
     import textwrap
 
     from bn_audit.report.changes import changed_lines
