@@ -56,6 +56,11 @@ def opened(wheel: Path) -> Iterator[Runtime]:
             from bn_audit.live.secretflow_runtime import loaded
 
             runtime = stack.enter_context(loaded(wheel, Path(folder)))
+        except FileNotFoundError as error:
+            raise TargetError(
+                f"{wheel}: cannot be read as a wheel, there is no such file; "
+                "an engine is contract, secretflow (as installed) or the path of a wheel"
+            ) from error
         except (OSError, zipfile.BadZipFile) as error:
             raise TargetError(f"{wheel}: cannot be read as a wheel: {error}") from error
         except ModuleNotFoundError as error:

@@ -289,5 +289,19 @@ def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"no zip")
     with pytest.raises(TargetError, match="cannot be read as a wheel"):
         verify(Last(), engine=broken)
-    with pytest.raises(TargetError, match="cannot be read as a wheel"):
+    with pytest.raises(TargetError, match="no such file; an engine is contract, secretflow"):
         verify(Last(), engine=tmp_path / "none.whl")
+
+
+def test_what_cannot_be_imported_of_a_wheel_is_told(tmp_path: Path) -> None:
+    import zipfile
+
+    wheel = tmp_path / "secretflow-1.13.0b0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(
+            "secretflow/security/aggregation/aggregator.py", "raise RuntimeError('built for another torch')"
+        )
+    with pytest.raises(
+        TargetError, match=r"none-any\.whl: cannot be imported here: RuntimeError: built for another torch"
+    ):
+        verify(Last(), engine=wheel)
