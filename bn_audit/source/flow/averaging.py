@@ -19,7 +19,7 @@ import libcst as cst
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
 from bn_audit.source.nodes import dotted_name, root_name, walk
 
-__all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "loops_around"]
+__all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "is_begun", "loops_around"]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 _REDUCERS = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}
@@ -87,17 +87,23 @@ def _candidates(index: FileIndex) -> Iterator[Averaging]:
         if isinstance(node, cst.AugAssign):
             if isinstance(node.operator, cst.AddAssign) and _looped(index, node):
                 yield from _accumulated(index, node, node.target, node.value, "+=")
-        elif len(node.targets) == 1 and _adds(node.value) and _looped(index, node):
+        elif len(node.targets) == 1:
             target = node.targets[0].target
-            added = _added_to(index, target, node.value)
-            if added is not None:
-                yield from _accumulated(index, node, target, added, "+")
+            for value in _branches(node.value):
+                added = _added_to(index, target, value) if _adds(value) and _looped(index, node) else None
+                if added is not None:
+                    yield from _accumulated(index, node, target, added, "+")
     for call in index.calls.get("add_", ()):
         if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
             yield from _accumulated(index, call, _bare(call.func.value), call.args[0].value, "add_")
     for name in _REDUCERS:
         for call in index.calls.get(name, ()):
             yield from _reduced(index, call)
+
+
+def _branches(value: cst.BaseExpression) -> tuple[cst.BaseExpression, ...]:
+    """``x if first else total[key] + x``: what it may be."""
+    return (value.body, value.orelse) if isinstance(value, cst.IfExp) else (value,)
 
 
 def _looped(index: FileIndex, node: cst.CSTNode) -> bool:
@@ -131,10 +137,26 @@ def _accumulated(
                 continue
             if parties is None and not _handed_in(index, slot, state, scope, keys):
                 continue
-            tests = conditions(index, node, keys)
+            sum_of = root_name(slot)
+            tests = tuple(row for row in conditions(index, node, keys) if not is_begun(row[0], key, sum_of))
             yield Averaging(node, how, slot, added, entry, state, what, key, keys, parties, scope, tests)
             return
     yield from _vectors(index, node, slot, added, loops)
+
+
+def is_begun(test: cst.BaseExpression, key: str, slot: str | None) -> bool:
+    """``if key in total``: whether there is a sum already says nothing of which entries there are."""
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1 or not key:
+        return False
+    operator, right = test.comparisons[0].operator, test.comparisons[0].comparator
+    if isinstance(right, cst.Call) and isinstance(right.func, cst.Attribute) and right.func.attr.value == "keys":
+        right = right.func.value
+    return (
+        isinstance(operator, (cst.In, cst.NotIn))
+        and dotted_name(test.left) == key
+        and slot is not None
+        and root_name(right) == slot
+    )
 
 
 def _vectors(
@@ -375,10 +397,30 @@ def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[st
             continue
         for row in index.scope_of(part).bindings.get(part.value, ()):
             inside = id(body) in row.blocks and row.node is not loop.node and row.region is None
-            if row.how == "part":  # what is added to a sum makes it nobody's own
+            # What is added to a sum makes it nobody's own, nor does the first that it begins with.
+            if row.how == "part" or (inside and _begins(index, row, part.value)):
                 continue
             if inside and row.value is not None and _depends(index, _part(row), loop, seen | {part.value}):
                 return True
+    return False
+
+
+def _begins(index: FileIndex, row: Binding, name: str) -> bool:
+    """Whether a binding is made only where there is none yet: ``if total is None: total = ...``."""
+    current = row.node
+    for above in index.above(row.node):
+        if isinstance(above, cst.If) and current is above.body:
+            test = above.test
+            if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+                return dotted_name(test.expression) == name
+            if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
+                operator, right = test.comparisons[0].operator, test.comparisons[0].comparator
+                none = isinstance(operator, (cst.Is, cst.Equal)) and dotted_name(right) == "None"
+                return none and dotted_name(test.left) == name
+            return False
+        if isinstance(above, (cst.For, cst.While, cst.FunctionDef, cst.Lambda)):
+            return False
+        current = above
     return False
 
 
@@ -397,9 +439,9 @@ def _added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpre
     """What ``x = x + v`` (or ``torch.add(x, v)``) adds to x."""
     own = _code(index, target)
     if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
-        if _code(index, value.left) == own:
+        if _code(index, value.left) == own or _got(index, target, value.left):
             return value.right
-        if _code(index, value.right) == own:
+        if _code(index, value.right) == own or _got(index, target, value.right):
             return value.left
         # ``x = x + a + b``
         inner = _added_to(index, target, value.left)
@@ -409,6 +451,20 @@ def _added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpre
         if len(positional) > 1 and _code(index, positional[0]) == own:
             return positional[1]
     return None
+
+
+def _got(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> bool:
+    """``total.get(key, 0)``, for ``total[key]``."""
+    if not isinstance(target, cst.Subscript) or not isinstance(value, cst.Call) or not value.args:
+        return False
+    func, place = value.func, target.slice[0].slice
+    return (
+        isinstance(func, cst.Attribute)
+        and func.attr.value == "get"
+        and isinstance(place, cst.Index)
+        and _code(index, func.value) == _code(index, target.value)
+        and _code(index, value.args[0].value) == _code(index, place.value)
+    )
 
 
 def _bare(node: cst.BaseExpression) -> cst.BaseExpression:

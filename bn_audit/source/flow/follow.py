@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at
-from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, loops_around
+from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, is_begun, loops_around
 from bn_audit.source.flow.callers import MAX_CALLERS, Callers, function_of
 from bn_audit.source.flow.frameworks import held_by
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
@@ -50,7 +50,7 @@ from bn_audit.source.interpreter.values import (
     Property,
     Value,
 )
-from bn_audit.source.nodes import dotted_name
+from bn_audit.source.nodes import dotted_name, root_name
 from bn_audit.source.text import SourceError
 
 if TYPE_CHECKING:
@@ -332,7 +332,9 @@ class Follower:
         loop = next((loop for loop in loops_around(index, node)[::-1] if name in loop.names), None)
         if loop is None:
             return ()
-        return tuple(Filter(test, wanted, name, env) for test, wanted in conditions(index, node, loop))
+        container = root_name(node.targets[0].target)
+        tests = conditions(index, node, loop)
+        return tuple(Filter(test, wanted, name, env) for test, wanted in tests if not is_begun(test, name, container))
 
     def binding(self, row: Binding, env: Env) -> Iterable[Origin]:
         """What one binding gives its name."""

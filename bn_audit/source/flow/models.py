@@ -14,7 +14,7 @@ from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.roots import any_object, execute_root
 from bn_audit.source.interpreter.run import Budget, Decision, Run, worlds
-from bn_audit.source.interpreter.values import ClassVal, Module, Step
+from bn_audit.source.interpreter.values import ClassVal, External, Module, Step, Value
 from bn_audit.source.project import Project, PyModule, Seen
 from bn_audit.source.targets import Tree
 
@@ -92,7 +92,7 @@ class ModelReader:
         return readings
 
     def _read(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[ModelReading]:
-        found: dict[tuple[NormLayer, ...], tuple[Module, RawProfile]] = {}
+        found: dict[tuple[NormLayer, ...], tuple[str, Module, RawProfile]] = {}
         rows: dict[tuple[NormLayer, ...], list[tuple[Decision, ...]]] = {}
         budget = Budget(max(min(_STEPS, self._left), 0))
         granted = budget.left
@@ -103,21 +103,21 @@ class ModelReader:
                 raw = to_profile(value)
                 norms = raw.profile.norms
                 # Ways that have the same norm layers are one; what is best known of it is kept.
-                if norms not in found or len(raw.profile.gaps) < len(found[norms][1].profile.gaps):
-                    found[norms] = (value, raw)
+                if norms not in found or len(raw.profile.gaps) < len(found[norms][2].profile.gaps):
+                    found[norms] = (_name(made, value, world.run.made_by.get(id(made.node))), value, raw)
                 rows.setdefault(norms, []).append(tuple(world.run.decisions))
         self._left -= granted - budget.left
         every = [decisions for group in rows.values() for decisions in group]
         way = self._way(chain)
         return [
             ModelReading(
-                _name(made, value),
+                name,
                 raw,
                 tuple(dict.fromkeys((*way, *_conditions(rows[norms], every)))),
                 tuple(_trail(made, value)),
                 made,
             )
-            for norms, (value, raw) in found.items()
+            for norms, (name, value, raw) in found.items()
         ]
 
     def _build(self, run: Run, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> None:
@@ -165,10 +165,13 @@ def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Deci
             yield decision.text if decision.outcome else f"not ({decision.text})"
 
 
-def _name(made: Made, value: Module) -> str:
+def _name(made: Made, value: Module, maker: Value | None) -> str:
+    """What a message calls a model: its class, or the library's function that made it, which may be one of several."""
     if isinstance(value.cls, ClassVal):
         return value.cls.name
-    return made.name or value.type_name
+    if isinstance(maker, External):
+        return maker.name
+    return value.type_name if made.cls is not None or not made.name else made.name
 
 
 def _trail(made: Made, value: Module) -> list[Step]:

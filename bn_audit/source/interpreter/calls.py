@@ -191,6 +191,7 @@ def evaluate_call(run: Run, node: cst.Call, frame: Frame, *, dropped: bool = Fal
     value = call(run, func, args, kwargs, open_kwargs, frame, node, deps)
     if id(node) in run.watched:
         run.watched[id(node)] = value
+        run.made_by[id(node)] = func
     return value
 
 

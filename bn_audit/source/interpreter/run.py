@@ -125,6 +125,8 @@ class Run:
         """Whether what is made from the result of a target matters too: a trainer made from a model, and its calls."""
         self.watched: dict[int, Value | None] = {}
         """By call, by its identity: what it gave last. Only for calls that somebody put here."""
+        self.made_by: dict[int, Value] = {}
+        """By these calls: what they called last."""
         self.active: dict[int, int] = {}
         """How often each function is on the stack."""
         self.searched: set[tuple[str, str]] = set()
