@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
@@ -16,11 +16,20 @@ class GroupedCommand(click.Command):
     Args:
         groups: by title: the options, by the names that the function takes them under, in the order of the help. What
             is in no group comes last, under ``Other``.
+        bare: options that take a value only behind ``=``: what follows them is a path.
     """
 
-    def __init__(self, *args: Any, groups: Mapping[str, tuple[str, ...]], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, groups: Mapping[str, tuple[str, ...]], bare: Collection[str] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.groups = groups
+        self.bare = bare
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        marked = [f"{arg}=" if arg in self.bare else arg for arg in args[:end]]
+        return super().parse_args(ctx, marked + args[end:])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import click
+
 from bn_audit.finding import Finding
-from bn_audit.fix.add_noqa import annotate
+from bn_audit.fix.add_noqa import annotate, can_be_reason
 from bn_audit.fix.contents import Refused
 from bn_audit.fix.files import put, take
 from bn_audit.report.words import count, position
@@ -13,8 +15,15 @@ from bn_audit.report.words import count, position
 __all__ = ["add_noqa"]
 
 
-def add_noqa(findings: Iterable[Finding], say: Callable[[str], None], *, quiet: bool) -> int:
-    """Write the comments, and say how many; the exit status: 2 if a file could not be written."""
+def add_noqa(findings: Iterable[Finding], reason: str, say: Callable[[str], None], *, quiet: bool) -> int:
+    """Write the comments, with a reason if it is not empty, and say how many; the exit status: 2 if a file could not be
+    written.
+
+    Raises:
+        UsageError: the reason cannot be one.
+    """
+    if reason and not can_be_reason(reason):
+        raise click.UsageError(f"--add-noqa: {reason!r} would not be read as a reason behind the codes")
     by_path: dict[str, list[Finding]] = {}
     for finding in findings:
         by_path.setdefault(finding.location.path, []).append(finding)
@@ -23,7 +32,7 @@ def add_noqa(findings: Iterable[Finding], say: Callable[[str], None], *, quiet: 
     for path, found in by_path.items():
         try:
             old = take(path)
-            annotated = annotate(path, old, found)
+            annotated = annotate(path, old, found, reason)
             if annotated.added:
                 put(path, old, annotated.data)
         except Refused as error:

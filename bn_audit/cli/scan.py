@@ -38,7 +38,7 @@ class Flags(SettingsFlags):
     fix: bool
     unsafe_fixes: bool
     diff: bool
-    add_noqa: bool
+    add_noqa: str | None
     watch: bool
     write_baseline: str | None
     prune_baseline: bool
@@ -78,6 +78,7 @@ GROUPS = {
     "scan",
     cls=GroupedCommand,
     groups=GROUPS,
+    bare=("--add-noqa",),
     short_help="Find what source code does to BatchNorm in a federation.",
 )
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())
@@ -85,7 +86,9 @@ GROUPS = {
 @click.option("--fix", is_flag=True, help="Apply safe fixes to the files.")
 @click.option("--unsafe-fixes", is_flag=True, help="Count unsafe fixes as fixes, which --fix and --diff then apply.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, as a diff, and write nothing.")
-@click.option("--add-noqa", is_flag=True, help="Add a noqa comment for each finding to the files, and end.")
+@click.option(
+    "--add-noqa", metavar="[=REASON]", help="Add a noqa comment for each finding to the files, with a reason, and end."
+)
 @click.option("--write-baseline", type=click.Path(dir_okay=False), help="Write all findings to a baseline.")
 @click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is not found any more.")
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report to a file.")
@@ -139,7 +142,7 @@ def scan(paths: tuple[str, ...], flags: Flags) -> int:
 def _watch(paths: tuple[str, ...], flags: Flags) -> int:
     """Scan again and again, until somebody interrupts."""
     for flag in ("diff", "add_noqa", "write_baseline", "show_files", "show_settings"):
-        if flags[flag]:
+        if flags[flag] not in (None, False):
             raise click.UsageError(f"--watch scans again and again: it does not go with --{flag.replace('_', '-')}")
     if "-" in paths:
         raise click.UsageError("--watch watches files: it does not go with -")
@@ -160,7 +163,8 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     named = [path for path in paths if path != "-"]
     run = settings.run(named)
     options = read_options(settings, run)
-    if flags["add_noqa"] and (flags["fix"] or flags["diff"] or "-" in paths):
+    adds_noqa = flags["add_noqa"] is not None
+    if adds_noqa and (flags["fix"] or flags["diff"] or "-" in paths):
         raise click.UsageError("--add-noqa writes comments to files: it goes with none of --fix, --diff and -")
     if flags["show_files"] or flags["show_settings"]:
         return _show(named, options, settings, run, flags)
@@ -173,7 +177,7 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     if flags["verbose"]:
         for note in result.notes:
             _say(note)
-    if flags["add_noqa"]:
+    if adds_noqa:
         return max(2 * incomplete, _add_noqa(result, flags, settings, book))
     if flags["fix"] or flags["diff"]:
 
@@ -205,7 +209,7 @@ def _book(flags: Flags, run: Config) -> Baselining | None:
         None if known is None else shown(known),
         flags["write_baseline"],
         prune=flags["prune_baseline"],
-        dry=flags["diff"] or flags["add_noqa"],
+        dry=flags["diff"] or flags["add_noqa"] is not None,
     )
 
 
@@ -230,7 +234,7 @@ def _add_noqa(result: ReadResult, flags: Flags, settings: Resolver, book: Baseli
     from bn_audit.cli.noqa import add_noqa
 
     heard = _hear(judge(result, settings), result, settings, None, {}, book)
-    return add_noqa(heard.findings, _say, quiet=flags["quiet"])
+    return add_noqa(heard.findings, flags["add_noqa"] or "", _say, quiet=flags["quiet"])
 
 
 def _seen(

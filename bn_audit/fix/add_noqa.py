@@ -15,7 +15,7 @@ from bn_audit.source.comments import Comment, Comments, comments_of
 from bn_audit.source.positions import source_lines
 from bn_audit.suppression import Code, directives
 
-__all__ = ["Annotated", "annotate"]
+__all__ = ["Annotated", "annotate", "can_be_reason"]
 
 BEYOND = {
     "BNA901": "what cannot be read is better left as it is",
@@ -42,8 +42,25 @@ class Annotated:
     left: tuple[tuple[Finding, str], ...]
 
 
-def annotate(path: str, data: bytes, findings: Iterable[Finding]) -> Annotated:
+def can_be_reason(text: str) -> bool:
+    """Whether a text behind the codes of a comment is read as its reason, and as nothing else."""
+    read = directives(f"# noqa: BNA101 {text}")
+    return (
+        text.isprintable()
+        and len(read) == 1
+        and read[0].codes is not None
+        and (len(read[0].codes) == 1 and read[0].reason == text)
+    )
+
+
+def annotate(path: str, data: bytes, findings: Iterable[Finding], reason: str = "") -> Annotated:
     """Add a comment for each of a file's findings.
+
+    Args:
+        path: the file's.
+        data: its bytes.
+        findings: what to silence.
+        reason: what is written behind the codes, where no reason stands there.
 
     Raises:
         Refused: a comment does not fit what stands there, or would change more than it should.
@@ -53,9 +70,9 @@ def annotate(path: str, data: bytes, findings: Iterable[Finding]) -> Annotated:
     wanted: dict[tuple[int | None, int], list[str]] = {}
     left: list[tuple[Finding, str]] = []
     for finding in findings:
-        reason = BEYOND.get(finding.code) or _reason_against(finding, texts, lines)
-        if reason is not None:
-            left.append((finding, reason))
+        against = BEYOND.get(finding.code) or _reason_against(finding, texts, lines)
+        if against is not None:
+            left.append((finding, against))
             continue
         cell = finding.location.cell
         codes = wanted.setdefault((cell, texts[cell].place(finding.location.line)), [])
@@ -64,7 +81,7 @@ def annotate(path: str, data: bytes, findings: Iterable[Finding]) -> Annotated:
     edits: dict[int | None, list[Edit]] = {}
     for (cell, line), codes in wanted.items():
         comment = next((one for one in texts[cell].comments if one.line == line), None)
-        edits.setdefault(cell, []).append(_edit(line, lines[cell][line - 1], comment, sorted(codes)))
+        edits.setdefault(cell, []).append(_edit(line, lines[cell][line - 1], comment, sorted(codes), reason))
     new = edit_bytes(path, data, edits).data if edits else data
     if _code(path, new) != _code(path, data):
         raise Refused("the comments would change more than comments")
@@ -81,16 +98,18 @@ def _reason_against(finding: Finding, texts: Mapping[int | None, Comments], line
     return None
 
 
-def _edit(line: int, source: str, comment: Comment | None, codes: list[str]) -> Edit:
+def _edit(line: int, source: str, comment: Comment | None, codes: list[str], reason: str) -> Edit:
     """Add codes to a line, which may have a comment."""
+    behind = f" {reason}" if reason else ""
     if comment is not None:
-        named = next((one.codes for one in directives(comment.text) if one.kind == "noqa" and one.codes), None)
-        if named is not None:
-            column = comment.column + named[-1].end
-            between = _between(comment, named)
-            return Edit(line, column, line, column, "".join(f"{between}{code}" for code in codes))
+        known = next((one for one in directives(comment.text) if one.kind == "noqa" and one.codes), None)
+        if known is not None and known.codes:
+            column = comment.column + known.codes[-1].end
+            between = _between(comment, known.codes)
+            more = "".join(f"{between}{code}" for code in codes)
+            return Edit(line, column, line, column, more if known.reason else more + behind)
     end = len(source.rstrip())
-    return Edit(line, end + 1, line, len(source) + 1, f"  # noqa: {', '.join(codes)}")
+    return Edit(line, end + 1, line, len(source) + 1, f"  # noqa: {', '.join(codes)}{behind}")
 
 
 def _between(comment: Comment, named: tuple[Code, ...]) -> str:

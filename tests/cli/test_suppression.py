@@ -128,6 +128,36 @@ def test_comments_are_added(project: Path, bn_audit: Command) -> None:
     assert bn_audit("scan", "--add-noqa", "-q").err == ""
 
 
+def test_comments_with_a_reason(project: Path, bn_audit: Command) -> None:
+    (project / "other.py").write_text(TRAIN.replace("FLModel(\n", "FLModel(  # noqa: E501\n"), encoding="utf-8")
+    (project / "third.py").write_text(TRAIN.replace("FLModel(\n", "FLModel(  # noqa: E501 long\n"), encoding="utf-8")
+    assert bn_audit("scan", "--add-noqa=see #12: one scanner", ".").status == 0
+    lines = [
+        (project / name).read_text(encoding="utf-8").splitlines()[8] for name in ("train.py", "other.py", "third.py")
+    ]
+    assert [line.partition("(  ")[2] for line in lines] == [
+        "# noqa: BNA101 see #12: one scanner",
+        "# noqa: E501, BNA101 see #12: one scanner",
+        "# noqa: E501, BNA101 long",
+    ]
+    assert bn_audit("scan").status == 0
+    sarif = json.loads(bn_audit("scan", "--output-format", "sarif").out)
+    found = [row["suppressions"][0].get("justification") for row in sarif["runs"][0]["results"]]
+    assert sorted(found) == ["long", "see #12: one scanner", "see #12: one scanner"]
+
+
+@pytest.mark.parametrize("reason", ["two\nlines", "E501", "BNA102 too", "# noqa: BNA1", "x # noqa", ": x", "tab\there"])
+def test_what_cannot_be_a_reason(project: Path, bn_audit: Command, reason: str) -> None:
+    done = bn_audit("scan", f"--add-noqa={reason}")
+    assert done.status == 2 and "would not be read as a reason" in done.err
+    assert (project / "train.py").read_text(encoding="utf-8") == TRAIN
+
+
+def test_a_path_behind_the_flag_is_no_reason(project: Path, bn_audit: Command) -> None:
+    assert bn_audit("scan", "--add-noqa", "models.py").err == "bn-audit: added 0 noqa codes\n"
+    assert bn_audit("scan", "--", "--add-noqa").status == 2
+
+
 def test_only_what_is_reported_gets_a_comment(project: Path, bn_audit: Command) -> None:
     before = (project / "train.py").read_bytes()
     bn_audit("scan", "--add-noqa", "--ignore", "BNA101")
