@@ -56,7 +56,7 @@ def test_fail_on(project: Path, bn_audit: Command, least: str, status: int) -> N
     [
         (["--select", "BNA7"], "no rule's code begins with `BNA7`"),
         (["--select", "BNA1,,"], "a selector is empty"),
-        (["--output-format", "xml"], "'xml' is none of concise, github, gitlab, json, jsonl, junit, sarif, text"),
+        (["--output-format", "xml"], "'xml' is none of concise, github, gitlab, html, json, jsonl, junit, sarif, text"),
         (["--secretflow-version", "newest"], "'newest' is not a version"),
         (["--fail-on", "never"], "'never'"),
         (["--no-such-flag"], "--no-such-flag"),
