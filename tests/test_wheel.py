@@ -91,7 +91,7 @@ def test_the_files_are_all_there(installed: Installed) -> None:
     package = ROOT / "bn_audit"
     files = {path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.is_file()}
     expected = {name for name in files if "__pycache__" not in name}
-    assert {Path(name).suffix for name in expected} == {".py", ".typed", ".json", ".bin"}
+    assert {Path(name).suffix for name in expected} == {".py", ".typed", ".json", ".bin", ".j2"}
     with zipfile.ZipFile(installed.wheel) as archive:
         inside = {name for name in archive.namelist() if name.startswith("bn_audit/")}
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
