@@ -15,7 +15,6 @@ from typing import Literal, TypeVar
 from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
 from bn_audit.site import Unreadable
-from bn_audit.source.collection import no_collection
 from bn_audit.source.deep_stack import run_with_deep_stack
 from bn_audit.source.explore import Explorer
 from bn_audit.source.flow.sites import FederatedReader
@@ -56,13 +55,12 @@ class Inspector:
         return self._alone(lambda: self._look_into(task))
 
     def _alone(self, work: Callable[[], _Result]) -> _Result:
-        with no_collection():
-            if self._project.characters > _MAX_CHARACTERS:
-                self._project = self._fresh()
-                gc.collect()
-            self._project.begin()
-            self.outside.begin()
-            return run_with_deep_stack(work)
+        if self._project.characters > _MAX_CHARACTERS:
+            self._project = self._fresh()
+            gc.collect()  # whoever reads many files has turned it off
+        self._project.begin()
+        self.outside.begin()
+        return run_with_deep_stack(work)
 
     def _fresh(self) -> Project:
         return Project(self.outside.sources.roots, self.outside)

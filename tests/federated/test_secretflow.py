@@ -24,6 +24,7 @@ from bn_audit.federated import AggregationError, FedBNAggregator, local_keys  # 
 from bn_audit.federated.secretflow import STRATEGIES, LocalBatchNorm, local_batchnorm  # noqa: E402
 from bn_audit.live.secretflow_runtime import PYU, Call, FedNdarray, PYUObject, Runtime, observing  # noqa: E402
 from bn_audit.live.wheel import opened  # noqa: E402
+from tests.secretflow.measure import make_aggregator, make_generator  # noqa: E402
 from tests.secretflow.models import MODELS, party_builder  # noqa: E402
 
 _SIZES = (8, 12)
@@ -54,12 +55,12 @@ class _Watch:
             self.before, self.after = {}, {}
 
 
-def _fit(runtime: Runtime, model: Any, strategy: str, aggregator: str, skip_bn: bool = True) -> _Watch:
+def _fit(
+    runtime: Runtime, model: Any, strategy: str, aggregator: str, skip_bn: bool = True, latent: int | None = None
+) -> _Watch:
     parties = [PYU("alice"), PYU("bob")]
-    makers = {"plain": runtime.PlainAggregator, "sparse": runtime.SparsePlainAggregator}
-    combines = (
-        runtime.SecureAggregator(parties[0], parties) if aggregator == "secure" else makers[aggregator](parties[0])
-    )
+    generator = make_generator(runtime, latent or 2) if strategy == "fed_gen" else None
+    more = {"generator": generator} if generator is not None else {}
     with contextlib.redirect_stdout(io.StringIO()):
         federated = runtime.FLModel(
             server=parties[0],
@@ -67,10 +68,11 @@ def _fit(runtime: Runtime, model: Any, strategy: str, aggregator: str, skip_bn: 
             model=runtime.TorchModel(
                 model_fn=model, loss_fn=nn.CrossEntropyLoss, optim_fn=partial(torch.optim.SGD, lr=0.05)
             ),
-            aggregator=combines,
+            aggregator=make_aggregator(runtime, aggregator, parties, generator),
             strategy=strategy,
             backend="torch",
             skip_bn=skip_bn,
+            **more,
         )
         rng = np.random.default_rng(3)
         x = {party: rng.random((size, 1, 4, 4)) for party, size in zip(parties, _SIZES, strict=True)}
@@ -86,7 +88,7 @@ def _placed(data: dict[PYU, Any]) -> FedNdarray:
 
 
 def _models() -> list[str]:
-    return sorted(name for name, model in MODELS.items() if model.parties == 2)
+    return sorted(MODELS)
 
 
 @pytest.mark.secretflow
@@ -130,6 +132,23 @@ def test_what_is_shared_is_the_reference_mean(runtime: Runtime, strategy: str) -
         assert all(torch.equal(afters[0][key], afters[1][key]) for key in afters[0] if key not in local)
     last = watch.exchanges[-1][1]
     assert any(not torch.equal(last[0][key], last[1][key]) for key in local if key.endswith("running_mean"))
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_fed_gen(runtime: Runtime) -> None:
+    """Its aggregator is one of its own, with a generator that reads the last two arrays as a linear layer."""
+    name = next(name for name in _models() if MODELS[name].latent and local_keys(party_builder(MODELS[name])()))
+    make = party_builder(MODELS[name])
+    watch = _fit(runtime, local_batchnorm(make, strategy="fed_gen"), "fed_gen", "fedgen", latent=MODELS[name].latent)
+    local = local_keys(make())
+    for befores, afters in watch.exchanges:
+        for key in befores[0]:
+            if key in local:
+                assert all(torch.equal(b[key], a[key]) for b, a in zip(befores, afters, strict=True)), key
+            else:
+                assert torch.equal(afters[0][key], afters[1][key]), key
+    assert len(watch.exchanges) >= 3
 
 
 @pytest.mark.secretflow

@@ -23,7 +23,7 @@ from bn_audit.exchange.plan import Fate
 from bn_audit.live.secretflow_runtime import PYU, Call, FedNdarray, PYUObject, Runtime, observing
 from tests.secretflow.models import Model, party_builder
 
-__all__ = ["RATE", "Measured", "measure"]
+__all__ = ["RATE", "Measured", "make_aggregator", "make_generator", "measure"]
 
 Outcome = tuple["Fate | None", "str | None"]
 """What an exchange did to an entry: averaged, misplaced and whose, or None: each party kept its own."""
@@ -129,14 +129,14 @@ def measure(
     parties = [PYU(name) for name in ("alice", "bob", "carol")[: model.parties]]
     kwargs: dict[str, Any] = {}
     if strategy == "fed_gen":
-        kwargs["generator"] = _generator(runtime, model.latent or 2)
+        kwargs["generator"] = make_generator(runtime, model.latent or 2)
     builder = party_builder(model)
     optimizer = partial(torch.optim.SGD, lr=RATE)
     federated = runtime.FLModel(
         server=parties[0] if server else None,
         device_list=parties,
         model=runtime.TorchModel(model_fn=builder, loss_fn=nn.CrossEntropyLoss, optim_fn=optimizer),
-        aggregator=_aggregator(runtime, aggregator, parties, kwargs.get("generator")),
+        aggregator=make_aggregator(runtime, aggregator, parties, kwargs.get("generator")),
         strategy=strategy,
         backend="torch",
         skip_bn=skip_bn,
@@ -171,7 +171,7 @@ def _secure(factory: Callable[..., Any], parties: tuple[PYU, ...]) -> Any:
     return factory(parties[0], list(parties))
 
 
-def _aggregator(runtime: Runtime, name: str, parties: list[PYU], generator: Any) -> Any:
+def make_aggregator(runtime: Runtime, name: str, parties: list[PYU], generator: Any) -> Any:
     if name == "secure":
         return copy.deepcopy(_secure(runtime.SecureAggregator, tuple(parties)))
     if name == "fedgen":
@@ -180,7 +180,7 @@ def _aggregator(runtime: Runtime, name: str, parties: list[PYU], generator: Any)
     return {"plain": runtime.PlainAggregator, "sparse": runtime.SparsePlainAggregator}[name](parties[0])
 
 
-def _generator(runtime: Runtime, latent: int) -> Any:
+def make_generator(runtime: Runtime, latent: int) -> Any:
     return runtime.FedGenGeneratorModel(
         hidden_dimension=4,
         latent_dimension=latent,

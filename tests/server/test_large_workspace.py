@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("pygls")
-pytest_lsp = pytest.importorskip("pytest_lsp")
+pytest.importorskip("pytest_lsp")
 
-from lsprotocol import types  # noqa: E402
-from pytest_lsp import ClientServerConfig, LanguageClient  # noqa: E402
+from lsprotocol import types
+from pytest_lsp import LanguageClient
 
-from tests.server.test_server import MODEL, TRAIN, open_file, told, type_in, until  # noqa: E402
+from tests.server.test_server import MODEL, TRAIN, client, open_file, told, type_in, until  # noqa: F401
 
 _FILES, _FOLDERS = 20_000, 100
 
@@ -34,20 +32,11 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest_lsp.fixture(config=ClientServerConfig(server_command=[sys.executable, "-m", "bn_audit", "server"]))
-async def client(lsp_client: LanguageClient, workspace: Path) -> AsyncIterator[None]:
-    await lsp_client.initialize_session(
-        types.InitializeParams(
-            capabilities=pytest_lsp.client_capabilities("visual-studio-code"),
-            workspace_folders=[types.WorkspaceFolder(uri=workspace.as_uri(), name="project")],
-        )
-    )
-    yield
-    await lsp_client.shutdown_session()
-
-
 @pytest.mark.asyncio
-async def test_it_tells_and_goes_on(client: LanguageClient, workspace: Path) -> None:
+async def test_it_tells_and_goes_on(
+    client: LanguageClient,  # noqa: F811
+    workspace: Path,
+) -> None:
     train = workspace / "train.py"
     await until(lambda: told(client, train) == ["BNA101"])
     open_file(client, train, TRAIN)
