@@ -162,7 +162,7 @@ def compare(
 
     Args:
         parties: by name, or in order; each the path of a checkpoint, a state dict, or a module.
-        metrics: the distances, see :mod:`bn_audit.live.divergence.distances`; the levels rest on nW2, which is computed
+        metrics: the distances, see :mod:`bn_audit.federated.distances`; the levels rest on nW2, which is computed
             in any case.
         layers: patterns (``*`` and ``?``) of the norm layers' paths; none is all.
         channels: whether the first layer's distances are wanted channel by channel.

@@ -37,7 +37,7 @@ UNITS: Mapping[str, str] = {
     JEFFREYS: "nats, mean over channels",
     W2: "the activations' own unit, over all channels",
 }
-"""What the numbers of a distance are; the formulas stand in :mod:`bn_audit.live.divergence.distances`."""
+"""What the numbers of a distance are; the formulas stand in :mod:`bn_audit.federated.distances`."""
 
 
 class Level(enum.Enum):

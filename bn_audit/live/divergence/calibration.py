@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bn_audit.comparison import Pairs
-from bn_audit.live.divergence.distances import nw2
+from bn_audit.federated.distances import nw2
 
 __all__ = ["QUANTILE", "Moments", "bound", "line", "noise", "split_half"]
 

@@ -23,7 +23,7 @@ from bn_audit.comparison import (
     LeftOut,
     Pairs,
 )
-from bn_audit.live.divergence.distances import between, nw2, pairwise
+from bn_audit.federated.distances import between, nw2, pairwise
 from bn_audit.live.divergence.statistics import Layer, Parties, Source, read
 from bn_audit.live.errors import TargetError
 

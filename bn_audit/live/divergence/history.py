@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bn_audit.comparison import Comparison, Round
-from bn_audit.live.divergence.distances import nw2
+from bn_audit.federated.distances import nw2
+from bn_audit.federated.monitor import VERSION
 from bn_audit.live.divergence.statistics import Source
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.profile import profile_of_state
@@ -32,8 +33,6 @@ require_torch()
 import torch  # noqa: E402
 
 __all__ = ["VERSION", "History", "Line", "read_history", "with_history"]
-
-VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)

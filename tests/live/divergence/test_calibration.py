@@ -15,9 +15,9 @@ from torch import nn  # noqa: E402
 
 import bn_audit  # noqa: E402
 from bn_audit.comparison import Level  # noqa: E402
+from bn_audit.federated.distances import nw2  # noqa: E402
 from bn_audit.live.divergence.calibration import CHANCE, Array, Moments, bound, line, noise, split_half  # noqa: E402
 from bn_audit.live.divergence.data import moments_of  # noqa: E402
-from bn_audit.live.divergence.distances import nw2  # noqa: E402
 from bn_audit.live.errors import TargetError  # noqa: E402
 from tests.live.divergence.test_compare import Net, party  # noqa: E402
 

@@ -12,7 +12,7 @@ integrate = pytest.importorskip("scipy.integrate")
 stats = pytest.importorskip("scipy.stats")
 
 from bn_audit.comparison import HELLINGER, JEFFREYS, METRICS, NW2, W2  # noqa: E402
-from bn_audit.live.divergence.distances import Array, between, over_channels, pairwise  # noqa: E402
+from bn_audit.federated.distances import Array, between, over_channels, pairwise  # noqa: E402
 
 CASES = [
     (0.0, 1.0, 0.0, 1.0),
