@@ -266,18 +266,23 @@ class Monitor:
         self._write(round_, {party: [{"path": path, "distance": float(d)} for path, d in distances.items()]})
         self._show(round_, {party: dict(distances)})
 
-    def record_own(self, round_: int, party: str, own: Statistics) -> dict[str, float]:
+    def record_own(
+        self, round_: int, party: str, own: Statistics, before: Statistics | None = None
+    ) -> dict[str, float]:
         """Write down a party's own statistics, on its own disk: it knows no other party's.
 
+        Args:
+            before: what they were; by default, what this monitor recorded of the party last.
+
         Returns:
-            How far each layer moved since this monitor's last record of the party, by path; also in the lines, as
-            ``moved``. It tells whether statistics have settled, and nothing of the other parties.
+            How far each layer moved since then, by path; also in the lines, as ``moved``. It tells whether statistics
+            have settled, and nothing of the other parties.
 
         Raises:
             AggregationError: a layer has changed its number of channels.
             ValueError: the round has been written for this party.
         """
-        moved = distances_from(self._before.get(party, {}), own)
+        moved = distances_from(self._before.get(party, {}) if before is None else before, own)
         self._tell_broken(round_, party, own)
         layers = [
             {"path": path, **({"moved": moved[path]} if path in moved else {}), **_numbers(layer)}

@@ -19,7 +19,15 @@ from torch.nn.modules import batchnorm
 from bn_audit.federated.dtypes import AVERAGED, dtype_name
 from bn_audit.federated.errors import AggregationError
 
-__all__ = ["load_shared", "local_keys", "merge_state", "split_state", "tensor_identity", "tied_groups"]
+__all__ = [
+    "load_entries",
+    "load_shared",
+    "local_keys",
+    "merge_state",
+    "split_state",
+    "tensor_identity",
+    "tied_groups",
+]
 
 _STATISTICS = ("running_mean", "running_var")
 _SCRIPTED_NAMES = frozenset(
@@ -134,15 +142,29 @@ def load_shared(model: nn.Module, shared: Mapping[str, Tensor]) -> None:
     """
     state = model.state_dict()
     local = local_keys(model)
-    merged = merge_state(state, shared)
+    merge_state(state, shared)
     for key, value in state.items():
         if key in shared and key in local:
             raise AggregationError("stays with the party, and is not loaded", key=key)
-        if key in shared and state[key].device.type == "meta":
-            raise AggregationError("the model is on the meta device and holds no values", key=key)
         if key not in shared and key not in local and isinstance(value, Tensor) and value.dtype in AVERAGED:
             raise AggregationError("missing: the model's shared state has this entry", key=key)
-    before = {key: state[key].clone() for key in shared}
+    load_entries(model, shared)
+
+
+def load_entries(model: nn.Module, entries: Mapping[str, Tensor]) -> None:
+    """Load some entries of a model's state, local ones too if they are among them: all of them, or none.
+
+    Raises:
+        AggregationError: an entry has no place in the model, or another shape or dtype there; the model is on the meta
+            device.
+        Exception: what ``load_state_dict`` raised.
+    """
+    state = model.state_dict()
+    merged = merge_state(state, entries)
+    for key in entries:
+        if state[key].device.type == "meta":
+            raise AggregationError("the model is on the meta device and holds no values", key=key)
+    before = {key: state[key].clone() for key in entries}
     try:
         model.load_state_dict(merged)
     except Exception:
