@@ -26,6 +26,7 @@ _STOOD_IN = (
     "iterators",
     "pathspec",
     "prompt_toolkit",
+    "ray",
     "requests",
     "sqlalchemy",
     "starlette",
