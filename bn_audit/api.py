@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def audit(
     strategy: str | None = None,
     aggregator: Literal["plain", "secure", "spu", "sparse", "fedgen", "server_agg_method"] | None = None,
     skip_bn: bool | None = None,
+    local_batchnorm: bool | None = None,
     secretflow_version: str | None = None,
     **options: Unpack[ClientOptions],
 ) -> list[Finding]:
@@ -67,6 +68,8 @@ def audit(
         aggregator: of SecretFlow; None is judged as PlainAggregator and as SecureAggregator: a finding needs both to go
             wrong.
         skip_bn: as FLModel takes it; None is not passed.
+        local_batchnorm: of SecretFlow: whether the model goes through
+            :func:`bn_audit.federated.secretflow.local_batchnorm`; None is as the model was made.
         secretflow_version: SecretFlow's release; None is 1.13.
         options: of Flower and NVFlare, see :class:`bn_audit.clients.ClientOptions`.
 
@@ -79,8 +82,9 @@ def audit(
     from bn_audit.live.health import health
     from bn_audit.rules.live_model import LiveModel
 
-    own = _Own(aggregator, skip_bn, secretflow_version)
+    own = _Own(aggregator, skip_bn, local_batchnorm, secretflow_version)
     settings = _settings_of(framework, strategy, own, options, is_base_module(type(model)))
+    settings = _as_made(settings, model)
     whole = profile(model)
     live = LiveModel(whole, whole.type, defined_at(type(model)), tuple(health(model)))
     return list(audit_model(live, settings, passed=skip_bn is not None))
@@ -93,6 +97,7 @@ def verify(
     strategy: str | None = None,
     aggregator: str | None = None,
     skip_bn: bool | None = None,
+    local_batchnorm: bool | None = None,
     secretflow_version: str | None = None,
     parties: int = 3,
     rounds: int = 2,
@@ -106,6 +111,7 @@ def verify(
         framework: whose exchange to run.
         strategy: the framework's; by default fed_avg_w with SecretFlow, fedavg with the others.
         aggregator, skip_bn, secretflow_version: of SecretFlow, as FLModel takes them; ``plain`` and False by default.
+        local_batchnorm: as for :func:`audit`.
         parties: how many train; at least 2.
         rounds: how many trainings and exchanges follow the first exchange; at least 1.
         engine: what runs the rounds: ``contract`` is our plan of the framework; ``secretflow`` the classes of the
@@ -123,7 +129,7 @@ def verify(
     from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.live.verify import verify, verify_exchange
 
-    own = _Own(aggregator, skip_bn, secretflow_version)
+    own = _Own(aggregator, skip_bn, local_batchnorm, secretflow_version)
     settings = _settings_of(framework, strategy, own, options, False)
     if settings is None:
         raise ValueError(f"name whose exchange to verify: {', '.join(_FRAMEWORKS)}")
@@ -139,6 +145,7 @@ def verify(
         aggregator=aggregator or "plain",
         skip_bn=bool(skip_bn),
         secretflow_version=secretflow_version,
+        wrapped=settings.wrapped,
         parties=parties,
         rounds=rounds,
         engine=os.fspath(engine),
@@ -213,6 +220,7 @@ class _Own:
 
     aggregator: str | None
     skip_bn: bool | None
+    local_batchnorm: bool | None
     secretflow_version: str | None
 
 
@@ -225,8 +233,7 @@ def _settings_of(
         raise ValueError(f"the framework {framework!r} is not known; known are {', '.join(_FRAMEWORKS)}")
     checked(framework, options)
     if framework == "secretflow":
-        version = own.secretflow_version
-        return _settings(strategy or "fed_avg_w", own.aggregator, own.skip_bn, version, base_module)
+        return _settings(strategy or "fed_avg_w", own, base_module)
     if framework is None:
         return None
     for field in fields(own):
@@ -235,14 +242,24 @@ def _settings_of(
     return flower_settings(strategy, options) if framework == "flower" else nvflare_settings(strategy, options)
 
 
-def _settings(
-    strategy: str, aggregator: str | None, skip_bn: bool | None, secretflow_version: str | None, base_module: bool
-) -> SecretFlowSettings:
+def _as_made(settings: FrameworkSettings | None, model: nn.Module) -> FrameworkSettings | None:
+    """The settings, with how the model was wrapped when it was made."""
+    from bn_audit.exchange.secretflow import SecretFlowSettings
+    from bn_audit.federated.secretflow import wrapping_of
+
+    if isinstance(settings, SecretFlowSettings) and settings.wrapped is None:
+        return replace(settings, wrapped=wrapping_of(model))
+    return settings
+
+
+def _settings(strategy: str, own: _Own, base_module: bool) -> SecretFlowSettings:
     from bn_audit.exchange.secretflow import SecretFlowSettings
     from bn_audit.exchange.secretflow.strategies import strategies
     from bn_audit.live.releases import torch_release
     from bn_audit.settings.versions import parse_version
+    from bn_audit.wrapping import Wrapping
 
+    aggregator, version = own.aggregator, own.secretflow_version
     known = [one.name for one in strategies("torch")]
     if strategy not in known:
         raise ValueError(f"SecretFlow's torch backend has no strategy {strategy!r}; it has {', '.join(known)}")
@@ -252,8 +269,9 @@ def _settings(
         backend="torch",
         strategy=strategy,
         aggregator=aggregator,
-        skip_bn=bool(skip_bn),
-        secretflow_version=None if secretflow_version is None else parse_version(secretflow_version),
+        skip_bn=bool(own.skip_bn),
+        secretflow_version=None if version is None else parse_version(version),
         torch_version=torch_release(),
         base_module=base_module,
+        wrapped=Wrapping() if own.local_batchnorm else None,
     )

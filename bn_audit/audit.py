@@ -132,6 +132,7 @@ def _called(model: LiveModel, settings: SecretFlowSettings | None, passed: bool)
             skip_bn=settings.skip_bn,
             skip_bn_passed=passed,
             base_module=settings.base_module,
+            wrapped=settings.wrapped,
         )
     releases = (None, None) if settings is None else (settings.secretflow_version, settings.torch_version)
     return FLModelCase(FLModelSite(model.location, model.location, (call,)), *releases)
@@ -185,7 +186,8 @@ def _with_fellows(cases: Sequence[FLModelCase]) -> list[FLModelCase]:
     found = []
     for case in cases:
         others = tuple(other for other in by_place[case.site.location] if other is not case)
-        found.append(replace(case, fellows=others) if others and case.site.skip_bn_edit is not None else case)
+        edits = case.site.skip_bn_edit is not None or bool(case.site.wrap_edits)
+        found.append(replace(case, fellows=others) if others and edits else case)
     return found
 
 

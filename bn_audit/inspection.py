@@ -27,6 +27,7 @@ from bn_audit.rules.case import FLModelCase, Judged, frozen, owners
 from bn_audit.rules.remedy import advice
 from bn_audit.rules.wording import MEMORY, consequence
 from bn_audit.site import FLModelCall, FLModelSite
+from bn_audit.wrapping import Wrapping
 
 __all__ = [
     "Cell",
@@ -218,6 +219,7 @@ def inspect(
     modules: Mapping[str, str] | None = None,
     torch_version: str | None = None,
     secretflow_version: str | None = None,
+    wrapped: Wrapping | None = None,
 ) -> Inspection:
     """Lay out a model's state, and judge the settings asked for, or all there are.
 
@@ -230,9 +232,10 @@ def inspect(
         notes: sentences to pass on.
         modules: class names by module path, if the model is at hand.
         torch_version, secretflow_version: the releases the matrix is made for; None is "not known" and 1.13.
+        wrapped: how ``local_batchnorm`` made the model, for the matrix; None if it did not.
     """
     judgement = None if settings is None else judge(profile, settings)
-    cells = () if settings is not None else matrix(profile, torch_version, secretflow_version)
+    cells = () if settings is not None else matrix(profile, torch_version, secretflow_version, wrapped)
     measured = {one.path: one for one in health}
     return Inspection(
         target=target,
@@ -271,7 +274,10 @@ _AGGREGATORS = (*_USUAL, "sparse", "fedgen")
 
 
 def matrix(
-    profile: Profile, torch_version: str | None = None, secretflow_version: str | None = None
+    profile: Profile,
+    torch_version: str | None = None,
+    secretflow_version: str | None = None,
+    wrapped: Wrapping | None = None,
 ) -> tuple[Cell, ...]:
     """What every combination of strategy, aggregator and ``skip_bn`` comes to, those that cannot work by design left
     out: fed_stc and fed_scr work with SparsePlainAggregator only, fed_gen with its own."""
@@ -287,6 +293,7 @@ def matrix(
                     skip_bn=skip_bn,
                     secretflow_version=secretflow_version,
                     torch_version=torch_version,
+                    wrapped=wrapped,
                 )
                 comparison = _forgive(profile, compare(expected, plan(profile, settings)))
                 cells.append(Cell(strategy.name, aggregator, skip_bn, _verdict(comparison)))

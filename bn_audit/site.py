@@ -10,6 +10,7 @@ from typing import Literal
 
 from bn_audit.finding import Edit, Evidence, Location
 from bn_audit.profile import Profile
+from bn_audit.wrapping import Wrapping
 
 __all__ = ["Aggregator", "FLModelCall", "FLModelSite", "SkipBnEdit", "Unreadable"]
 
@@ -37,6 +38,8 @@ class FLModelCall:
         base_module: whether the model derives from SecretFlow's BaseModule, whose errors name the model's own class;
         None if
             unknown.
+        wrapped: how ``local_batchnorm`` was called to make the model; None if it was not.
+            Known even where the model is not.
         trains_after_eval: for BNA303: the ``fit`` with validation data, or the evaluation before another ``fit``, on
         this very
             FLModel; empty if there is none.
@@ -54,6 +57,7 @@ class FLModelCall:
     skip_bn_passed: bool | None = False
     settings_trail: tuple[Evidence, ...] = ()
     base_module: bool | None = None
+    wrapped: Wrapping | None = None
     trains_after_eval: tuple[Evidence, ...] = ()
     conditions: tuple[str, ...] = ()
 
@@ -88,6 +92,8 @@ class FLModelSite:
         through: the calls between the two, outermost first.
         skip_bn_edit: what to write so that the call passes ``skip_bn=True``; None if it may do so already, if the model
             has nothing to skip, or where no edit is certain to do just that.
+        wrap_edits: what to write so that ``local_batchnorm`` makes the model, its import among it, in source order;
+            empty where the model is wrapped already, has no norm layer, or it cannot be told what to wrap.
         readings: the possible readings of the call, of which one is true. A rule speaks only if it would in each of
         them.
     """
@@ -97,6 +103,7 @@ class FLModelSite:
     readings: tuple[FLModelCall, ...]
     through: tuple[Evidence, ...] = ()
     skip_bn_edit: SkipBnEdit | None = None
+    wrap_edits: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

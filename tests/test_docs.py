@@ -155,6 +155,7 @@ def test_shown_command_lines_have_flags_that_exist(path: Path, line: str) -> Non
         if isinstance(parameter, click.Option)
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
+    words = [piece for word in words for piece in word.split()]  # of what --before and --after take, each flag
     assert {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"} - {"-"} <= known
 
 

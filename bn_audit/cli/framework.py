@@ -12,6 +12,7 @@ from bn_audit import clients
 from bn_audit.cli.output import Failure
 from bn_audit.clients import REBUILDS, flower_settings, nvflare_settings
 from bn_audit.settings.versions import parse_version
+from bn_audit.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from bn_audit.clients import ClientOptions
@@ -24,7 +25,7 @@ FRAMEWORKS = ("secretflow", "flower", "nvflare")
 AGGREGATORS = ("plain", "secure", "spu", "sparse", "fedgen", "server_agg_method")
 NAMES = {"secretflow": "SecretFlow", "flower": "Flower", "nvflare": "NVFlare"}
 OWN = {
-    "secretflow": ("backend", "aggregator", "skip_bn", "secretflow_version"),
+    "secretflow": ("backend", "aggregator", "skip_bn", "local_batchnorm", "secretflow_version"),
     **clients.OWN,
 }
 """The flags that mean something to a framework, besides ``strategy``."""
@@ -40,6 +41,7 @@ class FrameworkFlags(TypedDict):
     strategy: str | None
     aggregator: str | None
     skip_bn: bool | None
+    local_batchnorm: bool | None
     secretflow_version: str | None
     api: str | None
     rebuild: str | None
@@ -79,6 +81,12 @@ def framework_options(command: Command) -> Command:
             "with]",
         ),
         click.option("--skip-bn/--no-skip-bn", default=None, help="SecretFlow: skip_bn.  [default: not passed, False]"),
+        click.option(
+            "--local-batchnorm/--no-local-batchnorm",
+            default=None,
+            help="SecretFlow: the model goes through local_batchnorm of bn_audit.federated.secretflow.  [default: as "
+            "TARGET makes it]",
+        ),
         click.option(
             "--secretflow-version",
             callback=_version,
@@ -200,6 +208,7 @@ def _secretflow(flags: FrameworkFlags) -> SecretFlowSettings:
         skip_bn=bool(flags["skip_bn"]),
         secretflow_version=secretflow_release(flags),
         torch_version=torch_release(),
+        wrapped=Wrapping() if flags["local_batchnorm"] else None,
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bn_audit.inspection import Inspection
     from bn_audit.live.target import Loaded
     from bn_audit.report.inspections import Look
+    from bn_audit.wrapping import Wrapping
 
 __all__ = ["command"]
 
@@ -135,8 +136,10 @@ def _inspection(loaded: Loaded, settings: FrameworkSettings | None, flags: Flags
     # No format shows places: what was loaded has none, and looking for the class's costs a parse of its file.
     model = LiveModel(profile, profile.type, Location(loaded.target, 1, 1, 1, 1), tuple(health), saved)
     own = settings if isinstance(settings, SecretFlowSettings) else None
+    wrapped = _wrapping(loaded)
     if own is not None and loaded.module is not None:
-        settings = own = replace(own, base_module=is_base_module(type(loaded.module)))
+        own = replace(own, base_module=is_base_module(type(loaded.module)), wrapped=own.wrapped or wrapped)
+        settings = own
     return inspect_profile(
         profile,
         target=loaded.target,
@@ -147,7 +150,17 @@ def _inspection(loaded: Loaded, settings: FrameworkSettings | None, flags: Flags
         modules=_classes(loaded),
         torch_version=torch_release(),
         secretflow_version=secretflow_release(flags),
+        wrapped=wrapped,
     )
+
+
+def _wrapping(loaded: Loaded) -> Wrapping | None:
+    """How `local_batchnorm` made a model, if it did."""
+    if loaded.module is None:
+        return None
+    from bn_audit.federated.secretflow import wrapping_of
+
+    return wrapping_of(loaded.module)
 
 
 def _health(loaded: Loaded) -> Sequence[NormHealth]:

@@ -259,6 +259,7 @@ def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
         aggregator=settings.aggregator or "plain",
         skip_bn=bool(settings.skip_bn),
         secretflow_version=settings.secretflow_version,
+        wrapped=settings.wrapped,
         parties=flags["parties_count"],
         rounds=flags["rounds"] or ROUNDS,
         engine=flags["engine"],

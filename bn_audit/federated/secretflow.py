@@ -7,43 +7,45 @@ position, which is right for few models. A model made here answers SecretFlow's 
     model = TorchModel(model_fn=local_batchnorm(Net), loss_fn=..., optim_fn=...)
     FLModel(..., model=model, strategy="fed_avg_w", backend="torch", skip_bn=True)
 
+or, where the model is defined::
+
+    @local_batchnorm
+    class Net(nn.Module): ...
+
 Nothing of SecretFlow is changed or imported. Under Ray the workers need bn-audit installed, as they need torch.
-Run on the classes of secretflow 1.13.0b0; releases from 1.7 on ask the same two questions.
+Run on the classes of secretflow 1.13.0b0 and 1.7.0b0, and on 1.13.0b0 as installed, under Ray and in its debug mode.
+
+What cannot be made right is refused when FLModel makes its workers' models: a strategy that goes another way with
+weights, a release that does not heed ``skip_bn`` throughout, an FLModel without it. Under Ray an error of a load is
+raised in the party's process and nobody waits for it; a model that refused to load refuses to send from then on, which
+FLModel does wait for.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
+import re
+import sys
 import types
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bn_audit.exchange.release import release
+from bn_audit.exchange.secretflow import local_batchnorm as words
+from bn_audit.exchange.secretflow.local_batchnorm import ALL_PARAMETERS, NEEDS_SKIP_BN, SINCE, STRATEGIES, refused
 from bn_audit.federated.dtypes import dtype_name
 from bn_audit.federated.errors import AggregationError
-from bn_audit.federated.state import load_shared, local_keys
+from bn_audit.federated.state import local_keys
+from bn_audit.wrapping import INTEGERS, Integers, Wrapping
 
-__all__ = ["STRATEGIES", "LocalBatchNorm", "local_batchnorm"]
-
-Integers = Literal["refuse", "local"]
-
-STRATEGIES: dict[str, str] = {
-    "fed_avg_w": "",
-    "fed_stc": "",
-    "fed_scr": "",
-    "fed_gen": "",
-    "fed_avg_g": "it exchanges the gradients of all parameters, BatchNorm's weight and bias among them",
-    "fed_avg_u": "it exchanges what a training changed, and the parties' models drift apart whatever they hold",
-    "fed_prox": "it pairs what arrives with all parameters of the model",
-    "scaffold": "it pairs what is sent with all parameters of the model",
-    "moon": "it loads what arrives into a second model, which has no BatchNorm of its own to go with it",
-}
-"""SecretFlow's strategies for torch, with why one cannot keep BatchNorm with the parties; "" where it can."""
-_ALL_PARAMETERS = frozenset({"fed_avg_g", "fed_prox", "scaffold"})
-"""These are right all the same for a model of which just its parameters are shared."""
+__all__ = ["STRATEGIES", "LocalBatchNorm", "local_batchnorm", "shared_keys", "wrapping_of"]
 
 
 class LocalBatchNorm:
@@ -51,7 +53,8 @@ class LocalBatchNorm:
 
     Args:
         model_fn: makes the model, an ``nn.Module`` or a ``BaseModule`` of SecretFlow's.
-        strategy: the strategy that FLModel is given.
+        strategy: the strategy that FLModel is given. One that cannot keep BatchNorm with the parties is refused at
+            once; where it is not named, when FLModel makes its workers.
         integers: what becomes of integer and bool entries that are no BatchNorm's: ``refuse`` to make the model, or
             keep them ``local``. They have no mean, and SecretFlow's aggregators stop at them.
 
@@ -61,46 +64,62 @@ class LocalBatchNorm:
     """
 
     def __init__(
-        self, model_fn: Callable[..., nn.Module], *, strategy: str = "fed_avg_w", integers: Integers = "refuse"
+        self, model_fn: Callable[..., nn.Module], *, strategy: str | None = None, integers: Integers = "refuse"
     ) -> None:
-        if not callable(model_fn):
-            raise TypeError(f"model_fn has to be something that makes a model, not {type(model_fn).__name__}")
-        if integers not in ("refuse", "local"):
+        if not callable(model_fn) or isinstance(model_fn, nn.Module):
+            kind = type(model_fn).__name__
+            made = f"a {kind} that is made already: every party makes its own" if callable(model_fn) else kind
+            raise TypeError(f"model_fn has to be something that makes a model, not {made}")
+        if integers not in INTEGERS:
             raise ValueError(f'integers has to be "refuse" or "local", not {integers!r}')
-        reason = STRATEGIES.get(strategy)
-        if reason is None:
-            raise ValueError(f"no strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
-        if reason and strategy not in _ALL_PARAMETERS:
-            raise ValueError(_refusal(strategy, reason))
+        reason = refused(strategy)
+        if reason is not None:
+            raise ValueError(reason)
         self.model_fn = model_fn
         self.strategy = strategy
-        self.integers = integers
+        self.integers: Integers = integers
+        functools.update_wrapper(self, model_fn, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> nn.Module:
         """A new model.
 
         Raises:
-            ValueError: it holds entries that cannot be exchanged, or the strategy cannot keep its BatchNorm local.
+            ValueError: it holds entries that cannot be exchanged; or the strategy, the release or the FLModel for which
+                it is made cannot keep its BatchNorm local.
         """
+        asked = _asked_by()
+        if asked is not None:
+            _check(asked)
         model = self.model_fn(*args, **kwargs)
         if not isinstance(model, nn.Module):
             raise TypeError(f"model_fn gave no module, but {type(model).__name__}")
-        state = model.state_dict()
-        keys = _shared_keys(model, self.integers)
-        complex_keys = [key for key in keys if state[key].is_complex()]
-        if complex_keys:
-            raise ValueError(f"{complex_keys[0]} is complex: SecretFlow's aggregators take real numbers only")
-        if self.strategy in _ALL_PARAMETERS and keys != [name for name, _ in model.named_parameters()]:
-            raise ValueError(_refusal(self.strategy, STRATEGIES[self.strategy]))
-        _answer(model, self.integers)
+        shared = _shared(model, self.integers)
+        for strategy in (self.strategy, None if asked is None else asked.strategy):
+            if strategy in ALL_PARAMETERS and not _just_parameters(model, shared):
+                raise ValueError(words.of_strategy(strategy))
+        wrapping = Wrapping(self.strategy, self.integers)
+        object.__setattr__(model, _ANSWERS, _Answers(wrapping, shared))
+        for name, function in (
+            ("get_weights_not_bn", _send),
+            ("update_weights_not_bn", _load),
+            ("get_weights", _without_skip_bn),
+            ("update_weights", _without_skip_bn),
+        ):
+            # SecretFlow mixes its methods into the class; an object's own come first.
+            object.__setattr__(model, name, types.MethodType(function, model))
         return model
 
+    def __repr__(self) -> str:
+        name = getattr(self.model_fn, "__qualname__", None) or repr(self.model_fn)
+        return f"local_batchnorm({name})"
 
-def local_batchnorm(model: Any, *, strategy: str = "fed_avg_w", integers: Integers = "refuse") -> Any:
+
+def local_batchnorm(model: Any = None, *, strategy: str | None = None, integers: Integers = "refuse") -> Any:
     """What to give SecretFlow in place of a model, so that ``FLModel(..., skip_bn=True)`` is FedBN.
 
     Args:
-        model: what makes the model, or a ``TorchModel`` of SecretFlow's, which is not changed.
+        model: what makes the model, or a ``TorchModel`` of SecretFlow's, which is not changed. Without it, what is
+            returned takes one: ``@local_batchnorm(integers="local")``.
         strategy, integers: see :class:`LocalBatchNorm`.
 
     Returns:
@@ -109,6 +128,8 @@ def local_batchnorm(model: Any, *, strategy: str = "fed_avg_w", integers: Intege
     Raises:
         ValueError, TypeError: as :class:`LocalBatchNorm`.
     """
+    if model is None:
+        return functools.partial(local_batchnorm, strategy=strategy, integers=integers)
     inner = getattr(model, "model_fn", None)
     if hasattr(model, "build_from_model") and inner is not None:
         other = copy.copy(model)
@@ -117,53 +138,151 @@ def local_batchnorm(model: Any, *, strategy: str = "fed_avg_w", integers: Intege
     return LocalBatchNorm(model, strategy=strategy, integers=integers)
 
 
-def _refusal(strategy: str, reason: str) -> str:
-    able = ", ".join(name for name, why in STRATEGIES.items() if not why)
-    return f"{strategy} cannot keep BatchNorm with the parties: {reason}; {able} can"
+def wrapping_of(model: nn.Module) -> Wrapping | None:
+    """How a model was wrapped that :class:`LocalBatchNorm` made; None of any other."""
+    answers = getattr(model, _ANSWERS, None)
+    return answers.wrapping if isinstance(answers, _Answers) else None
 
 
-def _shared_keys(model: nn.Module, integers: str) -> list[str]:
-    """The entries that travel, in the order of the state dict. Of an empty one there is nothing to send."""
+def shared_keys(model: nn.Module) -> list[str]:
+    """The keys of what such a model sends, in the order in which it does.
+
+    Raises:
+        TypeError: another model.
+    """
+    answers = getattr(model, _ANSWERS, None)
+    if not isinstance(answers, _Answers):
+        raise TypeError("this model was not made by local_batchnorm")
+    return list(answers.shared)
+
+
+_ANSWERS = "_bn_audit_answers"
+
+
+@dataclass
+class _Answers:
+    """What a model needs to answer.
+
+    Attributes:
+        wrapping: how it was wrapped.
+        shared: the shape of each entry that travels, by key, in the order of the state dict; as it was when the model
+            was made.
+        refusal: the error with which it last refused to load.
+    """
+
+    wrapping: Wrapping
+    shared: dict[str, torch.Size]
+    refusal: AggregationError | None = None
+
+
+def _shared(model: nn.Module, integers: str) -> dict[str, torch.Size]:
+    """The entries that travel. Of an empty one there is nothing to send."""
     state = model.state_dict()
     lazy = next((key for key, value in state.items() if nn.parameter.is_lazy(value)), None)
     if lazy is not None:
-        raise ValueError(f"{lazy} is not initialised yet: run the model once where it is made")
+        raise ValueError(words.of_lazy(lazy))
     local = local_keys(model)
-    shared = []
+    shared = {}
     for key, value in state.items():
-        if key in local or not value.numel():
+        if key in local or not isinstance(value, Tensor) or not value.numel():
             continue
-        if value.is_floating_point() or value.is_complex():
-            shared.append(key)
+        if value.is_complex():
+            raise ValueError(words.of_complex(key))
+        if value.is_floating_point():
+            shared[key] = value.shape
         elif integers == "refuse":
-            raise ValueError(
-                f"{key} is {dtype_name(value.dtype)} and no BatchNorm's: it has no mean. "
-                'Pass integers="local" to keep such entries with the party'
-            )
+            raise ValueError(words.of_integers(key, dtype_name(value.dtype)))
     return shared
 
 
-def _answer(model: nn.Module, integers: str) -> None:
-    """Give a model answers of its own. SecretFlow mixes its methods into the class; an object's come first."""
-    object.__setattr__(model, "_bn_audit_integers", integers)
-    for name, function in (
-        ("get_weights_not_bn", _sent),
-        ("update_weights_not_bn", _load),
-        ("get_weights", _without_skip_bn),
-        ("update_weights", _without_skip_bn),
-    ):
-        object.__setattr__(model, name, types.MethodType(function, model))
+def _just_parameters(model: nn.Module, shared: dict[str, torch.Size]) -> bool:
+    """Whether what is sent are the parameters, all of them, as they are."""
+    parameters = dict(model.named_parameters())
+    common = _common_dtype(parameters.values())
+    local = local_keys(model)
+    empty = any(not value.numel() for key, value in model.state_dict().items() if key not in local)
+    as_they_are = all(value.dtype == common and value.dim() for value in parameters.values())
+    return list(shared) == list(parameters) and as_they_are and not empty
 
 
-def _sent(self: Any, return_numpy: bool = False) -> Any:
+# --- who asks for the model -------------------------------------------------------------------------------------------
+
+_STRATEGY = re.compile(r"\.fl\.backend\.torch\.strategy\.(\w+)$")
+_WORKER = re.compile(r"\.fl\.backend\.torch\.fl_base$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A worker of FLModel's that makes its model; what is not known of it is None."""
+
+    strategy: str | None
+    skip_bn: bool | None
+    version: str | None
+
+
+def _asked_by() -> _Asked | None:
+    """The worker that makes a model just now, if one does.
+
+    SecretFlow tells a ``model_fn`` nothing of whom it works for. Its workers are objects of a strategy's class, which
+    lies in a module called as the strategy is, and build their model in ``__init__``; one of a strategy of the user's
+    own derives from them.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        worker = frame.f_locals.get("self")
+        modules = [cls.__module__ for cls in type(worker).__mro__]
+        if any(_WORKER.search(module) for module in modules):
+            found = next((match for module in modules if (match := _STRATEGY.search(module)) is not None), None)
+            skip_bn = getattr(worker, "skip_bn", None)
+            base = next(module for module in modules if _WORKER.search(module))
+            return _Asked(None if found is None else found[1], skip_bn, _version(base.partition(".")[0]))
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None
+
+
+def _version(package: str) -> str | None:
+    for name in ("secretflow", "secretflow-lite") if package.startswith("secretflow") else ():
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _check(asked: _Asked) -> None:
+    """Raise what is wrong with a worker, whatever the model."""
+    known = None if asked.version is None else release(asked.version)
+    if asked.version is not None and known is not None and known < SINCE:
+        raise ValueError(words.of_release(asked.version))
+    if asked.skip_bn is False:
+        raise ValueError(NEEDS_SKIP_BN)
+    reason = refused(asked.strategy) if asked.strategy in STRATEGIES else None
+    if reason is not None:
+        raise ValueError(reason)
+
+
+# --- what a model answers ---------------------------------------------------------------------------------------------
+
+
+def _send(self: Any, return_numpy: bool = False) -> Any:
     """What leaves the party: of one dtype, since SecretFlow's aggregators take no others together, and no array without
     a dimension, of which NumPy would make a number."""
-    state = self.state_dict()
-    values = {key: state[key].detach().cpu() for key in _shared_keys(self, self._bn_audit_integers)}
+    answers: _Answers = getattr(self, _ANSWERS)
+    if answers.refusal is not None:
+        raise AggregationError(f"what arrived before was not loaded: {answers.refusal}", party=_party())
+    state = _as_it_was(self, answers)
+    values = {key: state[key].detach() for key in answers.shared}
     if not return_numpy:
-        return values
+        return {key: value.cpu() for key, value in values.items()}
     common = _common_dtype(values.values())
-    return [np.atleast_1d(value.to(common).numpy().copy()) for value in values.values()]
+    return [_array(value, common) for value in values.values()]
+
+
+def _array(value: Tensor, dtype: torch.dtype) -> Any:
+    """A copy that shares no memory with the model."""
+    return np.atleast_1d(value.to(device="cpu", dtype=dtype, copy=True).numpy())
 
 
 def _common_dtype(values: Iterable[Tensor]) -> torch.dtype:
@@ -176,19 +295,86 @@ def _common_dtype(values: Iterable[Tensor]) -> torch.dtype:
 
 def _load(self: Any, weights: Sequence[Any]) -> None:
     """Put what arrives to where it was sent from; everything is checked before the first entry changes."""
-    state = self.state_dict()
-    keys = _shared_keys(self, self._bn_audit_integers)
-    if len(weights) != len(keys):
-        raise AggregationError(f"{len(weights)} arrays arrived for the {len(keys)} entries that are shared")
-    shared = {key: own for key, own in state.items() if own.is_floating_point() and not own.numel()}
-    for key, array in zip(keys, weights, strict=True):
-        own = state[key]
-        value = torch.as_tensor(np.array(array))
-        if value.shape != (own.shape or (1,)):
-            raise AggregationError(f"an array of shape {tuple(value.shape)} arrived for {tuple(own.shape)}", key=key)
-        shared[key] = value.reshape(own.shape).to(device=own.device, dtype=own.dtype)
-    load_shared(self, shared)
+    answers: _Answers = getattr(self, _ANSWERS)
+    try:
+        state = _as_it_was(self, answers)
+        arrived = _arrived(weights, answers.shared, state)
+    except AggregationError as error:
+        answers.refusal = error
+        raise
+    _put(self, state, arrived)
+
+
+def _arrived(weights: Sequence[Any], shared: dict[str, torch.Size], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The arrays as tensors, by key."""
+    for (key, shape), array in zip(shared.items(), weights, strict=False):
+        if np.shape(array) != tuple(shape or (1,)):
+            raise AggregationError(
+                f"an array of shape {tuple(np.shape(array))} arrived for {tuple(shape)}: the parties' models differ, "
+                "or the aggregator hands out something else than means; every party has to make the same model",
+                party=_party(),
+                key=key,
+            )
+    if len(weights) != len(shared):
+        missing = list(shared)[len(weights)] if len(weights) < len(shared) else None
+        raise AggregationError(
+            f"{len(weights)} arrays arrived for the {len(shared)} entries that are shared: the parties' models differ, "
+            "or the server sends something else than it was sent; every party has to make the same model",
+            party=_party(),
+            key=missing,
+        )
+    return {
+        key: torch.as_tensor(np.array(array)).reshape(state[key].shape)
+        for key, array in zip(shared, weights, strict=True)
+    }
+
+
+def _as_it_was(model: nn.Module, answers: _Answers) -> dict[str, Tensor]:
+    """The model's state, with the entries of which the parties were told."""
+    state: dict[str, Tensor] = model.state_dict()
+    for key, shape in answers.shared.items():
+        if key not in state:
+            raise AggregationError(
+                "the model had this entry when it was made, and has it no more: what adds or removes layers belongs "
+                "into model_fn",
+                party=_party(),
+                key=key,
+            )
+        if state[key].shape != shape:
+            raise AggregationError(
+                f"of shape {tuple(state[key].shape)}, and of {tuple(shape)} when the model was made: what changes "
+                "layers belongs into model_fn",
+                party=_party(),
+                key=key,
+            )
+    return state
+
+
+def _put(model: nn.Module, state: dict[str, Tensor], arrived: dict[str, Tensor]) -> None:
+    """Load all of it or nothing."""
+    before = {key: state[key].clone() for key in arrived}
+    try:
+        model.load_state_dict({**state, **arrived})
+    except Exception:
+        with torch.no_grad():
+            for key, value in before.items():
+                state[key].copy_(value)
+        raise
+
+
+def _party() -> str | None:
+    """The party in whose process this runs, where Ray knows: SecretFlow gives a worker a resource called as it is."""
+    ray = sys.modules.get("ray")
+    try:
+        if ray is None or not ray.is_initialized():
+            return None
+        resources = ray.get_runtime_context().get_assigned_resources()
+    except Exception:
+        # Whatever Ray may raise about itself; an error about something else is being told.
+        return None
+    own = [name for name in resources if name not in ("CPU", "GPU", "memory", "object_store_memory")]
+    return own[0] if len(own) == 1 else None
 
 
 def _without_skip_bn(self: Any, *_: Any, **__: Any) -> Any:
-    raise RuntimeError("this model keeps BatchNorm with its party: pass skip_bn=True to FLModel")
+    raise RuntimeError(NEEDS_SKIP_BN)

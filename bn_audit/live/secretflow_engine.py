@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from bn_audit.exchange.secretflow import SecretFlowSettings
+from bn_audit.federated.secretflow import LocalBatchNorm, shared_keys, wrapping_of
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.execute import Exchange, Rounding, State
 from bn_audit.live.rounds import weighted
@@ -29,6 +30,7 @@ from bn_audit.live.stand_in import builder
 from bn_audit.live.verify import Run, Seen, see
 from bn_audit.profile import Profile
 from bn_audit.verification import Stop
+from bn_audit.wrapping import Wrapping
 
 require_torch()
 
@@ -78,6 +80,9 @@ def run_classes(
     """
     devices = [runtime.device(name) for name in party_names(parties)]
     options, classes = aggregation(runtime, profile, settings, devices)
+    make: Callable[[], nn.Module] = builder(model, profile, parties, classes)
+    if settings.wrapped is not None:
+        make = _wrapped(make, settings.wrapped)
     watch = Watch.of(profile, settings, parties)
     with quiet(), _seeded():
         try:
@@ -85,7 +90,7 @@ def run_classes(
                 server=devices[0],
                 device_list=devices,
                 model=runtime.TorchModel(
-                    model_fn=builder(model, profile, parties, classes),
+                    model_fn=make,
                     loss_fn=nn.CrossEntropyLoss,
                     optim_fn=partial(torch.optim.SGD, lr=_RATE),
                 ),
@@ -101,6 +106,21 @@ def run_classes(
         error = _fit(runtime, federated, devices, watch, rounds, classes)
     states = [_snapshot(runtime.worker(proxy).model) for proxy in federated._workers.values()]
     return watch.run(error, states)
+
+
+def _wrapped(make: Callable[[], nn.Module], wrapping: Wrapping) -> Callable[[], nn.Module]:
+    """Make a party's model as ``local_batchnorm`` would; what it refuses at once, it refuses when FLModel is made."""
+
+    def refused(error: ValueError) -> Callable[[], nn.Module]:
+        def build() -> nn.Module:
+            raise error
+
+        return build
+
+    try:
+        return LocalBatchNorm(make, strategy=wrapping.strategy, integers=wrapping.integers or "refuse")
+    except ValueError as error:
+        return refused(error)
 
 
 def _fit(
@@ -204,11 +224,20 @@ class Watch:
 
     def _payload(self, model: nn.Module, arrays: Any) -> State:
         """Arrays as sent, by the keys they belong to: all of the state dict, or those that skip_bn lets travel."""
+        if wrapping_of(model) is not None:
+            return self._own_payload(model, arrays)
         keys = [entry.key for entry in self.profile.entries]
         items = list(arrays["model_params"] if isinstance(arrays, dict) else arrays)
         if len(items) != len(keys):
             keys = [key for key in keys if not _left_out(model, key)]
         return _named(keys, items)
+
+    def _own_payload(self, model: nn.Module, arrays: Any) -> State:
+        """Of a model that says itself what it sends: in the entries' own shapes, with what is empty and is not sent."""
+        items = arrays["model_params"] if isinstance(arrays, dict) else arrays
+        state = model.state_dict()
+        sent = {key: array.reshape(state[key].shape) for key, array in _named(shared_keys(model), items).items()}
+        return {**{key: value for key, value in state.items() if not value.numel()}, **sent}
 
 
 def _named(keys: Sequence[str], arrays: Iterable[Any]) -> State:

@@ -28,6 +28,7 @@ from bn_audit.exchange.plan import EntryPlan, Fate, Plan
 from bn_audit.exchange.secretflow import SecretFlowSettings, plan
 from bn_audit.exchange.secretflow.settings import release
 from bn_audit.federated import AggregationError, FedBNAggregator
+from bn_audit.federated.secretflow import wrapping_of
 from bn_audit.live.classes import is_base_module
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.execute import (
@@ -46,6 +47,7 @@ from bn_audit.live.releases import torch_release
 from bn_audit.live.rounds import after_training, first_exchange, handed_back, later_plans, two_kinds, weighted, zeroed
 from bn_audit.profile import Profile, StateEntry
 from bn_audit.verification import Stop, Verdict, Verification, VerifiedEntry
+from bn_audit.wrapping import Wrapping
 
 require_torch()
 
@@ -91,6 +93,7 @@ def verify(
     aggregator: str = "plain",
     skip_bn: bool = False,
     secretflow_version: str | None = None,
+    wrapped: Wrapping | None = None,
     parties: int = 3,
     rounds: int = 2,
     engine: str | Path = "contract",
@@ -104,6 +107,7 @@ def verify(
             every party gets a state of its own, always the same. The module is not changed.
         strategy, aggregator, skip_bn, secretflow_version: as given to FLModel; the aggregator is one of ``plain``,
             ``secure``, ``spu``, ``sparse``, ``fedgen`` and ``server_agg_method``.
+        wrapped: how ``local_batchnorm`` shall make the model; by default it does if it made ``model``.
         parties: at least 2.
         rounds: how many trainings and exchanges follow the exchange with which ``fit`` begins; at least 1.
         engine: what runs the rounds: ``contract`` is the plan; ``secretflow`` the classes of the SecretFlow that is
@@ -123,6 +127,9 @@ def verify(
     own = isinstance(model, nn.Module) and is_base_module(type(model))
     kind, version = _engine(engine, secretflow_version)
     settings = settings_here(strategy, aggregator, skip_bn, version, own)
+    if wrapped is None and isinstance(model, nn.Module):
+        wrapped = wrapping_of(model)
+    settings = replace(settings, wrapped=wrapped)
     planned = plan(profile, settings)
     with _one_thread():
         if kind == "contract":

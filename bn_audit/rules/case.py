@@ -17,7 +17,7 @@ from bn_audit.exchange.fedbn import expectation, expected_fates
 from bn_audit.exchange.plan import Comparison, Difference, Fate, compare
 from bn_audit.exchange.secretflow import SecretFlowSettings, plan
 from bn_audit.exchange.secretflow.strategies import strategy as strategy_named
-from bn_audit.profile import NormLayer, Profile, StateEntry
+from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
 from bn_audit.site import FLModelCall, FLModelSite
 
 __all__ = [
@@ -173,6 +173,8 @@ class FLModelCase:
 
     def _ways(self, reading: FLModelCall) -> Iterable[Possibility]:
         model, backend, strategy = reading.model, reading.backend, reading.strategy
+        if model is None and reading.wrapped is not None and backend == "torch":
+            model = _NOTHING_KNOWN  # of which the wrapper still says something
         if model is None or backend is None or strategy is None:
             return
         aggregators = (reading.aggregator,) if reading.aggregator is not None else _aggregators(backend, strategy)
@@ -191,8 +193,13 @@ class FLModelCase:
                     secretflow_version=self.secretflow,
                     torch_version=self.torch,
                     base_module=reading.base_module,
+                    wrapped=reading.wrapped,
                 )
                 yield Possibility(reading, model, judge(model, settings), tuple(assumed))
+
+
+_NOTHING_KNOWN = Profile((), gaps=(Gap(0, "", "the model could not be followed"),))
+"""A model that could not be followed."""
 
 
 def _aggregators(backend: str, strategy: str) -> tuple[str, ...]:
@@ -217,7 +224,13 @@ AGGREGATORS = {
 
 def judge(profile: Profile, settings: SecretFlowSettings) -> Outcome:
     """What a round does to a model under some settings."""
-    return Outcome(profile, beside_fedbn(profile, settings), beside_fedbn(without_norms(profile), settings), settings)
+    comparison = beside_fedbn(profile, settings)
+    if settings.wrapped is not None and comparison.error is not None and comparison.error.key is None:
+        # That the wrapper refuses is on account of BatchNorm, whatever the model holds: without, there is no wrapper.
+        bare = beside_fedbn(without_norms(profile), dataclasses.replace(settings, wrapped=None))
+    else:
+        bare = beside_fedbn(without_norms(profile), settings)
+    return Outcome(profile, comparison, bare, settings)
 
 
 def beside_fedbn(profile: Profile, settings: SecretFlowSettings) -> Comparison:

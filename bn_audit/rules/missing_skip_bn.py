@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.finding import Finding, Severity
-from bn_audit.profile import Profile
-from bn_audit.rules.case import FLModelCase
+from bn_audit.exchange.secretflow.local_batchnorm import NEEDS_SKIP_BN
+from bn_audit.finding import Applicability, Finding, Fix, Severity
+from bn_audit.rules.case import FLModelCase, Possibility
 from bn_audit.rules.examples import federation
+from bn_audit.rules.local_batchnorm_fix import FIX_SAFETY as WRAP_SAFETY
+from bn_audit.rules.local_batchnorm_fix import local_batchnorm_fix
 from bn_audit.rules.remedy import advice
 from bn_audit.rules.rule import Rule
 from bn_audit.rules.skip_bn_fix import FIX_SAFETY, skip_bn_fix
@@ -24,16 +26,43 @@ __all__ = ["RULES"]
 
 def _passed(case: FLModelCase) -> bool | None:
     """Whether ``skip_bn=False`` is written at the call; None if BatchNorm may be skipped, or nothing is wrong."""
-    if not case.goes_wrong or not all(_has_batchnorm(way.profile) for way in case.possibilities):
+    if not case.goes_wrong or not all(_has_batchnorm(way) for way in case.possibilities):
         return None
     if any(way.outcome.settings.skip_bn for way in case.possibilities):
         return None
     return all(way.reading.skip_bn_passed for way in case.possibilities)
 
 
-def _has_batchnorm(profile: Profile) -> bool:
-    """Whether there is a BatchNorm, or what the settings call one, with state of its own: what ``skip_bn`` is about."""
-    return any(norm.batchnorm is not False and (norm.tracked or norm.affine) for norm in profile.norms)
+def _has_batchnorm(way: Possibility) -> bool:
+    """Whether there is a BatchNorm, or what the settings call one, with state of its own: what ``skip_bn`` is about.
+
+    A model made by ``local_batchnorm`` wants ``skip_bn``, whatever it holds.
+    """
+    if way.reading.wrapped is not None:
+        error = way.outcome.comparison.error
+        return error is not None and error.text == NEEDS_SKIP_BN
+    return any(norm.batchnorm is not False and (norm.tracked or norm.affine) for norm in way.profile.norms)
+
+
+def _what(case: FLModelCase) -> str:
+    """What there is about the model of the first reading that wants ``skip_bn``."""
+    first = case.possibilities[0].reading
+    has = "has BatchNorm" if first.wrapped is None else "is made by `local_batchnorm`"
+    return f"{model_name(first)} {has}"
+
+
+def _so(case: FLModelCase) -> str:
+    if all(way.reading.wrapped is not None for way in case.possibilities):
+        return f"FLModel stops with ValueError: {NEEDS_SKIP_BN}"
+    return consequences(case.possibilities)
+
+
+def _fix(case: FLModelCase) -> Fix | None:
+    """The argument alone where that is right; else the wrapper, which leaves nothing open."""
+    passing = skip_bn_fix(case)
+    if passing is not None and passing.applicability is Applicability.SAFE:
+        return passing
+    return local_batchnorm_fix(case) or passing
 
 
 def _missing(case: FLModelCase) -> Iterator[Finding]:
@@ -42,11 +71,11 @@ def _missing(case: FLModelCase) -> Iterator[Finding]:
     stops = all(way.outcome.stops for way in case.possibilities)
     yield MISSING.finding(
         case.site.location,
-        f"{model_name(case.readings[0])} has BatchNorm and `skip_bn` is not passed: {consequences(case.possibilities)}",
+        f"{_what(case)} and `skip_bn` is not passed: {_so(case)}",
         evidence=trail(case, lambda way: way.outcome.culprits),
         help=advice(case),
         severity=Severity.ERROR if stops else Severity.WARNING,
-        fix=skip_bn_fix(case),
+        fix=_fix(case),
     )
 
 
@@ -55,10 +84,10 @@ def _disabled(case: FLModelCase) -> Iterator[Finding]:
         return
     yield DISABLED.finding(
         case.site.location,
-        f"{model_name(case.readings[0])} has BatchNorm and `skip_bn` is False: {consequences(case.possibilities)}",
+        f"{_what(case)} and `skip_bn` is False: {_so(case)}",
         evidence=trail(case, lambda way: way.outcome.culprits),
         help=advice(case),
-        fix=skip_bn_fix(case),
+        fix=_fix(case),
     )
 
 
@@ -91,14 +120,17 @@ MISSING = Rule(
     summary="The model has BatchNorm, and `skip_bn` is not passed to FLModel",
     finds="""\
 A call of SecretFlow's `FLModel` that does not pass `skip_bn`, with a model that holds BatchNorm, and settings under
-which this certainly goes wrong. An error where the round stops, a warning where BatchNorm is averaged in silence.""",
+which this certainly goes wrong. An error where the round stops, a warning where BatchNorm is averaged in silence. Or
+with a model made by `local_batchnorm` of `bn_audit.federated.secretflow`, which asks for `skip_bn=True` whatever it
+holds.""",
     why=_WHY,
     remedy="""\
 Pass `skip_bn=True` if every BatchNorm is an attribute of the model itself and is registered after all other layers.
 Where that is not so, `skip_bn=True` breaks something else (BNA103, BNA104); the finding's help says what, and what to
-do first. The order in `__init__` is what counts, not the order in `forward`.""",
+do first. The order in `__init__` is what counts, not the order in `forward`. Or have `local_batchnorm` of
+`bn_audit.federated.secretflow` make the model, whatever its layers, and pass `skip_bn=True`.""",
     silent=_SILENT,
-    fix_safety=FIX_SAFETY,
+    fix_safety=f"{FIX_SAFETY}\n\nWhere that is not safe, another fix is offered, if it is right.\n{WRAP_SAFETY}",
     references=_REFERENCES,
     bad=(
         federation(*_EXAMPLE),
@@ -130,7 +162,7 @@ the decision may have been made for another model.""",
 Pass `skip_bn=True`, under the same conditions as in BNA101. Where averaging BatchNorm is meant, and nothing stops,
 silence the rule at this call.""",
     silent=_SILENT,
-    fix_safety=FIX_SAFETY,
+    fix_safety=f"{FIX_SAFETY}\n\nWhere that is not safe, another fix is offered, if it is right.\n{WRAP_SAFETY}",
     references=_REFERENCES,
     bad=(federation(*_EXAMPLE, settings=("skip_bn=False",)),),
     good=(federation(*_EXAMPLE, settings=("skip_bn=True",)),),

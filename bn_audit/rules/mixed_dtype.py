@@ -70,9 +70,11 @@ def _check(case: FLModelCase) -> Iterator[Finding]:
         "exchange cannot carry: "
         f"{' or '.join(stops)}",
         evidence=trail(case, lambda way: ()),
-        help=dtype_advice(first.profile, odd),
+        help=dtype_advice(first.profile, odd) + (_LOCAL if first.reading.wrapped is not None else ""),
     )
 
+
+_LOCAL = '; or pass `integers="local"` to `local_batchnorm`, and they stay with each party'
 
 RULE = Rule(
     code="BNA107",

@@ -64,6 +64,8 @@ def federated(case: FLModelCase, reading: FLModelCall, location: Location) -> tu
 
 
 def _instance(case: FLModelCase) -> Iterator[Finding]:
+    if any(reading.wrapped is not None for reading in case.readings):
+        return  # `local_batchnorm` keeps whatever has running statistics with its party
     for layers in _found(case, lambda norm: norm.family == "instance" and norm.tracked is True):
         yield INSTANCE.finding(
             layers.location,

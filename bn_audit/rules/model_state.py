@@ -25,6 +25,8 @@ def _shared(case: FLModelCase, wanted: Callable[[Profile], list[StateEntry]]) ->
     """The entries wanted of the first reading's model that every other reading's model has as well."""
     if not case.models or any(model.framework != "torch" for model in case.models) or any(stopping(case)):
         return []
+    if any(reading.wrapped is not None for reading in case.readings):
+        return []  # `local_batchnorm` keeps integers out, and every entry's dtype
     found = [{(entry.key, entry.dtype) for entry in wanted(model)} for model in case.models]
     return [entry for entry in wanted(case.models[0]) if all((entry.key, entry.dtype) in keys for keys in found)]
 
@@ -84,7 +86,8 @@ def _described(entries: list[StateEntry]) -> str:
 _SILENT = """\
 - No call of FLModel is seen to train the model, or the trail to it breaks.
 - The dtype is not known.
-- The exchange certainly stops on it: that is BNA107, at the call."""
+- The exchange certainly stops on it: that is BNA107, at the call.
+- The model is made by `local_batchnorm`, which sends no integers and loads every entry in its own dtype."""
 _FIX_SAFETY = "No edit is offered: whether a buffer may leave the state dict is for its author to say."
 _REFERENCES = (
     "SecretFlow 1.13.0b0: `update_weights` in `secretflow_fl/ml/nn/core/torch/mixins.py` rebuilds with `torch.Tensor`",

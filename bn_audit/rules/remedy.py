@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bn_audit.exchange.secretflow import SecretFlowSettings
+from bn_audit.exchange.secretflow.local_batchnorm import ALL_PARAMETERS, SINCE, STRATEGIES, refused
 from bn_audit.exchange.secretflow.settings import release
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.rules.case import FLModelCase, Possibility, beside_fedbn, owners, subset
@@ -36,7 +37,7 @@ CERTAIN_KERAS = (
 
 
 WRAP = "; or keep the model, and hand what makes it to `local_batchnorm` of `bn_audit.federated.secretflow` first"
-_WRAPPED_STRATEGIES = frozenset({"fed_avg_w", "fed_stc", "fed_scr", "fed_gen"})
+WRAPPED_STRATEGIES = frozenset(name for name, why in STRATEGIES.items() if not why)
 """Those for which a model made by ``local_batchnorm`` goes through FedBN."""
 
 
@@ -54,16 +55,33 @@ def advice(case: FLModelCase) -> str:
     for way in case.passing:
         passing.setdefault(id(way.outcome), way)  # both values of an unknown `skip_bn` come to one outcome
     ways = tuple(passing.values())
+    if ways and all(way.reading.wrapped is not None for way in ways):
+        return _advice_wrapped(case, ways)
     text = _advice(case, ways)
     wraps = ways and all(_can_wrap(way.outcome.settings) for way in ways)
     return text + WRAP if wraps and text != CERTAIN else text
 
 
+def _advice_wrapped(case: FLModelCase, passing: Sequence[Possibility]) -> str:
+    """What to do where ``local_batchnorm`` makes the model: it wants ``skip_bn``, or another strategy or release."""
+    asked = all(way.reading.skip_bn for way in case.possibilities)
+    steps = [] if asked else ["pass `skip_bn=True`, and `local_batchnorm` does the rest"]
+    if not all(way.outcome.settings.strategy in WRAPPED_STRATEGIES for way in passing):
+        steps.append('use `strategy="fed_avg_w"`')
+    releases = [release(way.outcome.settings.secretflow_version) for way in passing]
+    if any(version is not None and version < SINCE for version in releases):
+        steps.append("upgrade SecretFlow to 1.7 or newer")
+    named = [way.reading.wrapped.strategy for way in passing if way.reading.wrapped is not None]
+    if not steps and any(refused(name) or name in ALL_PARAMETERS for name in named):
+        steps.append("name `local_batchnorm` a strategy that can, or none")
+    return ", and ".join(steps) or "see what it refuses, and why"
+
+
 def _can_wrap(settings: SecretFlowSettings) -> bool:
     """Whether a model made by ``local_batchnorm`` goes through FedBN; older releases heed skip_bn at first only."""
     version = release(settings.secretflow_version)
-    heeds = version is None or version >= (1, 7)
-    return settings.backend == "torch" and settings.strategy in _WRAPPED_STRATEGIES and heeds
+    heeds = version is None or version >= SINCE
+    return settings.backend == "torch" and settings.strategy in WRAPPED_STRATEGIES and heeds
 
 
 def _advice(case: FLModelCase, passing: Sequence[Possibility]) -> str:

@@ -17,6 +17,7 @@ from bn_audit.finding import Finding, Severity
 from bn_audit.profile import NormLayer
 from bn_audit.rules.case import FLModelCase, Outcome, Possibility, frozen, judge, without
 from bn_audit.rules.examples import federation
+from bn_audit.rules.local_batchnorm_fix import FIX_SAFETY, local_batchnorm_fix
 from bn_audit.rules.remedy import advice
 from bn_audit.rules.rule import Rule
 from bn_audit.rules.wording import consequences, listed, model_name, trail
@@ -28,7 +29,12 @@ SINCE, THROUGHOUT = (1, 5), (1, 7)
 
 
 def defect(settings: SecretFlowSettings) -> str | None:
-    """Why ``skip_bn=True`` cannot work under these settings, whatever the model; None if it can."""
+    """Why ``skip_bn=True`` cannot work under these settings, whatever the model; None if it can.
+
+    What a model made by ``local_batchnorm`` cannot go through, it refuses.
+    """
+    if settings.wrapped is not None:
+        return None
     version = release(settings.secretflow_version)
     if version is not None and version < SINCE:
         return f"SecretFlow {settings.secretflow_version} does not know it, it disappears in `**kwargs`"
@@ -44,6 +50,8 @@ def _codes(outcome: Outcome) -> tuple[str, ...]:
     """Which rules may speak of an outcome with ``skip_bn=True``, the most telling first."""
     if not outcome.wrong:
         return ()
+    if outcome.settings.wrapped is not None:
+        return ("BNA105",)
     if defect(outcome.settings) is not None and _concerned(outcome):
         return ("BNA105",)
     if outcome.stops:
@@ -93,6 +101,7 @@ def _misses(case: FLModelCase) -> Iterator[Finding]:
         f"{consequences(case.possibilities, 'norms')}",
         evidence=trail(case, lambda way: unreached(way.outcome)),
         help=advice(case),
+        fix=local_batchnorm_fix(case),
     )
 
 
@@ -107,6 +116,7 @@ def _misplaces(case: FLModelCase) -> Iterator[Finding]:
         f"{consequences(case.possibilities, 'others')}",
         evidence=trail(case, lambda way: _skipped(way.outcome)),
         help=advice(case),
+        fix=local_batchnorm_fix(case),
     )
 
 
@@ -115,12 +125,23 @@ def _unsupported(case: FLModelCase) -> Iterator[Finding]:
     if not ways:
         return
     reasons = dict.fromkeys(reason for way in ways if (reason := defect(way.outcome.settings)) is not None)
+    refusals = dict.fromkeys(refusal for way in ways if (refusal := _refusal(way)) is not None)
+    if refusals and not reasons:
+        message = f"`local_batchnorm` refuses {model_name(ways[0].reading)} here: {'; '.join(refusals)}"
+    else:
+        message = f"{_asked(case)} does not work here: {'; '.join(reasons)}: {consequences(case.possibilities)}"
     yield UNSUPPORTED.finding(
         case.site.location,
-        f"{_asked(case)} does not work here: {'; '.join(reasons)}: {consequences(case.possibilities)}",
+        message,
         evidence=trail(case, lambda way: way.outcome.culprits),
         help=advice(case),
     )
+
+
+def _refusal(way: Possibility) -> str | None:
+    """Why a model is refused that ``local_batchnorm`` makes."""
+    error = way.outcome.comparison.error
+    return None if way.reading.wrapped is None or error is None else error.text
 
 
 def _unneeded(case: FLModelCase) -> Iterator[Finding]:
@@ -134,8 +155,14 @@ def _unneeded(case: FLModelCase) -> Iterator[Finding]:
         case.site.location,
         f"`skip_bn=True` has nothing to keep local: {' or '.join(names)} has no BatchNorm",
         evidence=trail(case, lambda way: ()),
-        help="leave it out, or check that this is the model that was meant",
+        help=_without_bn(case),
     )
+
+
+def _without_bn(case: FLModelCase) -> str:
+    wrapped = any(reading.wrapped is not None for reading in case.readings)
+    what = "leave out both it and `local_batchnorm`" if wrapped else "leave it out"
+    return f"{what}, or check that this is the model that was meant"
 
 
 def unreached(outcome: Outcome) -> tuple[NormLayer, ...]:
@@ -200,9 +227,10 @@ exchanged: its integer counter stops the first round, or its statistics are aver
 published architecture nests its BatchNorms.""",
     remedy="""\
 Register every BatchNorm as an attribute of the model itself, after all other layers; `forward` may hand them to the
-blocks. Or use a norm without running statistics inside the blocks. No flag of FLModel helps.""",
+blocks. Or have `local_batchnorm` of `bn_audit.federated.secretflow` make the model as it is. Or use a norm without
+running statistics inside the blocks. No flag of FLModel helps.""",
     silent=_SILENT,
-    fix_safety=_FIX_SAFETY,
+    fix_safety=FIX_SAFETY,
     references=_REFERENCES,
     bad=(
         federation(
@@ -248,9 +276,9 @@ later one, and the last ones with nothing: a classifier that stays each party's 
 down and nothing fails.""",
     remedy="""\
 Register the BatchNorms after all other layers. `forward` may use them in any order; only the order in `__init__`
-counts.""",
+counts. Or have `local_batchnorm` of `bn_audit.federated.secretflow` make the model as it is.""",
     silent=_SILENT,
-    fix_safety=_FIX_SAFETY,
+    fix_safety=FIX_SAFETY,
     references=_REFERENCES,
     bad=(
         federation(
@@ -286,7 +314,8 @@ UNSUPPORTED = Rule(
     summary="`skip_bn=True` is ignored or broken under these settings, whatever the model",
     finds="""\
 A call of SecretFlow's `FLModel` with `skip_bn=True`, where the strategy, the backend or the pinned release of
-SecretFlow ignores it or breaks with it as soon as there is a BatchNorm to skip.""",
+SecretFlow ignores it or breaks with it as soon as there is a BatchNorm to skip. Also one whose model is made by
+`local_batchnorm`, which refuses the strategy or the release.""",
     why="""\
 `skip_bn` is honoured by the exchange of weights only. fed_prox pairs the received arrays with all parameters;
 scaffold and moon with all entries; fed_avg_g exchanges gradients, BatchNorm's among them; on the TensorFlow backend

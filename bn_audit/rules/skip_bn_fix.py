@@ -101,7 +101,9 @@ def _reasons(case: FLModelCase) -> list[str]:
     wrong = [way for way in case.passing if way.outcome.wrong]
     if wrong:
         reasons.append(f"even with it, {consequences(wrong).rstrip('.')}")
-    if any(way.outcome.comparison.equal is None for way in case.passing):
+    if all(way.reading.wrapped is not None for way in case.passing):
+        reasons.append("not all of the model is known: `local_batchnorm` may refuse it")
+    elif any(way.outcome.comparison.equal is None for way in case.passing):
         reasons.append(
             "not all of the model is known: an entry registered after a BatchNorm would no longer be synchronised"
         )

@@ -16,17 +16,13 @@ from bn_audit.rules.wording import trail
 __all__ = ["RULES"]
 
 
-_OURS = "bn_audit.federated.secretflow."
-"""What is not followed because it is our own: models that keep BatchNorm with the party, whatever they hold."""
-
-
 def _check(case: FLModelCase) -> Iterator[Finding]:
     ends = [reading.unresolved for reading in case.readings if reading.model is None]
     if not ends or len(ends) < len(case.readings):
         return
     known = list(dict.fromkeys(end for end in ends if end is not None))
-    if known and all(end.message.startswith(_OURS) for end in known) and all(way.skip_bn for way in case.readings):
-        return
+    if all(reading.wrapped is not None for reading in case.readings):
+        return  # it keeps BatchNorm with its party, whatever it holds; if it is refused, another rule says so
     reasons = " or ".join(dict.fromkeys(end.message for end in known))
     reached = {end.location for end in known}
     evidence = tuple(step for step in trail(case, lambda way: ()) if step.location not in reached)
@@ -54,8 +50,8 @@ class or a known constructor. The evidence says where the trail ends.""",
 Nothing needs to be done. If the definition lies in a folder that was not scanned with, scan both; if it comes from an
 installed package or is chosen at run time, look at the model yourself.""",
     silent="""\
-The model is known in at least one of the ways in which the call may turn out, or no round runs; or the model is made by
-`bn_audit.federated.secretflow.local_batchnorm`, with `skip_bn=True`.""",
+The model is known in at least one of the ways in which the call may turn out, or no round runs; or it is made by
+`local_batchnorm` of `bn_audit.federated.secretflow`, which is right whatever the model holds, or refuses it.""",
     fix_safety="No edit is offered.",
     references=(),
     bad=(

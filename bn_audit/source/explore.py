@@ -27,6 +27,7 @@ from bn_audit.source.project import Project, PyModule
 from bn_audit.source.skip_bn_edit import Candidate, candidate, edit
 from bn_audit.source.targets import Target, Tree, called_name
 from bn_audit.source.text import SourceError
+from bn_audit.source.wrap_edit import Wrap, wrap, wrap_edits
 
 __all__ = ["Explorer"]
 
@@ -238,14 +239,19 @@ class Explorer:
     def _sites(self, groups: list[_Group]) -> list[FLModelSite]:
         rows = [row for group in groups for row in _rows(group)]
         changes: dict[int, Candidate] = {}
+        wraps: dict[int, Wrap] = {}
         for number, row in enumerate(rows):
             found = candidate(row.place, row.arrivals, self.tree(row.place.module)) if row.group.complete else None
             if found is not None:
                 changes[number] = found
+            around = wrap(row.place, row.arrivals) if row.group.complete else None
+            if around is not None:
+                wraps[number] = around
             for step in (
                 row.place,
                 *(step for arrival in row.arrivals for step in _steps(arrival)),
                 *(found.steps if found is not None else ()),
+                *(around.steps if around is not None else ()),
             ):
                 self.locator.want(step)
         result: dict[tuple[object, ...], FLModelSite] = {}
@@ -269,7 +275,8 @@ class Explorer:
                         f"{where.path}:{where.line}: the trail to a model ends: {arrival.unresolved.message}"
                     )
             change = self._edit(changes[number], row, readings) if number in changes else None
-            site = FLModelSite(location, self.locator.at(call), tuple(readings), through, change)
+            edits = wrap_edits(wraps[number], self.locator) if number in wraps else ()
+            site = FLModelSite(location, self.locator.at(call), tuple(readings), through, change, edits)
             # Of several ways to one call that come to the same, the first is told.
             result.setdefault((site.location, site.call, site.readings), site)
         return list(result.values())
@@ -317,6 +324,7 @@ class Explorer:
             skip_bn_passed=arrival.skip_bn_passed,
             settings_trail=self._trail(arrival.settings_trail),
             base_module=arrival.base_module,
+            wrapped=arrival.wrapped,
             trains_after_eval=self._trail(_trains_after_eval(arrival)),
             conditions=tuple(
                 dict.fromkeys(
@@ -364,7 +372,12 @@ def _by_scope(targets: Sequence[Target]) -> list[list[Target]]:
 def _settled(group: _Group) -> set[tuple[object, ...]]:
     """What is known of model and ``skip_bn`` in the worlds of a group."""
     return {
-        (None if arrival.raw is None else arrival.raw.profile, arrival.skip_bn, arrival.skip_bn_passed)
+        (
+            None if arrival.raw is None else arrival.raw.profile,
+            arrival.skip_bn,
+            arrival.skip_bn_passed,
+            arrival.wrapped,
+        )
         for arrivals in group.worlds
         for arrival in arrivals
     }

@@ -31,6 +31,7 @@ __all__ = ["EXTERNAL_PACKAGES", "Lacking", "Project", "PyModule", "Seen"]
 
 EXTERNAL_PACKAGES = frozenset(
     [
+        "bn_audit",
         "torch",
         "torchvision",
         "torchaudio",

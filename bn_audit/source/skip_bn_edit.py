@@ -98,11 +98,11 @@ def candidate(place: Step, arrivals: Sequence[Arrival], tree: Tree) -> Candidate
 
 
 def _fits(arrival: Arrival) -> bool:
-    """Whether a call certainly does not pass ``skip_bn=True``, and its model has a BatchNorm to skip."""
+    """Whether a call certainly does not pass ``skip_bn=True``, and its model has a BatchNorm to skip, or asks so."""
     value = arrival.skip_bn_value
     known = value is None or isinstance(value, Const)
     has_norms = arrival.raw is not None and any(norm.batchnorm is not False for norm in arrival.raw.profile.norms)
-    return known and has_norms and arrival.skip_bn is False and arrival.takes_skip_bn
+    return known and (has_norms or arrival.wrapped is not None) and arrival.skip_bn is False and arrival.takes_skip_bn
 
 
 def _is_constant(node: cst.CSTNode) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import io
 import pickle
+import sys
+import types
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,9 +24,15 @@ import numpy as np  # noqa: E402
 from torch import nn  # noqa: E402
 
 from bn_audit.federated import AggregationError, FedBNAggregator, local_keys  # noqa: E402
-from bn_audit.federated.secretflow import STRATEGIES, LocalBatchNorm, local_batchnorm  # noqa: E402
+from bn_audit.federated.secretflow import (  # noqa: E402
+    STRATEGIES,
+    LocalBatchNorm,
+    local_batchnorm,
+    wrapping_of,
+)
 from bn_audit.live.secretflow_runtime import PYU, Call, FedNdarray, PYUObject, Runtime, observing  # noqa: E402
 from bn_audit.live.wheel import opened  # noqa: E402
+from bn_audit.wrapping import Wrapping  # noqa: E402
 from tests.secretflow.measure import make_aggregator, make_generator  # noqa: E402
 from tests.secretflow.models import MODELS, party_builder  # noqa: E402
 
@@ -162,8 +171,56 @@ def test_secretflow_alone_gets_this_model_wrong(runtime: Runtime) -> None:
 @pytest.mark.secretflow
 @pytest.mark.filterwarnings("ignore")
 def test_it_asks_for_skip_bn(runtime: Runtime) -> None:
-    with pytest.raises(RuntimeError, match="pass skip_bn=True to FLModel"):
-        _fit(runtime, local_batchnorm(party_builder(MODELS["nested and top"])), "fed_avg_w", "plain", skip_bn=False)
+    with pytest.raises(ValueError, match="pass skip_bn=True to FLModel"):
+        _made(runtime, local_batchnorm(party_builder(MODELS["nested and top"])), skip_bn=False)
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strategy", ["moon", "fed_avg_u", "fed_prox", "scaffold", "fed_avg_g"])
+def test_what_it_is_not_told_it_finds_out_when_flmodel_is_made(runtime: Runtime, strategy: str) -> None:
+    with pytest.raises(ValueError, match=f"^{strategy} cannot keep BatchNorm with the parties"):
+        _made(runtime, local_batchnorm(party_builder(MODELS["nested and top"])), strategy)
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_a_strategy_of_the_users_own_is_the_one_it_derives_from(runtime: Runtime) -> None:
+    module = sys.modules[runtime.FLModel.__module__].__name__.rpartition(".fl_model")[0]
+    register = importlib.import_module(f"{module}.strategy_dispatcher").register_strategy
+    base: Any = importlib.import_module(f"{module}.backend.torch.strategy.moon").MOON
+    register(strategy_name="own_moon", backend="torch")(type("OwnMoon", (base,), {}))
+    with pytest.raises(ValueError, match=r"^moon cannot keep BatchNorm with the parties"):
+        _made(runtime, local_batchnorm(party_builder(MODELS["nested and top"])), "own_moon")
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("version", "fits"), [("1.5.0b0", False), ("1.6.1b0", False), ("1.7.0b0", True)])
+def test_releases_that_do_not_heed_skip_bn_throughout(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, version: str, fits: bool
+) -> None:
+    monkeypatch.setattr("bn_audit.federated.secretflow.metadata.version", lambda name: version)
+    make = local_batchnorm(party_builder(MODELS["nested and top"]))
+    if fits:
+        _made(runtime, make)
+        return
+    with pytest.raises(ValueError, match=f"SecretFlow {version} does not keep BatchNorm .*use 1.7 or newer"):
+        _made(runtime, make)
+
+
+def _made(runtime: Runtime, model: Any, strategy: str = "fed_avg_w", skip_bn: bool = True) -> Any:
+    """An FLModel that nobody has fitted."""
+    party = PYU("alice")
+    return runtime.FLModel(
+        server=party,
+        device_list=[party],
+        model=runtime.TorchModel(model_fn=model),
+        aggregator=runtime.PlainAggregator(party),
+        strategy=strategy,
+        backend="torch",
+        skip_bn=skip_bn,
+    )
 
 
 @pytest.mark.secretflow
@@ -253,11 +310,89 @@ def test_what_does_not_fit_changes_nothing() -> None:
     model: Any = local_batchnorm(_block)()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     sent = model.get_weights_not_bn(return_numpy=True)
-    with pytest.raises(AggregationError, match="3 arrays arrived for the 4 entries"):
+    with pytest.raises(AggregationError, match=r"3\.bias: 3 arrays arrived for the 4 entries.*make the same model"):
         model.update_weights_not_bn(sent[:3])
     with pytest.raises(AggregationError, match=r"3\.bias: an array of shape \(3,\) arrived for \(2,\)"):
         model.update_weights_not_bn([*sent[:3], np.zeros(3)])
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    # Under Ray nobody waits for a load; somebody does for what is sent next.
+    with pytest.raises(AggregationError, match=r"what arrived before was not loaded: 3\.bias: an array of shape"):
+        model.get_weights_not_bn(return_numpy=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.pop(3), r"3\.weight: the model had this entry when it was made, and has it no more"),
+        (lambda model: model.__setitem__(3, nn.Linear(8, 5)), r"3\.weight: of shape \(5, 8\), and of \(2, 8\) when"),
+    ],
+)
+def test_an_entry_that_vanishes_or_changes_between_rounds(change: Any, message: str) -> None:
+    model: Any = local_batchnorm(_block)()
+    sent = model.get_weights_not_bn(return_numpy=True)
+    change(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(AggregationError, match=message):
+        model.get_weights_not_bn(return_numpy=True)
+    with pytest.raises(AggregationError, match=message):
+        model.update_weights_not_bn(sent)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_load_that_fails_half_way_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = local_batchnorm(_block)()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    sent = [array + 1 for array in model.get_weights_not_bn(return_numpy=True)]
+
+    def half(state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            model[0].weight.copy_(state["0.weight"])
+        raise RuntimeError("no memory")
+
+    monkeypatch.setitem(model.__dict__, "load_state_dict", half)
+    with pytest.raises(RuntimeError, match="no memory"):
+        model.update_weights_not_bn(sent)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_party_is_named_where_ray_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = types.SimpleNamespace(get_assigned_resources=lambda: {"CPU": 1.0, "alice": 1.0})
+    ray = types.SimpleNamespace(is_initialized=lambda: True, get_runtime_context=lambda: context)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    model: Any = local_batchnorm(_block)()
+    with pytest.raises(AggregationError, match=r"^alice: 3\.bias: 3 arrays arrived"):
+        model.update_weights_not_bn(model.get_weights_not_bn(return_numpy=True)[:3])
+
+
+def test_a_decorated_class_and_one_with_arguments() -> None:
+    @local_batchnorm
+    class Net(nn.Sequential):
+        """Two layers."""
+
+        def __init__(self, width: int = 2) -> None:
+            super().__init__(nn.Linear(2, width), nn.BatchNorm1d(width))
+
+    assert isinstance(Net, LocalBatchNorm)
+    assert (Net.__name__, Net.__doc__) == ("Net", "Two layers.")
+    model: Any = Net(width=3)
+    assert [array.shape for array in model.get_weights_not_bn(return_numpy=True)] == [(3, 2), (3,)]
+
+    @local_batchnorm(integers="local")
+    def make() -> nn.Module:
+        model = _block()
+        model.register_buffer("ids", torch.arange(4))
+        return model
+
+    assert wrapping_of(make()) == Wrapping(None, "local")
+    assert wrapping_of(_block()) is None
+    with pytest.raises(ValueError, match="no strategy 'fed_bn'"):
+        local_batchnorm(strategy="fed_bn")(_block)
+
+
+def test_a_model_that_is_made_already_is_refused() -> None:
+    with pytest.raises(TypeError, match="not a Sequential that is made already: every party makes its own"):
+        local_batchnorm(_block())
 
 
 def test_it_travels_to_a_worker_and_copies_answer_for_themselves() -> None:

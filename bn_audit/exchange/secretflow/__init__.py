@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bn_audit.exchange.plan import ANY, EntryPlan, Plan, PlanError, merge
+from bn_audit.exchange.secretflow.local_batchnorm import plan_wrapped
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.exchange.secretflow.strategies import Strategy, strategy
 from bn_audit.exchange.secretflow.tensorflow import plan_tensorflow
@@ -47,6 +48,8 @@ def plan(profile: Profile, settings: SecretFlowSettings) -> Plan:
     if settings.aggregator == "server_agg_method" and known.name in _COMPRESSING:
         text = f"{_COMPRESSING[known.name]}.__init__() got an unexpected keyword argument 'server_agg_method'"
         return _stopped(profile, settings, PlanError("TypeError", text))
+    if settings.wrapped is not None:
+        return plan_wrapped(profile, settings, settings.wrapped, plan)
     if not profile.ordered:
         return _whatever_the_order(profile, settings)
     torch = release(settings.torch_version)

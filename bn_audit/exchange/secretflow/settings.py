@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bn_audit.exchange.release import release
+from bn_audit.wrapping import Wrapping
 
 __all__ = ["SecretFlowSettings", "release"]
 
@@ -25,6 +26,7 @@ class SecretFlowSettings:
         numpy_version: two texts name a NumPy type that changed with 2.0.
         base_module: whether the model derives from SecretFlow's BaseModule; errors of ``load_state_dict`` then name the
             model's class instead of ``GeneratedTorchModule``.
+        wrapped: how ``local_batchnorm`` was called to make the model; None if it was not.
         server: whether FLModel is given a ``server`` (its first parameter); fed_stc cannot do without.
     """
 
@@ -36,6 +38,7 @@ class SecretFlowSettings:
     torch_version: str | None = None
     numpy_version: str | None = None
     base_module: bool | None = None
+    wrapped: Wrapping | None = None
     server: bool = True
 
     def named(self) -> tuple[tuple[str, str], ...]:
@@ -47,6 +50,7 @@ class SecretFlowSettings:
             ("strategy", self.strategy),
             ("aggregator", self.aggregator),
             ("skip_bn", None if self.skip_bn is None else str(self.skip_bn)),
+            ("local_batchnorm", None if self.wrapped is None else "True"),
             ("torch_version", self.torch_version),
         )
         return tuple((name, value) for name, value in pairs if value is not None)

@@ -108,7 +108,8 @@ def settings_words(judgement: Judgement) -> str:
     torch = f", torch {settings.torch_version}" if settings.torch_version else ""
     aggregator = _AGGREGATORS.get(settings.aggregator or "", str(settings.aggregator))
     release = settings.secretflow_version or "1.13"
-    return f"SecretFlow {release}{torch}: {settings.strategy}, {aggregator}, skip_bn={settings.skip_bn}"
+    wrapped = "" if settings.wrapped is None else ", local_batchnorm"
+    return f"SecretFlow {release}{torch}: {settings.strategy}, {aggregator}, skip_bn={settings.skip_bn}{wrapped}"
 
 
 def _tree(inspection: Inspection, look: Look) -> Iterator[str]:

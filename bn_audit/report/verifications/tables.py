@@ -119,8 +119,9 @@ def setting_words(settings: Sequence[tuple[str, str]]) -> str:
         return other_settings(settings)
     release = f" {known['secretflow_version']}" if "secretflow_version" in known else ""
     torch = f", torch {known['torch_version'].partition('+')[0]}" if "torch_version" in known else ""
+    wrapped = ", local_batchnorm" if "local_batchnorm" in known else ""
     return (
-        f"{known.get('strategy')}, {known.get('aggregator')}, skip_bn={known.get('skip_bn')} "
+        f"{known.get('strategy')}, {known.get('aggregator')}, skip_bn={known.get('skip_bn')}{wrapped} "
         f"({known.get('framework')}{release}{torch})"
     )
 

@@ -24,7 +24,7 @@ from bn_audit.source.interpreter import (
     torch_calls,
 )
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.libraries import base_kind, is_flmodel, secretflow_leaf
+from bn_audit.source.interpreter.libraries import LOCAL_BATCHNORM, base_kind, is_flmodel, secretflow_leaf
 from bn_audit.source.interpreter.needs import BY_NAME, FLMODEL
 from bn_audit.source.interpreter.run import MAX_CALL_STEPS, MAX_DEPTH, CallTooLong, Run
 from bn_audit.source.interpreter.values import (
@@ -51,6 +51,7 @@ from bn_audit.source.interpreter.values import (
     SuperVal,
     Unknown,
     Value,
+    Wrapped,
     dependencies,
 )
 from bn_audit.source.names import Names
@@ -111,7 +112,7 @@ def _decorate(run: Run, value: Value, func: Func, decorator: cst.BaseExpression,
         return Property(func)
     if isinstance(decorator, cst.Attribute) and decorator.attr.value in ("setter", "deleter"):
         return frame.vars.get(func.name, value)
-    if isinstance(maker, (Func, Partial)) and not _wraps(maker):
+    if name in LOCAL_BATCHNORM or (isinstance(maker, (Func, Partial)) and not _wraps(maker)):
         made = call(run, maker, [value], {}, False, frame, decorator)
         if isinstance(made, (Func, Partial, BoundMethod, ClassVal)):
             return made
@@ -155,7 +156,8 @@ def make_class(run: Run, node: cst.ClassDef, frame: Frame) -> Value:
     result: Value = cls
     for decorator in reversed(node.decorators):
         maker = expressions.evaluate(run, decorator.decorator, frame)
-        if isinstance(maker, (Func, Partial)):
+        ours = isinstance(maker, External) and maker.name in LOCAL_BATCHNORM
+        if ours or isinstance(maker, (Func, Partial)):
             made = call(run, maker, [result], {}, False, frame, decorator.decorator)
             if isinstance(made, (ClassVal, Func, Partial)):
                 result = made
@@ -303,7 +305,10 @@ def call(
         return instantiate(run, func, args, kwargs, frame, node, open_kwargs, deps)
     if isinstance(func, Partial):
         merged = {**func.kwargs, **kwargs}
-        return call(run, func.func, [*func.args, *args], merged, open_kwargs, frame, node, deps)
+        made = call(run, func.func, [*func.args, *args], merged, open_kwargs, frame, node, deps)
+        if isinstance(func, Wrapped) and isinstance(made, Module):
+            made.extra["wrapping"] = func.wrapping
+        return made
     if isinstance(func, BuiltinVal):
         return builtin_calls.call(run, func.name, args, kwargs, frame, node)
     if isinstance(func, External):

@@ -21,7 +21,7 @@ from bn_audit.source.interpreter import (
     torch_calls,
 )
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.libraries import canonical, is_flmodel
+from bn_audit.source.interpreter.libraries import LOCAL_BATCHNORM, canonical, is_flmodel, secretflow_leaf
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
     HOLE,
@@ -36,8 +36,10 @@ from bn_audit.source.interpreter.values import (
     Partial,
     Step,
     Value,
+    Wrapped,
     dependencies,
 )
+from bn_audit.wrapping import INTEGERS, Wrapping
 
 if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
@@ -115,6 +117,42 @@ def _partial(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, 
     if args and isinstance(args[0], Value):
         return Partial(args[0], list(args[1:]), dict(kwargs), Step(frame.module, node))
     return run.unknown("a partial of something that is not known", frame.module, node, called=True)
+
+
+def _local_batchnorm(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """Our own wrapper: what makes a model, a TorchModel, or (without either) what a decorator is."""
+    step = Step(frame.module, node)
+    unsure = any(isinstance(arg, Hole) for arg in args) or (
+        isinstance(node, cst.Call) and any(arg.star == "**" for arg in node.args)
+    )
+    given = {name: value for name, value in kwargs.items() if name in ("strategy", "integers")}
+    found = next(
+        (value for value in (*args[:1], kwargs.get("model"), kwargs.get("model_fn")) if value is not None), None
+    )
+    if found is None or (isinstance(found, Const) and found.value is None):
+        return Partial(External("bn_audit.federated.secretflow.local_batchnorm"), [], given, step)
+    if isinstance(found, Hole):
+        return run.unknown("what local_batchnorm is given is not known", frame.module, node, called=True)
+    integers = _text(given.get("integers"), None if unsure else "refuse")
+    wrapping = Wrapping(_text(given.get("strategy"), None), next((one for one in INTEGERS if one == integers), None))
+    if isinstance(found, ExternalResult) and secretflow_leaf(found.func.name) == "TorchModel":
+        inner = calls.argument(found.args, found.kwargs, 0, "model_fn")
+        if inner is None:
+            return found
+        wrapped = Wrapped(inner, wrapping, step)
+        rest = found.args[1:] if found.args else []
+        named = {name: value for name, value in found.kwargs.items() if name != "model_fn"}
+        made = [wrapped, *rest] if found.args else []
+        return ExternalResult(
+            found.func, made, named if made else {"model_fn": wrapped, **named}, found.open, found.origin
+        )
+    return Wrapped(found, wrapping, step)
+
+
+def _text(value: Value | None, default: str | None) -> str | None:
+    if value is None:
+        return default
+    return value.value if isinstance(value, Const) and isinstance(value.value, str) else None
 
 
 def _copy(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
@@ -291,6 +329,7 @@ def _operator(name: str) -> Callable[[Run, Arguments, dict[str, Value], Frame, c
 _HANDLERS: dict[str, Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTNode], Value]] = {
     "functools.partial": _partial,
     "functools.partialmethod": _partial,
+    **dict.fromkeys(LOCAL_BATCHNORM, _local_batchnorm),
     "functools.reduce": _reduce,
     "functools.wraps": _decorator,
     "importlib.import_module": _import,

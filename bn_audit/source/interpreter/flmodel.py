@@ -33,11 +33,13 @@ from bn_audit.source.interpreter.values import (
     Step,
     Unknown,
     Value,
+    Wrapped,
     dependencies,
 )
 from bn_audit.source.names import blocks, needed
 from bn_audit.source.names import statements as flat
 from bn_audit.source.nodes import children
+from bn_audit.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from bn_audit.source.interpreter.calls import Arguments
@@ -88,6 +90,9 @@ class Arrival:
     """Whether what is called certainly takes ``skip_bn`` by name and hands it to SecretFlow."""
     settings_trail: list[Step]
     base_module: bool | None
+    wrapped: Wrapping | None
+    from_builder: bool
+    """Whether FLModel is given what makes a model, not one that is made."""
     model_deps: frozenset[str]
     skip_deps: frozenset[str]
     other_deps: frozenset[str]
@@ -223,12 +228,14 @@ def _record(
     raw: RawProfile | None = None
     model_deps: frozenset[str] = frozenset()
     base_module: bool | None = None
+    wrapped: Wrapping | None = None
     if model is None:
         reason = "it may come in through ** arguments that are not known" if unsure else "no model is passed"
         unresolved, model_deps = step.saying(reason), deps
     else:
         built, name = _build(run, model, trail, frame, node)
-        override = _own_exchange(built) if isinstance(built, Module) else None
+        wrapped = built.extra.get("wrapping") if isinstance(built, Module) else _wrapping(model)
+        override = _own_exchange(built, _STATE if wrapped else _EXCHANGE) if isinstance(built, Module) else None
         if override is not None:
             unresolved = override
         elif isinstance(built, Module):
@@ -243,7 +250,8 @@ def _record(
     arrival = Arrival(
         step, _chain(frame, step), _makers(frame), value,
         raw, name, trail, unresolved, backend, strategy, aggregator, skip_bn, passed,
-        given.get("skip_bn"), takes_skip_bn, settings_trail, base_module,
+        given.get("skip_bn"), takes_skip_bn, settings_trail, base_module, wrapped,
+        not isinstance(model, Module),
         model_deps, skip_deps, other, tuple(run.decisions),
     )  # fmt: skip
     run.arrivals.append(arrival)
@@ -336,6 +344,8 @@ def _build(run: Run, model: Value, trail: list[Step], frame: Frame, node: cst.CS
 def _describe(run: Run, target: Value, trail: list[Step], frame: Frame) -> str:
     """The name of a model's class or builder; its import and definition join the trail."""
     while isinstance(target, Partial):
+        if isinstance(target, Wrapped) and target.origin is not None:
+            trail.append(target.origin.saying("`local_batchnorm` wraps it here"))
         target = target.func
     if isinstance(target, BoundMethod) and isinstance(target.func, Func):
         target = target.func
@@ -374,17 +384,28 @@ def _import_step(run: Run, target: ClassVal | Func, trail: list[Step], frame: Fr
     return None
 
 
-_EXCHANGE = (
-    "get_weights", "update_weights", "get_weights_not_bn", "update_weights_not_bn", "get_gradients", "set_gradients",
-    "state_dict", "load_state_dict",
-)  # fmt: skip
-"""Methods through which SecretFlow exchanges a model's state: a model that overrides one does something of its own."""
+_STATE = ("get_gradients", "set_gradients", "state_dict", "load_state_dict")
+_EXCHANGE = ("get_weights", "update_weights", "get_weights_not_bn", "update_weights_not_bn", *_STATE)
+"""Methods through which SecretFlow exchanges a model's state: a model that overrides one does something of its own.
+Of the first four ``local_batchnorm`` gives a model its own."""
 
 
-def _own_exchange(module: Module) -> Step | None:
+def _wrapping(model: Value) -> Wrapping | None:
+    """How what makes a model is wrapped, though the model is not known."""
+    target: Value | Hole | None = model
+    if isinstance(target, ExternalResult) and secretflow_leaf(target.func.name) == "TorchModel":
+        target = calls.argument(target.args, target.kwargs, 0, "model_fn")
+    while isinstance(target, Partial):
+        if isinstance(target, Wrapped):
+            return target.wrapping
+        target = target.func
+    return None
+
+
+def _own_exchange(module: Module, methods: Sequence[str]) -> Step | None:
     """Where a model's class overrides what is exchanged, if it does."""
     for cls in classes.mro(module.cls) if module.cls is not None else ():
-        for name in _EXCHANGE:
+        for name in methods:
             member = cls.attrs.get(name) if isinstance(cls, ClassVal) else None
             if isinstance(member, Func):
                 return Step(

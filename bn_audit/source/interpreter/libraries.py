@@ -11,6 +11,7 @@ from bn_audit.source.project import EXTERNAL_PACKAGES, is_secretflow
 
 __all__ = [
     "KERAS_MODELS",
+    "LOCAL_BATCHNORM",
     "SECRETFLOW_CONSTANTS",
     "base_kind",
     "canonical",
@@ -24,6 +25,11 @@ _KERAS = re.compile(
 )
 SECRETFLOW_CONSTANTS: dict[str, tuple[str, ...]] = {"COMPRESS_STRATEGY": ("fed_stc", "fed_scr")}
 """Constants of SecretFlow by which user code picks an aggregator (secretflow_fl.ml.nn.fl.compress, 1.13)."""
+
+LOCAL_BATCHNORM = frozenset(
+    {"bn_audit.federated.secretflow.local_batchnorm", "bn_audit.federated.secretflow.LocalBatchNorm"}
+)
+"""Our own wrapper, whose models keep BatchNorm with their party."""
 
 KERAS_MODELS = frozenset(
     {"keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential", "keras.Functional"}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bn_audit.profile import Shape
 from bn_audit.source.state import ModuleState, NormTraits
+from bn_audit.wrapping import Wrapping
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -51,6 +52,7 @@ __all__ = [
     "TensorVal",
     "Unknown",
     "Value",
+    "Wrapped",
     "dependencies",
     "uncertain_name",
 ]
@@ -369,6 +371,16 @@ class Partial(Value):
         self.func = func
         self.args = args
         self.kwargs = kwargs
+
+
+class Wrapped(Partial):
+    """What ``local_batchnorm`` of bn-audit makes: a builder of models that keep BatchNorm with their party."""
+
+    __slots__ = ("wrapping",)
+
+    def __init__(self, func: Value, wrapping: Wrapping, origin: Step | None = None) -> None:
+        super().__init__(func, [], {}, origin)
+        self.wrapping = wrapping
 
 
 class SuperVal(Value):
