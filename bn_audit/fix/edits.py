@@ -31,10 +31,6 @@ class Splice:
     end: int
     content: str
 
-    def comes_before(self, offset: int) -> bool:
-        """Whether it is written before what stands at an offset: a line of its own is, where that begins a line."""
-        return self.start < offset or (self.start == self.end == offset and self.content.endswith(("\n", "\r")))
-
 
 class Applied:
     """A text after some edits.
@@ -68,7 +64,7 @@ class Applied:
             self._lines = _line_starts(self.before), _line_starts(self.text)
         old, new = self._lines
         offset = old[line - 1] + column - 1
-        offset += sum(len(one.content) - (one.end - one.start) for one in self.splices if one.comes_before(offset))
+        offset += sum(len(one.content) - (one.end - one.start) for one in self.splices if one.start < offset)
         number = bisect_right(new, offset)
         return number, offset - new[number - 1] + 1
 

@@ -106,10 +106,10 @@ def wrap_edits(found: Wrap, locator: Locator) -> tuple[Edit, ...]:
         _insertion(argument.end_line, argument.end_column, ")"),
     ]
     if not found.name:
-        line = _line_of_import(found, place.cell, locator)
-        if line is None:
+        imported = _import(found, place.cell, locator)
+        if imported is None:
             return ()
-        edits.append(_insertion(line, 1, f"from {_MODULE} import {_NAME}\n"))
+        edits.append(imported)
     return tuple(sorted(edits, key=lambda edit: (edit.line, edit.column)))
 
 
@@ -117,8 +117,9 @@ def _insertion(line: int, column: int, content: str) -> Edit:
     return Edit(line, column, line, column, content)
 
 
-def _line_of_import(found: Wrap, cell: int | None, locator: Locator) -> int | None:
-    """The line before which an import goes: after the last one at the top level that comes before the call."""
+def _import(found: Wrap, cell: int | None, locator: Locator) -> Edit | None:
+    """The import: after the last one at the top level that comes before the call."""
+    text = f"from {_MODULE} import {_NAME}"
     part = next((part for part in found.module.parsed.parts if part.cell == cell), None)
     if part is None:
         return None
@@ -129,10 +130,12 @@ def _line_of_import(found: Wrap, cell: int | None, locator: Locator) -> int | No
         before.append(statement)
     imports = [statement for statement in before if _is_import(statement)]
     if imports:
-        return locator.at(Step(found.module, imports[-1])).end_line + 1
+        line = locator.at(Step(found.module, imports[-1])).end_line
+        # At the end of that line, whatever comment stands there: what begins the next one stays where it is.
+        return _insertion(line, len(part.source.split("\n")[line - 1]) + 1, f"\n{text}")
     first = part.module.body[0]
     if isinstance(first, cst.SimpleStatementLine) and not _is_docstring(first):
-        return locator.at(Step(found.module, first)).line
+        return _insertion(locator.at(Step(found.module, first)).line, 1, f"{text}\n")
     return None
 
 
