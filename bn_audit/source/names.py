@@ -131,6 +131,64 @@ class NameIndex:
                 queue.extend(fresh)
         return frozenset(result)
 
+    def closure_around(
+        self, body: Sequence[cst.CSTNode], wanted: Iterable[str], made: Iterable[str], path: frozenset[int]
+    ) -> tuple[frozenset[str], set[int]]:
+        """The same where it is known when the values are wanted: at a call, to which the nodes of ``path`` lead.
+
+        What stands after the call, and in no loop around it, matters only as far as it changes what was ``made`` of
+        it. Returned are the names, and the statements that do not matter although they touch some.
+        """
+        items: list[tuple[cst.CSTNode, bool, set[str], set[str], set[str]]] = []
+        self._placed_items(body, path, False, items)
+        kinds = {name: {"before"} for name in wanted}
+        queue: list[tuple[str, str]] = [(name, "before") for name in kinds]
+        for name in made:
+            kinds.setdefault(name, set()).add("made")
+            queue.append((name, "made"))
+        by_name: dict[str, list[int]] = {}
+        for number, row in enumerate(items):
+            for name in row[2]:
+                by_name.setdefault(name, []).append(number)
+        used: set[int] = set()
+        while queue:
+            name, kind = queue.pop()
+            for number in by_name.get(name, ()):
+                _, after, _, binds, uses = items[number]
+                if (after and kind == "before") or (kind == "beside" and name not in binds):
+                    continue
+                used.add(number)
+                fresh = "beside" if after else "before"
+                for other in uses:
+                    known = kinds.setdefault(other, set())
+                    if fresh not in known:
+                        known.add(fresh)
+                        queue.append((other, fresh))
+        passed = {id(row[0]) for number, row in enumerate(items) if row[1] and number not in used}
+        return frozenset(kinds), passed
+
+    def _placed_items(
+        self,
+        body: Sequence[cst.CSTNode],
+        path: frozenset[int],
+        after: bool,
+        items: list[tuple[cst.CSTNode, bool, set[str], set[str], set[str]]],
+    ) -> bool:
+        """Statements in order: each with whether it stands after the call, and what it touches, binds and uses."""
+        for statement in statements(body):
+            suites = blocks(statement)
+            names = self.names(statement)
+            uses = self.header(statement).uses if suites else names.uses
+            items.append((statement, after, names.touches, names.binds, uses))
+            looped = isinstance(statement, (cst.For, cst.While))
+            inner = after
+            for block in suites:
+                inner = (
+                    self._placed_items(statements(block), path if not looped else frozenset(), after, items) or inner
+                )
+            after = inner or (id(statement) in path)
+        return after
+
     def carriers(self, body: Sequence[cst.CSTNode], names: set[str]) -> set[str]:
         """Names, and those that hold them or what was made from them: ``same = model``, ``trainer = Trainer(model)``;
         not what a method of theirs returned."""

@@ -16,6 +16,8 @@ import libcst as cst
 from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, is_begun, loops_around
 from bn_audit.source.flow.callers import MAX_CALLERS, Callers, function_of
+from bn_audit.source.flow.circumstances import Condition, impossible
+from bn_audit.source.flow.dynamic import picks_by_name
 from bn_audit.source.flow.frameworks import held_by
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
 from bn_audit.source.flow.lookup import Lookup
@@ -148,7 +150,7 @@ class Follower:
         self._depth += 1
         before = self.cut
         try:
-            found = tuple(dict.fromkeys(self._origins(node, env)))
+            found = self._distinct(self._origins(node, env))
         finally:
             self._busy.discard(key)
             self._depth -= 1
@@ -161,6 +163,38 @@ class Follower:
             self.cut = 0
             self._tentative.clear()
         return found
+
+    def _distinct(self, found: Iterable[Origin]) -> Origins:
+        """Each origin once: of the ways that lead to a model, that with the fewest conditions which can all hold."""
+        rows: dict[Origin, Origin] = {}
+        for origin in found:
+            known = rows.setdefault(origin, origin)
+            if known is not origin and isinstance(known, (Made, State)) and isinstance(origin, (Made, State)):
+                one, other = _model_of(known), _model_of(origin)
+                if one is not None and other is not None and self._standing(other) < self._standing(one):
+                    rows[known] = origin
+        return tuple(rows.values())
+
+    def _standing(self, made: Made) -> tuple[bool, int]:
+        """Whether the branches exclude one another in which the calls stand that lead to an object, and how many they
+        are."""
+        count = 0
+        tests: list[Condition] = []
+        node: cst.CSTNode = made.node
+        env: Env | None = made.env
+        while env is not None:
+            for above in self.index(env.module).above(node):
+                if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+                    break
+                if isinstance(above, cst.If):
+                    count += 1
+                    if node is above.body:
+                        tests.append(Condition(env.module.tree.code_for_node(above.test).strip(), True))
+                node = above
+            if env.call is None:
+                break
+            node, env = env.call, env.caller
+        return impossible(tests), count
 
     def _origins(self, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
         if isinstance(node, cst.Name):
@@ -198,6 +232,8 @@ class Follower:
             yield from self.origins(node.value, env)
         elif isinstance(node, (cst.Await, cst.UnaryOperation)):
             yield from self.origins(node.expression, env)
+        elif isinstance(node, cst.Lambda):
+            yield Callee(Func("<lambda>", node, env.module, self.lookup.run.module_frame(env.module), {}))
 
     def _combined(self, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
         averaging = self._marks.get(id(node))
@@ -682,6 +718,9 @@ class Follower:
             if any(isinstance(origin, Received) for origin in base):
                 yield Received(attr)
                 return
+        if picks_by_name(self.index(env.module), func):
+            yield Made("model", "", None, node, env)
+            return
         yield Opaque(dotted_name(func) or "")
 
     def _state(self, node: cst.Call, func: cst.Attribute, env: Env) -> Iterable[Origin]:
@@ -859,6 +898,10 @@ def filtered(found: Iterable[Origin], filters: tuple[Filter, ...]) -> Iterator[O
             yield Parts(tuple(tuple(filtered(part, filters)) for part in origin.parts))
         else:
             yield origin
+
+
+def _model_of(origin: Made | State) -> Made | None:
+    return origin.model if isinstance(origin, State) else origin
 
 
 def _clauses(node: cst.BaseComp, env: Env) -> tuple[Filter, ...]:

@@ -16,6 +16,7 @@ from bn_audit.source.flow.averaging import Averaging, by_position
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.models import ModelReader, ModelReading
+from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.nodes import walk
@@ -54,7 +55,7 @@ class Hunter:
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
-        self.reader = ModelReader(follower.project)
+        self.reader = ModelReader(follower.project, Options(follower.project, follower.finder))
 
     def federations(self, module: PyModule) -> Iterator[Federation]:
         """Those whose result is loaded in a file, or that work in place there."""

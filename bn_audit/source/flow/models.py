@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import libcst as cst
 
 from bn_audit.profile import NormLayer
+from bn_audit.source.flow.circumstances import Condition, impossible, told
+from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.roots import any_object, execute_root
 from bn_audit.source.interpreter.run import Budget, Decision, Run, worlds
-from bn_audit.source.interpreter.values import ClassVal, External, Module, Step, Value
+from bn_audit.source.interpreter.statements import UNDECIDED
+from bn_audit.source.interpreter.values import ClassVal, Const, External, Module, Step, Value
 from bn_audit.source.project import Project, PyModule, Seen
 from bn_audit.source.targets import Tree
 
 __all__ = ["ModelReader", "ModelReading"]
 
 _STEPS = 60_000
-"""What building one model may take."""
-_ALL_STEPS = 120_000
+"""What building one model may take where it is made."""
+_OUTER_STEPS = 30_000
+"""What building it from the outermost call on may take, which may be a whole program."""
+_ALL_STEPS = 180_000
 """What building all models of one search may take."""
 _WORLDS = 8
 """Ways in which one model's conditions may turn out that are looked at."""
@@ -58,8 +63,9 @@ class _Kept(NamedTuple):
 class ModelReader:
     """Builds models through the interpreter; keeps what it has built."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, options: Options) -> None:
         self.project = project
+        self._options = options
         self._left = _ALL_STEPS
         self._found: dict[Made, tuple[ModelReading, ...]] = {}
 
@@ -72,34 +78,59 @@ class ModelReader:
         found = self._found.get(made)
         if found is None:
             chain = _chain(made)
-            found = self._kept(made, chain) if len(chain) > 1 else ()
-            found = self._found[made] = found or self._kept(made, chain[-1:])
+            way = self._way(chain)
+            found = self._kept(made, chain, way) if len(chain) > 1 and not impossible(way) else ()
+            if (not found or all(map(_cut_off, found))) and not impossible(way):
+                own = self._kept(made, chain[-1:], way)
+                found = own if not found or not all(map(_cut_off, own)) else found
+            self._found[made] = found
         return found
 
-    def _kept(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> tuple[ModelReading, ...]:
+    def _kept(
+        self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]], way: Sequence[Condition]
+    ) -> tuple[ModelReading, ...]:
         """What a search before this one has found, if this one would find the same; it takes the same steps."""
-        key = (ModelReader, id(made.node), made.name, tuple(id(call) for _, call in chain))
+        likely = self._likely(chain)
+        hints = tuple((name, value.value) for name, value in likely.items())
+        key = (ModelReader, id(made.node), made.name, tuple(id(call) for _, call in chain), tuple(way), hints)
         kept = self.project.kept.get(key)
-        granted = max(min(_STEPS, self._left), 0)
+        granted = max(min(_OUTER_STEPS if len(chain) > 1 else _STEPS, self._left), 0)
         if isinstance(kept, _Kept) and kept.holds(granted) and self.project.seen_again(kept.seen):
             self._left -= kept.spent
             return kept.readings
         left = self._left
         with self.project.watching() as seen:
-            readings = tuple(self._read(made, chain))
+            readings = tuple(self._read(made, chain, way, likely, granted))
         if not self.project.exhausted:
             self.project.kept[key] = _Kept(readings, granted, left - self._left, seen)
         return readings
 
-    def _read(self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[ModelReading]:
+    def _likely(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> Mapping[str, Const]:
+        """What options are by default in the files of a chain; the outermost is asked first."""
+        found: dict[str, Const] = {}
+        for module in dict.fromkeys(module for module, _ in chain):
+            found = {**self._options.of(module), **found}
+        return found
+
+    def _read(
+        self,
+        made: Made,
+        chain: Sequence[tuple[PyModule, cst.Call]],
+        way: Sequence[Condition],
+        likely: Mapping[str, Const],
+        granted: int,
+    ) -> list[ModelReading]:
         found: dict[tuple[NormLayer, ...], tuple[str, Module, RawProfile]] = {}
         rows: dict[tuple[NormLayer, ...], list[tuple[Decision, ...]]] = {}
-        budget = Budget(max(min(_STEPS, self._left), 0))
-        granted = budget.left
-        ways = worlds(self.project, lambda run: self._build(run, made, chain), budget)
+        every: list[tuple[Decision, ...]] = []
+        budget = Budget(granted)
+        ways = worlds(self.project, lambda run: self._build(run, made, chain, likely), budget)
         for world in itertools.islice(ways, _WORLDS):
             value = world.run.watched.get(id(made.node))
-            if isinstance(value, Module):
+            if world.complete or isinstance(value, Module):
+                every.append(tuple(world.run.decisions))
+            assumed = [Condition(row.text, row.outcome) for row in world.run.decisions]
+            if isinstance(value, Module) and not impossible([*way, *assumed]):
                 raw = to_profile(value)
                 norms = raw.profile.norms
                 # Ways that have the same norm layers are one; what is best known of it is kept.
@@ -107,20 +138,21 @@ class ModelReader:
                     found[norms] = (_name(made, value, world.run.made_by.get(id(made.node))), value, raw)
                 rows.setdefault(norms, []).append(tuple(world.run.decisions))
         self._left -= granted - budget.left
-        every = [decisions for group in rows.values() for decisions in group]
-        way = self._way(chain)
         return [
             ModelReading(
                 name,
                 raw,
-                tuple(dict.fromkeys((*way, *_conditions(rows[norms], every)))),
+                told((*way, *_conditions(rows[norms], every))),
                 tuple(_trail(made, value)),
                 made,
             )
             for norms, (name, value, raw) in found.items()
         ]
 
-    def _build(self, run: Run, made: Made, chain: Sequence[tuple[PyModule, cst.Call]]) -> None:
+    def _build(
+        self, run: Run, made: Made, chain: Sequence[tuple[PyModule, cst.Call]], likely: Mapping[str, Const]
+    ) -> None:
+        run.likely = likely
         run.watched[id(made.node)] = None
         run.carried = False
         if chain:
@@ -132,15 +164,21 @@ class ModelReader:
     def _tree(self, module: PyModule) -> Tree:
         return module.derive(Tree)
 
-    def _way(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[str]:
+    def _way(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[Condition]:
         """The conditions under which the calls of a chain are reached, as their branches say."""
-        found: list[str] = []
+        found: list[Condition] = []
         for module, call in chain:
             for test in reversed(self._tree(module).conditions(call)):
                 text = " ".join(module.tree.code_for_node(test).split())
                 if "__name__" not in text:
-                    found.append(text)
+                    found.append(Condition(text, True))
         return found
+
+
+def _cut_off(reading: ModelReading) -> bool:
+    """Whether nothing is known of norm layers, as more conditions were met than can be tried."""
+    profile = reading.raw.profile
+    return not profile.norms and any(gap.reason == UNDECIDED and gap.may_hold_norm for gap in profile.gaps)
 
 
 def _chain(made: Made) -> list[tuple[PyModule, cst.Call]]:
@@ -155,14 +193,14 @@ def _chain(made: Made) -> list[tuple[PyModule, cst.Call]]:
     return found[::-1]
 
 
-def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Decision, ...]]) -> Iterator[str]:
+def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Decision, ...]]) -> Iterator[Condition]:
     """What has to be so for a model to turn out as it did in these worlds, and not as in the others."""
     for decision in rows[0]:
         same = (decision.key, decision.outcome)
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in rows):
             continue
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in every):
-            yield decision.text if decision.outcome else f"not ({decision.text})"
+            yield Condition(decision.text, decision.outcome)
 
 
 def _name(made: Made, value: Module, maker: Value | None) -> str:

@@ -93,7 +93,7 @@ def get(run: Run, value: Value, name: str, frame: Frame, node: cst.CSTNode) -> V
         key = f"{value.key}.{name}" if value.key and not value.key.startswith("#") else None
         text = f"{value.text}.{name}" if value.text else None
         return Unknown(value.reason, value.origin or Step(frame.module, node), key=key or run.fresh(), deps=value.deps,
-                       called=value.called, text=text)  # fmt: skip
+                       called=value.called, text=text, likely=run.likely.get(name))  # fmt: skip
     return run.unknown("an attribute that is not known", frame.module, node)
 
 
@@ -297,7 +297,7 @@ def _set_module_attribute(run: Run, module: Module, name: str, value: Value, ste
         module.attrs[name] = value
         if module.norm is not None:
             _set_norm_setting(module, module.norm, name, value)
-    if run.uncertain and isinstance(value, Module):
+    if isinstance(value, Module) and run.repeats(module):
         module.add_gap("set in a loop of unknown length", step)
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from bn_audit.source.interpreter import attributes, calls, classes, operations, ordering, tensors, torch_classes
+from bn_audit.source.interpreter import (
+    attributes,
+    calls,
+    classes,
+    expressions,
+    operations,
+    ordering,
+    tensors,
+    torch_classes,
+)
 from bn_audit.source.interpreter.frames import Frame
 from bn_audit.source.interpreter.libraries import base_kind, canonical
 from bn_audit.source.interpreter.run import Run
@@ -25,6 +34,7 @@ from bn_audit.source.interpreter.values import (
     Instance,
     ListVal,
     Module,
+    ModuleRef,
     Partial,
     SetVal,
     Step,
@@ -420,6 +430,8 @@ def _class_members(cls: ClassVal) -> set[str]:
 
 def _getattr(this: _Call) -> Value:
     value, name = this.arg(0), this.arg(1)
+    if isinstance(value, (External, ModuleRef)) and isinstance(name, Value):
+        name = operations.supposed(this.run, name, lambda: _text_of(this, 1))
     if value is not None and isinstance(name, Const) and isinstance(name.value, str):
         if len(this.args) > 2:
             there = _hasattr(this)
@@ -433,6 +445,12 @@ def _getattr(this: _Call) -> Value:
     result = this.unknown("an attribute picked by a name that is not known")
     result.called = called
     return result
+
+
+def _text_of(this: _Call, number: int) -> str:
+    """How a message writes an argument."""
+    args = this.node.args if isinstance(this.node, cst.Call) else ()
+    return expressions.code(this.frame, args[number].value) if number < len(args) else "the name"
 
 
 def _setattr(this: _Call) -> Value:
@@ -548,7 +566,12 @@ def method(
         return _from_keys(this)
     if isinstance(value, TensorVal):
         return tensors.method(value, name, args, kwargs, this.step)
-    return this.unknown(f"{name}() is not followed")
+    found = this.unknown(f"{name}() is not followed")
+    hint = operations.likely(run, value)
+    if hint is not None and isinstance(hint.value, str) and name in _TEXT_METHODS:
+        result = _constant_method(hint, name, this)
+        found.likely = result if isinstance(result, Const) else None
+    return found
 
 
 def _from_keys(this: _Call) -> Value:
@@ -690,7 +713,7 @@ def _list_method(value: ListVal, name: str, this: _Call) -> Value:
     first = this.arg(0)
     if name in ("append", "add"):
         value.items.append(first if first is not None else HOLE)
-        if run.uncertain:
+        if run.repeats(value):
             value.items.append(HOLE)
         return Const(None)
     if name in ("extend", "update"):

@@ -190,10 +190,15 @@ def evaluate_call(run: Run, node: cst.Call, frame: Frame, *, dropped: bool = Fal
     args, kwargs, open_kwargs, deps = arguments(run, node, frame, needs)
     if id(node) in run.targets:
         run.reached.add(id(node))
-    value = call(run, func, args, kwargs, open_kwargs, frame, node, deps)
-    if id(node) in run.watched:
-        run.watched[id(node)] = value
-        run.made_by[id(node)] = func
+    if id(node) not in run.watched:
+        return call(run, func, args, kwargs, open_kwargs, frame, node, deps)
+    run.making += 1
+    try:
+        value = call(run, func, args, kwargs, open_kwargs, frame, node, deps)
+    finally:
+        run.making -= 1
+    run.watched[id(node)] = value
+    run.made_by[id(node)] = func
     return value
 
 

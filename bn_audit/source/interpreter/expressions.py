@@ -80,12 +80,14 @@ def _string(run: Run, node: cst.SimpleString | cst.ConcatenatedString, frame: Fr
 
 def _fstring(run: Run, node: cst.FormattedString, frame: Frame) -> Value:
     parts: list[str] = []
+    guess: list[str] = []
     certain = True
     deps: frozenset[str] = frozenset()
     for part in node.parts:
         if not isinstance(part, cst.FormattedStringExpression):
             text = part.value if isinstance(part, cst.FormattedStringText) else ""
             parts.append(text.replace("{{", "{").replace("}}", "}"))
+            guess.append(parts[-1])
             continue
         value = evaluate(run, part.expression, frame)
         plain = part.conversion is None and not part.format_spec
@@ -99,18 +101,22 @@ def _fstring(run: Run, node: cst.FormattedString, frame: Frame) -> Value:
                     raise ValueError("a text too long to follow")
                 content = repr(value.value) if part.conversion == "r" else value.value
                 parts.append(format(content, spec) if not plain else str(content))
+                guess.append(parts[-1])
                 continue
             except (ValueError, TypeError):
                 pass
         certain = False
         deps |= dependencies(value)
         parts.append("{" + code(frame, part.expression) + "}")
+        hint = operations.likely(run, value) if plain else None
+        guess.extend([str(hint.value)] if hint is not None else [])
     if sum(map(len, parts)) > operations.MAX_SIZE:
         return run.unknown("a text too long to follow", frame.module, node, deps=deps)
     text = "".join(parts)
     if certain:
         return Const(text, Step(frame.module, node))
-    return run.unknown("a text with parts that are not known", frame.module, node, deps=deps, text=text)
+    likely = Const("".join(guess)) if len(guess) == len(parts) else None
+    return run.unknown("a text with parts that are not known", frame.module, node, deps=deps, text=text, likely=likely)
 
 
 def _attribute(run: Run, node: cst.Attribute, frame: Frame) -> Value:
@@ -151,7 +157,10 @@ def _unary(run: Run, node: cst.UnaryOperation, frame: Frame) -> Value:
         truth = operations.truth(value)
         if truth is None:
             key = f"not {value.key}" if isinstance(value, Unknown) and value.key else None
-            return run.unknown("a condition that is not known", frame.module, node, key=key, deps=dependencies(value))
+            hint = operations.likely(run, value)
+            hint = None if hint is None else Const(not hint.value)
+            deps = dependencies(value)
+            return run.unknown("a condition that is not known", frame.module, node, key=key, deps=deps, likely=hint)
         return Const(not truth, Step(frame.module, node))
     if isinstance(value, Const) and isinstance(value.value, (int, float, complex)):
         if isinstance(node.operator, cst.Minus):
@@ -194,7 +203,12 @@ def condition(run: Run, value: Value, node: cst.CSTNode, frame: Frame, forced: b
         run.assumed[key] = repr(equality) == key.partition(" == ")[2]
     if forced is not None and negated:
         forced = not forced
-    outcome = run.decide(key, lambda: code(frame, node), dependencies(value), forced)
+    hint = operations.likely(run, value)
+    guess = None if hint is None else bool(hint.value) != negated
+    aside = _aside(run, frame)
+    if aside and guess is not None and forced is None and key not in run.assumed:
+        return guess != negated
+    outcome = run.decide(key, lambda: code(frame, node), dependencies(value), forced, guess, aside)
     if outcome is None:
         return None
     if outcome and " == " in key:
@@ -202,6 +216,11 @@ def condition(run: Run, value: Value, node: cst.CSTNode, frame: Frame, forced: b
         with contextlib.suppress(ValueError, SyntaxError):
             run.equal[left] = ast.literal_eval(right)
     return outcome != negated
+
+
+def _aside(run: Run, frame: Frame) -> bool:
+    """Whether a frame neither leads to the model that is asked for, nor is run to make it."""
+    return not (run.carried or run.making or frame.func is None or id(frame.func.node) in run.target_paths)
 
 
 def _comparison(run: Run, node: cst.Comparison, frame: Frame) -> Value:
@@ -282,12 +301,13 @@ def _comprehension(run: Run, node: cst.BaseComp, frame: Frame) -> Value:
             table.open = True
         return table
     items: list[Value | Hole] = []
+    around = run.uncertain
     assert isinstance(node, (cst.ListComp, cst.SetComp, cst.GeneratorExp))
     elt = node.elt
 
     def add() -> None:
         items.append(evaluate(run, elt, inner))
-        if run.uncertain:
+        if run.uncertain > around:
             items.append(HOLE)
 
     if not _loop(run, node.for_in, inner, add) and not (items and items[-1] is HOLE):
@@ -308,7 +328,7 @@ def _loop(run: Run, clause: cst.CompFor, frame: Frame, body: Callable[[], None])
             else item
         )
         if unknown_count:
-            run.uncertain += 1
+            run.enter_loop()
             certain = False
         try:
             statements.assign(run, clause.target, value, frame)
@@ -327,7 +347,7 @@ def _loop(run: Run, clause: cst.CompFor, frame: Frame, body: Callable[[], None])
                 body()
         finally:
             if unknown_count:
-                run.uncertain -= 1
+                run.leave_loop()
     return certain
 
 

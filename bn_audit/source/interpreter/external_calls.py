@@ -13,6 +13,7 @@ import libcst as cst
 from bn_audit.source.interpreter import (
     builtin_calls,
     calls,
+    expressions,
     flmodel,
     keras_calls,
     operations,
@@ -68,6 +69,8 @@ def call(
         flmodel.arrive(run, made, args, kwargs, open_kwargs, frame, node, deps)
         return made
     name = canonical(func.name)
+    if func.leaf in _MAKERS and args and isinstance(args[0], Value):
+        args = [operations.supposed(run, args[0], lambda: _first_text(frame, node)), *args[1:]]
     handler = _HANDLERS.get(name)
     if handler is not None:
         return handler(run, args, kwargs, frame, node)
@@ -111,6 +114,15 @@ def clone(value: Value, memo: dict[int, Value] | None = None) -> Value:
         twin.attrs = {key: clone(item, memo) for key, item in value.attrs.items()}
         return twin
     return value
+
+
+_MAKERS = frozenset(["create_model", "get_model"])
+"""Functions of libraries that make a model of a name."""
+
+
+def _first_text(frame: Frame, node: cst.CSTNode) -> str:
+    """How a message writes the first argument of a call."""
+    return expressions.code(frame, node.args[0].value) if isinstance(node, cst.Call) and node.args else "the name"
 
 
 def _partial(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
@@ -298,6 +310,8 @@ def _second(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, n
 
 def _import(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     name = calls.argument(args, kwargs, 0, "name")
+    if name is not None:
+        name = operations.supposed(run, name, lambda: _first_text(frame, node))
     if isinstance(name, Const) and isinstance(name.value, str) and not name.value.startswith("."):
         return scopes.import_module(run, frame.module, name.value, node)
     return run.unknown("a module picked by a name that is not known", frame.module, node)

@@ -517,6 +517,7 @@ def relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozens
 
 def _relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozenset[str]:
     wanted: set[str] = set()
+    made: set[str] = set()
     stack = list(body)
     while stack:
         statement = stack.pop()
@@ -534,9 +535,13 @@ def _relevant(run: Run, module: PyModule, body: Sequence[cst.CSTNode]) -> frozen
             for block in inner:
                 stack.extend(flat(block))
         else:
-            wanted |= module.names.names(statement).binds
+            made |= module.names.names(statement).binds
             wanted |= _needed_names(run, module, statement)
-    return module.names.closure(body, module.names.carriers(body, wanted) if run.carried else wanted)
+    if run.carried:
+        return module.names.closure(body, module.names.carriers(body, wanted | made))
+    names, passed = module.names.closure_around(body, wanted, made, run.target_paths)
+    run.budget.passed |= passed
+    return names
 
 
 def _needed_names(run: Run, module: PyModule, statement: cst.CSTNode) -> set[str]:

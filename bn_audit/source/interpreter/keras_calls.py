@@ -155,7 +155,7 @@ def _fill_model(run: Run, model: Module, args: Arguments, kwargs: dict[str, Valu
     layers = kwargs.get("layers", first)
     if layers is not None and not (isinstance(layers, Const) and layers.value is None):
         for item in operations.iterate(run, layers):
-            _add(model, item, run.uncertain > 0, step)
+            _add(model, item, run.repeats(model), step)
         _chain_new(model)
 
 
@@ -212,7 +212,7 @@ def method(
     step = Step(frame.module, node)
     if name == "add":
         item = args[0] if args else Hole()
-        _add(module, item, run.uncertain > 0, step)
+        _add(module, item, run.repeats(module), step)
         _chain_new(module)
         return Const(None)
     if name == "pop":

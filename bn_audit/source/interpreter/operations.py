@@ -51,11 +51,13 @@ __all__ = [
     "item",
     "iterate",
     "key_of",
+    "likely",
     "merge_dict",
     "one_of",
     "part_of",
     "set_item",
     "slice_of",
+    "supposed",
     "truth",
     "unknown_attribute",
 ]
@@ -170,6 +172,8 @@ def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode
         getter = classes.find(container.cls, "__getitem__")
         if getter is not None and isinstance(getter[0], Func):
             return calls.call_function(run, getter[0], [container, key], {}, frame, node)
+    if isinstance(container, (ModuleRef, External)):
+        key = supposed(run, key, lambda: _key_text(frame, node))
     if isinstance(key, Const):
         name = key.value
         if isinstance(container, ListVal) and isinstance(name, int):
@@ -228,14 +232,25 @@ def one_of(
     """The one of some values that a key picks which is not known: tried as decisions where there are few."""
     deps = dependencies(key)
     unknown = run.unknown("picked by a key that is not known", frame.module, node, deps=deps)
-    choices = list(values) if default is None else [*values, HOLE]
+    hint = likely(run, key)
+    chosen = [hint.value] if hint is not None and isinstance(hint.value, (str, int)) and hint.value in values else []
+    choices = [*chosen, *(choice for choice in values if choice not in chosen)]
+    if chosen and len(choices) >= _MAX_CHOICES:
+        choices, default = choices[: _MAX_CHOICES - 1], default or unknown
+    choices = choices if default is None else [*choices, HOLE]
     if isinstance(key, Const) or len(choices) > _MAX_CHOICES:
         return unknown
     base = key_of(key) or f"node:{id(node)}"
     if base in run.equal:
         return values.get(run.equal[base], default or unknown)
     for choice in choices[:-1]:
-        outcome = run.decide(f"{base} == {choice!r}", lambda c=choice: f"{_key_text(frame, node)} == {c!r}", deps)  # type: ignore[misc]
+        guess = choice in chosen if chosen else None
+        outcome = run.decide(
+            f"{base} == {choice!r}",
+            lambda c=choice: f"{_key_text(frame, node)} == {c!r}",  # type: ignore[misc]
+            deps,
+            likely=guess,
+        )
         if outcome is None:
             return unknown
         if outcome:
@@ -378,9 +393,9 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
                 text = left.value + (right.text or "{...}") if isinstance(right, Unknown) else None
                 if text is not None and len(text) > _MAX_TEXT:
                     text = None
-            return run.unknown(
-                side.reason, frame.module, node, deps=dependencies(left) | dependencies(right), text=text
-            )
+            hint = _likely_result(run, name, left, right)
+            deps = dependencies(left) | dependencies(right)
+            return run.unknown(side.reason, frame.module, node, deps=deps, text=text, likely=hint)
     return run.unknown("not followed", frame.module, node, deps=dependencies(left) | dependencies(right))
 
 
@@ -453,7 +468,46 @@ def compare(run: Run, name: str, left: Value, right: Value, frame: Frame, node: 
             key = f"{base} == None" if name == "Is" else f"not {base} == None"
         elif key is None:
             key = f"{base} {name} {right.value!r}"
-    return run.unknown("a comparison that is not known", frame.module, node, key=key, deps=deps)
+    guess = _compare(run, name, likely(run, left) or left, likely(run, right) or right)
+    hint = None if guess is None else Const(guess)
+    return run.unknown("a comparison that is not known", frame.module, node, key=key, deps=deps, likely=hint)
+
+
+def likely(run: Run, value: Value) -> Const | None:
+    """What a value that is not known is if nobody asks for anything else; None if there is no hint."""
+    if isinstance(value, BoundMethod) and isinstance(value.func, str) and unknown_attribute(value):
+        return run.likely.get(value.func)
+    return value.likely if isinstance(value, Unknown) else None
+
+
+def supposed(run: Run, value: Value, text: Callable[[], str]) -> Value:
+    """A name that is not known as what it likely is, if this run may assume that; the value itself if not."""
+    hint = likely(run, value)
+    base = key_of(value)
+    if hint is None or not isinstance(hint.value, str):
+        return value
+    base = base or f"likely {hint.value}"
+    if base in run.equal:
+        return Const(run.equal[base], value.origin)
+    outcome = run.decide(
+        f"{base} == {hint.value!r}", lambda: f"{text()} == {hint.value!r}", dependencies(value), likely=True
+    )
+    if not outcome:
+        return value
+    run.equal[base] = hint.value
+    return Const(hint.value, value.origin)
+
+
+def _likely_result(run: Run, name: str, left: Value, right: Value) -> Const | None:
+    """The same for ``left <operator> right``."""
+    one = left if isinstance(left, Const) else likely(run, left)
+    other = right if isinstance(right, Const) else likely(run, right)
+    if one is None or other is None or not _affordable(name, one.value, other.value):
+        return None
+    try:
+        return Const(_BINARY[name](one.value, other.value))
+    except Exception:  # a hint that does not fit is none
+        return None
 
 
 def key_of(value: Value) -> str | None:
@@ -666,7 +720,7 @@ def set_item(run: Run, container: Value, key: Value, value: Value, frame: Frame,
             name = names[name] if -len(names) <= name < len(names) else None
         if isinstance(name, str) and (isinstance(value, Module) or (isinstance(value, Const) and value.value is None)):
             container.children[name] = value if isinstance(value, Module) else None
-            if run.uncertain:
+            if run.repeats(container):
                 container.add_gap("filled in a loop of unknown length", step)
         else:
             if isinstance(value, Module) and isinstance(key, Unknown):
@@ -714,7 +768,7 @@ def extend(run: Run, target: ListVal, value: Value) -> None:
     """``target.extend(value)``."""
     target.items.extend(iterate(run, value))
     target.trim()
-    if run.uncertain:
+    if run.repeats(target):
         target.items.append(HOLE)
 
 

@@ -9,18 +9,19 @@ bounded: past the bound neither branch is run, and all that they might have chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.values import Const, Func, Step, Unknown, Value
+from bn_audit.source.interpreter.values import Const, Func, Step, Unknown, Value, next_number
 
 if TYPE_CHECKING:
     import libcst as cst
 
     from bn_audit.source.interpreter.flmodel import Arrival
     from bn_audit.source.interpreter.needs import Needs
+    from bn_audit.source.interpreter.values import ListVal, Module
     from bn_audit.source.project import Project, PyModule
 
 __all__ = [
@@ -39,6 +40,8 @@ MAX_DEPTH = 48
 """Calls within calls that are followed."""
 MAX_FORKS = 5
 """Unknown conditions of one run that are tried both ways; 32 worlds at most."""
+MAX_ASIDE = 2
+"""How many of them may stand in functions that lead to no target, where only a model is asked for."""
 MAX_STEPS = 140_000
 """Expressions and statements evaluated for one target, over all its worlds."""
 
@@ -64,7 +67,11 @@ class Decision:
     outcome: bool
     deps: frozenset[str]
     forced: bool = False
-    """Taken because only so the call in question is reached: not tried the other way."""
+    """Not tried the other way: only so the call in question is reached, or it is likely and enough has been tried."""
+    first: bool = True
+    """The outcome that is tried first."""
+    aside: bool = False
+    """Met in a function that leads to no target."""
 
 
 @dataclass(slots=True)
@@ -74,6 +81,8 @@ class Budget:
     left: int = MAX_STEPS
     relevant: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
     """The names that matter in each body of statements, which are the same in all worlds."""
+    passed: set[int] = field(default_factory=set)
+    """Statements that touch such names after they have mattered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,13 +115,15 @@ class Run:
         self.decisions: list[Decision] = []
         self.assumed: dict[str, bool] = {}
         self.equal: dict[str, Any] = {}
+        self.likely: Mapping[str, Const] = {}
+        """What options are if nobody says otherwise, by their names: which world is looked at first, and no more."""
         self.module_frames: dict[str, Frame] = {}
         self.final: dict[str, set[str]] = {}
         self.imported_at: dict[int, Step] = {}
         self.keep: list[Value] = []
         """Values whose identity is used as a key: kept alive so that no other value takes their place."""
-        self.uncertain = 0
-        """Above 0 inside a loop that runs an unknown number of times."""
+        self._loops: list[int] = []
+        """For each loop around that runs an unknown number of times, the number of the first value made in it."""
         self.targets: frozenset[int] = frozenset()
         self.needs: dict[int, Needs] = {}
         """By target call: which of its arguments matter."""
@@ -125,6 +136,8 @@ class Run:
         """Whether what is made from the result of a target matters too: a trainer made from a model, and its calls."""
         self.watched: dict[int, Value | None] = {}
         """By call, by its identity: what it gave last. Only for calls that somebody put here."""
+        self.making = 0
+        """Above 0 inside such a call."""
         self.made_by: dict[int, Value] = {}
         """By these calls: what they called last."""
         self.active: dict[int, int] = {}
@@ -146,22 +159,52 @@ class Run:
             raise BudgetExceeded if self.budget.left < 0 else CallTooLong
 
     def decide(
-        self, key: str, text: Callable[[], str], deps: frozenset[str], forced: bool | None = None
+        self,
+        key: str,
+        text: Callable[[], str],
+        deps: frozenset[str],
+        forced: bool | None = None,
+        likely: bool | None = None,
+        aside: bool = False,
     ) -> bool | None:
-        """Assume an unknown condition; None when no more assumptions are allowed in this run."""
+        """Assume an unknown condition; None when no more assumptions are allowed in this run.
+
+        Of conditions that stand ``aside``, in functions that lead to no target, few are tried both ways: seldom do they
+        matter.
+        """
         if key in self.assumed:
             return self.assumed[key]
         if forced is not None:
             self.assumed[key] = forced
             self.decisions.append(Decision(key, text(), forced, deps, True))
             return forced
-        number = sum(1 for decision in self.decisions if not decision.forced)
-        if number >= MAX_FORKS:
+        tried = [decision for decision in self.decisions if not decision.forced]
+        number = len(tried)
+        enough = number >= MAX_FORKS or (aside and sum(decision.aside for decision in tried) >= MAX_ASIDE)
+        if enough and likely is None:
             return None
-        outcome = self.prefix[number] if number < len(self.prefix) else True
+        first = likely is not False
+        outcome = self.prefix[number] if number < len(self.prefix) and not enough else first
         self.assumed[key] = outcome
-        self.decisions.append(Decision(key, text(), outcome, deps))
+        self.decisions.append(Decision(key, text(), outcome, deps, enough, first, aside))
         return outcome
+
+    @property
+    def uncertain(self) -> int:
+        """Above 0 inside a loop that runs an unknown number of times: how many there are around."""
+        return len(self._loops)
+
+    def enter_loop(self) -> None:
+        """Begin a loop that runs an unknown number of times."""
+        self._loops.append(next_number())
+
+    def leave_loop(self) -> None:
+        """End it."""
+        self._loops.pop()
+
+    def repeats(self, value: Module | ListVal) -> bool:
+        """Whether what is done to a value now is done an unknown number of times: it was there before the loop."""
+        return bool(self._loops) and value.number < self._loops[-1]
 
     def fresh(self) -> str:
         """A key no other value of this run has; the same in every run that got here in the same way."""
@@ -191,9 +234,10 @@ class Run:
         deps: frozenset[str] = frozenset(),
         called: bool = False,
         text: str | None = None,
+        likely: Const | None = None,
     ) -> Unknown:
         origin = Step(module, node) if module is not None and node is not None else None
-        return Unknown(reason, origin, key=key or self.fresh(), deps=deps, called=called, text=text)
+        return Unknown(reason, origin, key=key or self.fresh(), deps=deps, called=called, text=text, likely=likely)
 
 
 T = TypeVar("T")
@@ -230,9 +274,9 @@ def worlds(
         yield world
         if not world.complete:
             return
-        outcomes = [decision.outcome for decision in run.decisions if not decision.forced]
-        while outcomes and not outcomes[-1]:
-            outcomes.pop()
-        if not outcomes:
+        made = [decision for decision in run.decisions if not decision.forced]
+        while made and made[-1].outcome is not made[-1].first:
+            made.pop()
+        if not made:
             return
-        prefix = [*outcomes[:-1], False]
+        prefix = [*(decision.outcome for decision in made[:-1]), not made[-1].first]

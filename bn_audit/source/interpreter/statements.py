@@ -15,7 +15,11 @@ from bn_audit.source.names import blocks
 from bn_audit.source.names import statements as flat
 from bn_audit.source.nodes import children
 
-__all__ = ["Signal", "assign", "execute", "execute_block", "returns"]
+__all__ = ["UNDECIDED", "Signal", "assign", "execute", "execute_block", "returns"]
+
+
+UNDECIDED = "set under a condition that is not known"
+"""Why a part is not known where more conditions were met than can be tried both ways."""
 
 
 class Signal:
@@ -43,6 +47,8 @@ def _wanted(run: Run, statement: cst.CSTNode, frame: Frame) -> bool:
     wanted = frame.wanted
     if wanted is None or id(statement) in run.target_paths:
         return True
+    if id(statement) in run.budget.passed:
+        return False
     if isinstance(statement, cst.Return):
         return frame.kind == "function"
     touches = frame.module.names.names(statement).touches
@@ -220,12 +226,33 @@ def _if(run: Run, node: cst.If, frame: Frame) -> Signal | None:
     then_body = flat(node.body)
     else_body = [] if orelse is None else flat(orelse if isinstance(orelse, cst.If) else orelse.body)
     outcome = operations.truth(test)
-    if outcome is None:
+    if outcome is None and not run.carried and _only_numbers(then_body) and _only_numbers(else_body):
+        # How many classes a data set has decides nothing about norm layers.
+        hint = operations.likely(run, test)
+        outcome = None if hint is None else bool(hint.value)
+    elif outcome is None:
         outcome = expressions.condition(run, test, node.test, frame, _forced(run, then_body, else_body, frame))
     if outcome is None:
         _havoc(run, [*then_body, *else_body], frame)
         return None
     return execute_block(run, then_body if outcome else else_body, frame)
+
+
+def _only_numbers(body: list[cst.CSTNode]) -> bool:
+    """Whether all that statements do is to give names numbers."""
+    for statement in body:
+        if isinstance(statement, cst.If):
+            orelse = statement.orelse
+            other = None if orelse is None else orelse if isinstance(orelse, cst.If) else orelse.body
+            if not _only_numbers(flat(statement.body)) or (other is not None and not _only_numbers(flat(other))):
+                return False
+        elif not (
+            isinstance(statement, cst.Assign)
+            and isinstance(statement.value, (cst.Integer, cst.Float))
+            and all(isinstance(target.target, cst.Name) for target in statement.targets)
+        ):
+            return False
+    return True
 
 
 def _forced(run: Run, then_body: list[cst.CSTNode], else_body: list[cst.CSTNode], frame: Frame) -> bool | None:
@@ -362,7 +389,7 @@ def _changed(statement: cst.CSTNode) -> list[tuple[cst.CSTNode, bool]]:
 
 
 def _forget(run: Run, target: cst.CSTNode, in_place: bool, frame: Frame) -> None:
-    reason = "set under a condition that is not known"
+    reason = UNDECIDED
     if in_place:
         if isinstance(target, (cst.Name, cst.Attribute)):
             operations.blur(expressions.evaluate(run, target, frame), Step(frame.module, target))
@@ -389,7 +416,7 @@ def _for(run: Run, node: cst.For, frame: Frame) -> Signal | None:
     for item in expressions.loop_items(run, iterable, frame, node.iter):
         if isinstance(item, Hole):
             value: Value = operations.element_of(run, iterable, frame, node.iter)
-            run.uncertain += 1
+            run.enter_loop()
         else:
             value = item
         try:
@@ -397,7 +424,7 @@ def _for(run: Run, node: cst.For, frame: Frame) -> Signal | None:
             signal = execute_block(run, body, frame)
         finally:
             if isinstance(item, Hole):
-                run.uncertain -= 1
+                run.leave_loop()
         if signal is not None:
             if signal.kind == "break":
                 broke = True
@@ -416,12 +443,12 @@ def _while(run: Run, node: cst.While, frame: Frame) -> Signal | None:
         if outcome is False:
             break
         if outcome is None:
-            run.uncertain += 1
+            run.enter_loop()
         try:
             signal = execute_block(run, body, frame)
         finally:
             if outcome is None:
-                run.uncertain -= 1
+                run.leave_loop()
         if signal is not None:
             if signal.kind == "break":
                 return None

@@ -238,7 +238,7 @@ def _add_parameters(run: Run, module: Module, items: Arguments, step: Step) -> N
             module.params[str(len(module.params))] = replace_tensor(item, parameter=True)
         else:
             module.params[f"?{len(module.params)}"] = RegistryGap("parameters that are not known", step)
-        if run.uncertain:
+        if run.repeats(module):
             module.params[f"?{len(module.params)}"] = RegistryGap("filled in a loop of unknown length", step)
 
 
@@ -257,7 +257,7 @@ def _name_parameter(run: Run, module: Module, key: str, value: Value, step: Step
         module.params[key] = replace_tensor(value, parameter=True)
     else:
         module.params[key] = RegistryGap("a parameter that is not known", step)
-    if run.uncertain:
+    if run.repeats(module):
         module.params[f"?{len(module.params)}"] = RegistryGap("filled in a loop of unknown length", step)
 
 
@@ -295,7 +295,7 @@ def _append(run: Run, module: Module, item: Value | Hole, step: Step, name: str 
     label = name if name is not None else (str(number) if certain else f"{number}+")
     if isinstance(item, Module):
         module.children[label] = item
-        if run.uncertain:
+        if run.repeats(module):
             module.add_gap("filled in a loop of unknown length", step)
     elif isinstance(item, Const) and item.value is None:
         module.children[label] = None

@@ -54,6 +54,7 @@ __all__ = [
     "Value",
     "Wrapped",
     "dependencies",
+    "next_number",
     "uncertain_name",
 ]
 
@@ -86,10 +87,11 @@ class Unknown(Value):
 
     ``key`` identifies it within a run (two reads of ``args.bn`` have one key), so that assumptions made of it stay
     consistent. ``deps`` are the parameters of the root frame that it depends on. ``called`` says that it is what an
-    unresolved call returned, so that it may well be a module. ``text`` is how a message writes it.
+    unresolved call returned, so that it may well be a module. ``text`` is how a message writes it. ``likely`` is what
+    it is if nobody asks for anything else, which is no more than a hint.
     """
 
-    __slots__ = ("called", "deps", "key", "reason", "text")
+    __slots__ = ("called", "deps", "key", "likely", "reason", "text")
 
     def __init__(
         self,
@@ -100,6 +102,7 @@ class Unknown(Value):
         deps: frozenset[str] = frozenset(),
         called: bool = False,
         text: str | None = None,
+        likely: Const | None = None,
     ) -> None:
         super().__init__(origin)
         self.reason = reason
@@ -107,6 +110,7 @@ class Unknown(Value):
         self.deps = deps
         self.called = called
         self.text = text
+        self.likely = likely
 
 
 class Const(Value):
@@ -155,7 +159,7 @@ MAX_ITEMS = 10_000
 class ListVal(Value):
     """A list or tuple (or what iterating made one of); a :class:`Hole` among the items is a stretch nobody knows."""
 
-    __slots__ = ("deps", "items", "kind")
+    __slots__ = ("deps", "items", "kind", "number")
 
     def __init__(
         self,
@@ -169,6 +173,7 @@ class ListVal(Value):
         self.items = items
         self.kind = kind
         self.deps = deps
+        self.number = next_number()
         self.trim()
 
     def trim(self) -> None:
@@ -243,8 +248,6 @@ class ExternalResult(Value):
 
     __slots__ = ("args", "attrs", "events", "func", "kwargs", "number", "open")
 
-    _numbers = itertools.count()
-
     def __init__(
         self,
         func: External,
@@ -260,7 +263,7 @@ class ExternalResult(Value):
         self.open = open
         self.attrs: dict[str, Value] = {}
         self.events: list[tuple[str, list[Value | Hole], dict[str, Value], Step]] = []
-        self.number = next(self._numbers)  # tells one result from another, as an identity does while it is in use
+        self.number = next_number()  # tells one result from another, as an identity does while it is in use
 
 
 class ModuleRef(Value):
@@ -452,6 +455,7 @@ class Module(Value):
         "extra",
         "framework",
         "norm",
+        "number",
         "params",
         "persistent",
         "type_name",
@@ -467,6 +471,7 @@ class Module(Value):
         self.children: dict[str, Module | RegistryGap | None] = {}
         self.attrs: dict[str, Value] = {}
         self.norm: NormTraits | None = None
+        self.number = next_number()
         self.framework = "torch"
         self.extra: dict[str, Any] = {}
 
@@ -525,6 +530,14 @@ class KerasTensor(Value):
         super().__init__(origin)
         self.layer = layer
         self.parents = parents
+
+
+def next_number() -> int:
+    """A number above all before it: tells which of two values was made first."""
+    return next(_NUMBERS)
+
+
+_NUMBERS = itertools.count()
 
 
 def uncertain_name(name: str) -> bool:

@@ -147,7 +147,7 @@ def main(args):
     for m in models:
         m.load_state_dict(shared)
 """,
-        {"Norm": ('name == "norm"',), "Plain": ()},
+        {"Norm": ('name == "norm"',), "Plain": ('not (name == "norm")',)},
     ),
     "a class handed to the server": (
         """\

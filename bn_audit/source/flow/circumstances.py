@@ -1,0 +1,83 @@
+"""The conditions under which a model is what it is, as a message tells them: few, and those that say most.
+
+A program comes to a model through many conditions. That an option has one value says that it has no other; that it
+has none of several says little; and on which device a program runs says nothing about norm layers.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+__all__ = ["Condition", "impossible", "told"]
+
+_MAX_TOLD = 3
+_ENVIRONMENT = ("is_available", "device", "__version__", "rank", "__name__")
+"""What stands in conditions on where a program runs."""
+
+
+class Condition(NamedTuple):
+    """A condition as it is written, and whether it holds."""
+
+    text: str
+    holds: bool
+
+
+def told(conditions: Iterable[Condition]) -> tuple[str, ...]:
+    """The conditions that a message tells, in their order."""
+    rows = [row for row in dict.fromkeys(conditions) if not any(word in row.text for word in _ENVIRONMENT)]
+    settled = {subject for row in rows if row.holds for subject, _ in _equalities(row.text)}
+    rows = [row for row in rows if row.holds or not _subjects(row.text) & settled]
+    if sum(row.holds for row in rows) >= _MAX_TOLD:
+        rows = [row for row in rows if row.holds]
+    # The nearest to the model say most: what stands last.
+    return tuple(row.text if row.holds else f"not ({row.text})" for row in rows[-_MAX_TOLD:])
+
+
+def impossible(conditions: Sequence[Condition]) -> bool:
+    """Whether conditions exclude one another: one option is to have two values."""
+    values: dict[str, object] = {}
+    for row in conditions:
+        if row.holds:
+            for subject, value in _equalities(row.text):
+                if values.setdefault(subject, value) != value:
+                    return True
+    for row in conditions:
+        if not row.holds and any(
+            subject in values and values[subject] == value for subject, value in _equalities(row.text)
+        ):
+            return True
+    return False
+
+
+def _equalities(text: str) -> list[tuple[str, object]]:
+    """``args.model == "a"`` as (args.model, a), each where several must hold."""
+    node = _parsed(text)
+    parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
+    found: list[tuple[str, object]] = []
+    for part in parts:
+        if (
+            isinstance(part, ast.Compare)
+            and len(part.ops) == 1
+            and isinstance(part.ops[0], ast.Eq)
+            and isinstance(part.comparators[0], ast.Constant)
+            and isinstance(part.left, (ast.Name, ast.Attribute))
+        ):
+            found.append((ast.unparse(part.left), part.comparators[0].value))
+    return found
+
+
+def _subjects(text: str) -> set[str]:
+    """What a condition compares with constants."""
+    node = _parsed(text)
+    if node is None:
+        return {text.partition(" == ")[0]} if " == " in text else set()
+    return {ast.unparse(part.left) for part in ast.walk(node) if isinstance(part, ast.Compare)}
+
+
+def _parsed(text: str) -> ast.expr | None:
+    try:
+        return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,44 @@
+"""Conditions: which a message tells, and which exclude one another."""
+
+from __future__ import annotations
+
+import pytest
+
+from bn_audit.source.flow.circumstances import Condition, impossible, told
+
+
+def conditions(*rows: str) -> list[Condition]:
+    return [Condition(row.removeprefix("- "), not row.startswith("- ")) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (("args.model == 'a'",), ("args.model == 'a'",)),
+        (("- args.model == 'a'",), ("not (args.model == 'a')",)),
+        (("- args.model == 'a'", "args.model == 'b'"), ("args.model == 'b'",)),
+        (("torch.cuda.is_available()", "- device == 'cpu'", "x"), ("x",)),
+        (("a", "- b", "c", "d", "e"), ("c", "d", "e")),
+        (("- a == 1", "- b == 2", "c", "- d == 3"), ("not (b == 2)", "c", "not (d == 3)")),
+        (("- name == 'a' or name == 'resnet...", "name == 'b'"), ("name == 'b'",)),
+        (("- not valid python ]", "x"), ("not (not valid python ])", "x")),
+    ],
+)
+def test_what_is_told(rows: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert told(conditions(*rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "excluded"),
+    [
+        (("args.alg == 'a'", "args.alg == 'b'"), True),
+        (("args.alg == 'a'", "args.alg == 'a'"), False),
+        (("args.alg == 'a'", "- args.alg == 'a'"), True),
+        (("args.alg == 'a'", "- args.alg == 'b'"), False),
+        (("args.alg == 'a' and n == 1", "n == 2"), True),
+        (("args.alg == 'a' or n == 1", "n == 2"), False),
+        (("args.alg == other", "args.alg == 'b'"), False),
+    ],
+)
+def test_what_excludes_one_another(rows: tuple[str, ...], excluded: bool) -> None:
+    assert impossible(conditions(*rows)) is excluded
