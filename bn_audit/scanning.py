@@ -35,6 +35,8 @@ __all__ = [
 
 SECRETFLOW = ("secretflow", "secretflow-lite")
 """Distributions that hold FLModel, or bring it."""
+TIMEOUT = 60
+"""Seconds of processor time that a file may take, if nobody says how many. None that is known takes half of it."""
 CACHE = ".bn-audit_cache"
 """The name of the folder that a cache is in if nobody names one."""
 
@@ -84,6 +86,8 @@ def read_options(settings: Resolver, run: Config) -> ReadOptions:
         jobs=run.get("jobs", 0),
         exclusions=settings.exclusion,
         teacher=settings.taught,
+        seconds=run.get("timeout", TIMEOUT),
+        contain=True,
     )
 
 

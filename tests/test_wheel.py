@@ -185,6 +185,7 @@ CASES = {
     "--config": Case(("--config", 'ignore = ["BNA101"]'), 0, NONE),
     "--output-format": Case(("--output-format", "concise"), out=("train.py:9:12: BNA101 missing-skip-bn [error] [*]",)),
     "--jobs": Case(("--jobs", "2")),
+    "--timeout": Case(("--timeout", "30")),
     "--isolated": Case(("--isolated",), given=SETTINGS),
     "--fix": Case(("--fix",), 0, ("Fixed 1 finding.",), files=FIXED),
     "--unsafe-fixes": Case(("--fix", "--unsafe-fixes"), 0, ("Fixed 1 finding.",), files=FIXED),

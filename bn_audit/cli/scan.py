@@ -69,7 +69,7 @@ GROUPS = {
     "Report": ("output_format", "output_file", "statistics", "color", "quiet", "verbose"),
     "Exit status": ("fail_on", "exit_zero"),
     "Settings": ("config", "isolated", "show_settings", "secretflow_version"),
-    "Speed": ("watch", "jobs", "cache_dir", "no_cache"),
+    "Speed": ("watch", "jobs", "timeout", "cache_dir", "no_cache"),
 }
 """The options as the help shows them."""
 

@@ -37,6 +37,7 @@ class SettingsFlags(TypedDict):
     cache_dir: str | None
     baseline: str | None
     jobs: int | None
+    timeout: int | None
     config: tuple[str, ...]
     isolated: bool
 
@@ -88,6 +89,7 @@ _KEYS = (
     "cache_dir",
     "baseline",
     "jobs",
+    "timeout",
 )
 
 
@@ -237,6 +239,12 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         envvar="BN_AUDIT_CACHE_DIR",
         metavar="PATH",
         help="The folder of the cache; also BN_AUDIT_CACHE_DIR.  [default: .bn-audit_cache in the project's root]",
+    ),
+    click.option(
+        "--timeout",
+        type=click.IntRange(min=0),
+        metavar="SECONDS",
+        help="Processor time that one file may take; 0 for no limit.  [default: 60]",
     ),
     click.option("--jobs", type=click.IntRange(min=0), metavar="N", help="Processes to use; 0, the default, chooses."),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),

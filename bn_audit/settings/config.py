@@ -51,6 +51,7 @@ class Config(TypedDict, total=False):
     cache_dir: str
     baseline: str
     jobs: int
+    timeout: int
     secretflow_version: str
     models_with_batchnorm: tuple[str, ...]
     models_without_batchnorm: tuple[str, ...]

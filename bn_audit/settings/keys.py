@@ -235,6 +235,14 @@ KEYS = {
         ),
         Key("baseline", PATH, "A baseline: known findings, which are left out. Relative to this file.", "", run=True),
         Key("jobs", NUMBER, "Processes to use; 0 chooses.", "0", run=True),
+        Key(
+            "timeout",
+            NUMBER,
+            "Seconds of processor time that one file may take; 0 for no limit. A file that takes more is given up: the "
+            "report lacks it, a message names it, and the exit status is 2.",
+            "60",
+            run=True,
+        ),
         Key("secretflow-version", RELEASE, "The release of SecretFlow; else the project's pin, else 1.13.", ""),
         Key(
             "models-with-batchnorm",

@@ -33,6 +33,7 @@ _PART: dict[str, Any] = {
     "notes": tuple[str, ...],
     "exports": Union[tuple[str, ...], None],  # noqa: UP007
 }
+"""A part that has problems is not kept."""
 
 
 def encode(part: Part) -> list[Any]:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import gc
 import os
+import traceback
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeVar
+from typing import Literal
 
 from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
 from bn_audit.site import Unreadable
-from bn_audit.source.deep_stack import run_with_deep_stack
+from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
 from bn_audit.source.explore import Explorer
 from bn_audit.source.flow.sites import FederatedReader
 from bn_audit.source.outside import Outside
-from bn_audit.source.part import Part, Task
+from bn_audit.source.part import REMEDY, Limits, Part, Task
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.raw import SourceError
+from bn_audit.source.residence import Residence
 from bn_audit.source.targets import Tree
 from bn_audit.source.trigger import speaks_of_parties
 
@@ -36,31 +38,53 @@ imports, and what calls it."""
 _MOST_BESIDE = 6
 """Files beside it that are looked into for one name."""
 
-_Result = TypeVar("_Result")
-
 
 class Inspector:
     """One process's view of the project."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: Outside, limits: Limits | None = None) -> None:
         self.outside = outside
+        self._limits = Limits() if limits is None else limits
+        self._residence = Residence()
         self._project = self._fresh()
 
     def exports(self, path: str, names: Iterable[str]) -> Part:
         """Names under which another file may import what these names stand for in a file."""
-        return self._alone(lambda: self._exports(path, names))
+        return self._alone(path, lambda: self._exports(path, names))
 
     def look_into(self, task: Task) -> Part:
         """The sites of a file."""
-        return self._alone(lambda: self._look_into(task))
+        return self._alone(task.path, lambda: self._look_into(task))
 
-    def _alone(self, work: Callable[[], _Result]) -> _Result:
-        if self._project.characters > _MAX_CHARACTERS:
-            self._project = self._fresh()
-            gc.collect()  # whoever reads many files has turned it off
+    def _alone(self, path: str, work: Callable[[], Part]) -> Part:
+        if self._project.characters > _MAX_CHARACTERS or self._residence.is_much():
+            self._forget()
         self._project.begin()
         self.outside.begin()
-        return run_with_deep_stack(work)
+        shown = self._project.display(os.path.abspath(path))
+        seconds = self._limits.seconds
+        try:
+            return run_with_deep_stack(work, seconds)
+        except OutOfTime:
+            left = f"given up after {seconds:g} s of processor time; {REMEDY}, or give it more with --timeout"
+            notes: tuple[str, ...] = ()
+        except MemoryError:
+            if not self._limits.contain:
+                raise
+            left, notes = f"given up, there is no memory left; {REMEDY}, or use fewer processes (--jobs 1)", ()
+        except Exception as error:
+            if not self._limits.contain:
+                raise
+            left = f"internal error: {type(error).__name__}: {error} (please report it, with the output of --verbose)"
+            notes = (f"{shown}: {''.join(traceback.format_exception(error)).rstrip()}",)
+        self._forget()  # what was under way may be half done
+        return Part(problems=(f"{shown}: {left}",), notes=notes)
+
+    def _forget(self) -> None:
+        """Begin anew, with nothing parsed."""
+        self._project = self._fresh()
+        gc.collect()  # whoever reads many files has turned it off
+        self._residence.begin()
 
     def _fresh(self) -> Project:
         return Project(self.outside.sources.roots, self.outside)

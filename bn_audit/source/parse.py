@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bn_audit.site import Unreadable
 from bn_audit.source.deep_stack import run_with_deep_stack
 from bn_audit.source.notebook import Cell, read_notebook
-from bn_audit.source.scanner import check_size
+from bn_audit.source.scanner import check_length, check_size
 from bn_audit.source.text import SourceError, decode
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def _parse_notebook(path: str, data: bytes) -> ParsedFile:
 
     parts = []
     unreadable = []
-    for cell in read_notebook(data):
+    cells = read_notebook(data)
+    check_length([cell.code for cell in cells])
+    for cell in cells:
         try:
             parts.append(_part(cell))
         except SourceError as error:

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
     Site = FLModelSite | FederatedSite
 
-__all__ = ["Part", "Task"]
+__all__ = ["REMEDY", "Limits", "Part", "Task"]
+
+REMEDY = "leave it out with --extend-exclude"
+"""What can be done about a file that cannot be looked into."""
 
 
 class Task(NamedTuple):
@@ -33,6 +36,7 @@ class Part(NamedTuple):
         notes: where trails ended.
         exports: names under which another file may import what it was asked for; None if that was not the question, or
             the file cannot be parsed.
+        problems: why nothing is known of the file, in words; this is never kept for another scan.
     """
 
     sites: tuple[Site, ...] = ()
@@ -40,3 +44,17 @@ class Part(NamedTuple):
     parsed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     exports: tuple[str, ...] | None = None
+    problems: tuple[str, ...] = ()
+
+
+class Limits(NamedTuple):
+    """What one file may cost, and what becomes of one that costs more.
+
+    Attributes:
+        seconds: of processor time to look into a file; 0 for no limit.
+        contain: whether a fault of ours, or of the memory, is a problem of the file that it happened at, and not the
+            end of the scan.
+    """
+
+    seconds: float = 0.0
+    contain: bool = False

@@ -21,6 +21,7 @@ from bn_audit.source.outside import Outside, Query
 from bn_audit.source.parse import parse
 from bn_audit.source.raw import SourceError
 from bn_audit.source.root import MAX_ABOVE, project_root
+from bn_audit.source.scanner import weight
 from bn_audit.source.sources import Sources
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class PyModule:
         self.parsed = parsed
         self.taught = taught
         self.tree: cst.Module = parsed.module
-        self.length = sum(len(part.source) for part in parsed.parts)
+        self.length = sum(weight(part.source) for part in parsed.parts)
         self.names = NameIndex(self.tree if any("global " in part.source for part in parsed.parts) else None)
         self.is_package = os.path.basename(path).startswith("__init__.")
         self.body: list[cst.CSTNode] = statements(self.tree)

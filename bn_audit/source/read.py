@@ -28,7 +28,8 @@ __all__ = ["ReadOptions", "ReadResult", "list_files", "read"]
 class ReadOptions(NamedTuple):
     """What to read; all but the ones below mean what they do in :class:`bn_audit.source.discovery.DiscoveryOptions`.
 
-    ``jobs``: how many processes read; 0 chooses. ``teacher``: what the settings of a file teach the reader.
+    ``jobs``: how many processes read; 0 chooses. ``teacher``: what the settings of a file teach the reader. ``seconds``
+    and ``contain``: see :class:`bn_audit.source.part.Limits`.
     """
 
     exclude: tuple[str, ...] = ()
@@ -38,6 +39,8 @@ class ReadOptions(NamedTuple):
     jobs: int = 0
     exclusions: Exclusions | None = None
     teacher: Teacher | None = None
+    seconds: float = 0.0
+    contain: bool = False
 
 
 class ReadResult(NamedTuple):
@@ -46,7 +49,7 @@ class ReadResult(NamedTuple):
     Attributes:
         files: how many files were looked at.
         parsed: how many of them were parsed.
-        problems: folders and files that could not be read, in words.
+        problems: folders and files that could not be read, and files that were given up, in words.
         missing: paths given that do not exist.
         notes: where trails ended.
         paths: the files that were looked at, in order.
@@ -143,6 +146,7 @@ def read(
         return result
 
     from bn_audit.source.collection import no_collection
+    from bn_audit.source.part import Limits
     from bn_audit.source.sources import Sources
     from bn_audit.source.survey import survey
 
@@ -157,9 +161,14 @@ def read(
             memory=past.memory,
             changed=past.changed,
             keep=past.keep if keeps and keeper is not None else None,
+            limits=Limits(options.seconds, options.contain),
         )
     return result._replace(
-        sites=surveyed.sites, unreadable=surveyed.unreadable, parsed=surveyed.parsed, notes=surveyed.notes
+        sites=surveyed.sites,
+        unreadable=surveyed.unreadable,
+        parsed=surveyed.parsed,
+        notes=surveyed.notes,
+        problems=(*result.problems, *surveyed.problems),
     )
 
 

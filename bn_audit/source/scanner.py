@@ -9,20 +9,26 @@ and costs about an eighth of what parsing does.
 
 The limits are those of CPython or wider: 200 nested brackets are its own limit, and CPython 3.11 compiles no chain of
 3,000.
+
+The tree is large: 3 to 5 KB for each name, number, text, sign and line end, where comments and text have none of their
+own. A table of numbers of 1 MB would take 2 GB, and 18 seconds to parse. So their number is bounded too, which keeps a
+tree below some 1.2 GB.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bn_audit.source.text import SourceError
 
-__all__ = ["FSTRING_TEXT", "STRINGS", "check_size", "logical_line_end"]
+__all__ = ["FSTRING_TEXT", "STRINGS", "check_length", "check_size", "logical_line_end", "weight"]
 
 _MAX_BRACKETS = 200
 _MAX_CHAIN = 3_000
-_MAX_CHARACTERS = 2_000_000  # libcst's tree takes some 220 bytes a character
+_MAX_CHARACTERS = 2_000_000  # of a program as people write them: some 220 bytes of libcst's tree each
+_MAX_WORDS = 250_000  # some 4 KB of it each, line ends included
 _MAX_WORK = 20_000_000  # about ten seconds of libcst's time
 
 STRINGS = r"""
@@ -49,6 +55,16 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_QUOTED = r"""(?:'''(?:\\.?|[^\\])*?(?:'''|\Z)|\"""(?:\\.?|[^\\])*?(?:\"""|\Z)
+    |'(?:\\.?|[^\\\n])*?(?:'|(?=\n)|\Z)|"(?:\\.?|[^\\\n])*?(?:"|(?=\n)|\Z))"""
+_LARGE = re.compile(
+    rf"""\#[^\n]* | (?<=\n)[ \t]*\n
+    | (?P<fstring>(?<!\w)(?:[fFtT][rR]?|[rR][fFtT]){_QUOTED}) | (?P<node>{_QUOTED}|\w+|[^\w ])""",
+    re.VERBOSE | re.DOTALL,
+)
+"""What a parser makes nodes of, in a text too large to be sure that there are not too many."""
+_WORD = re.compile(r"\w+|[^\w ]")
+
 FSTRING_TEXT = {
     (quote, raw): re.compile(
         ("" if raw else r"\\N\{[^}\n]*\}|") + r"\\[^{}]|\{\{|\}\}|[{}]|" + quote + ("|\n" if len(quote) == 1 else ""),
@@ -61,6 +77,8 @@ FSTRING_TEXT = {
 brace), a doubled brace, the start or end of a field, the closing quote."""
 # A format specification ends with its field; a brace is never doubled there.
 _FORMAT_SPEC = re.compile(r"[{}]")
+
+_LETTERS_AND_BLANKS = b"_ \t" + bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())
 
 _INDENT_AND_WORD = re.compile(r"""([ \t\f]*)(case\b(?=[ \t]*[\w"'(\[{*-])|elif\b)?""")
 
@@ -83,8 +101,7 @@ def check_size(text: str) -> None:
     Raises:
         SourceError: too long, nested too deeply, or a chain of operators, attributes and calls with too many links.
     """
-    if len(text) > _MAX_CHARACTERS:
-        raise SourceError(f"the source has {len(text):,} characters, more than the {_MAX_CHARACTERS:,} that are parsed")
+    check_length([text])
     position = work = 0
     elifs: dict[str, int] = {}
     while position < len(text):
@@ -98,6 +115,40 @@ def check_size(text: str) -> None:
         elif elifs and text[start.end() : start.end() + 1] not in ("\n", "#", ""):
             elifs.pop(indent, None)
         position, work = _scan(text, position, work, in_case=word == "case")
+
+
+def check_length(texts: Sequence[str]) -> None:
+    """Refuse texts whose trees, all of them together, would fill the memory.
+
+    Raises:
+        SourceError: they are too long.
+    """
+    length = sum(map(len, texts))
+    if length > _MAX_CHARACTERS:
+        raise SourceError(f"the source has {length:,} characters, more than the {_MAX_CHARACTERS:,} that are parsed")
+    if length > _MAX_WORDS:  # shorter ones cannot hold more
+        words = sum(map(_words, texts))
+        if words > _MAX_WORDS:
+            raise SourceError(
+                f"the source has {words:,} names, numbers, signs and line ends, more than the {_MAX_WORDS:,} that are "
+                "parsed"
+            )
+
+
+def weight(text: str) -> int:
+    """The length of a program as people write them whose tree would be as large as that of a text: its own, unless it
+    is a table of numbers and signs."""
+    return max(len(text), 4 * len(text.encode("utf-8", "surrogatepass").translate(None, _LETTERS_AND_BLANKS)))
+
+
+def _words(text: str) -> int:
+    count = 0
+    for match in _LARGE.finditer(text):
+        if match.lastgroup == "node":
+            count += 1
+        elif match.lastgroup == "fstring":
+            count += len(_WORD.findall(match[0]))
+    return count
 
 
 def logical_line_end(text: str, start: int) -> int:

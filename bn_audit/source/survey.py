@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bn_audit.source.memory import Key, Memory, Result
 from bn_audit.source.outside import Answer, Outside, Query
-from bn_audit.source.part import Part, Task
+from bn_audit.source.part import Limits, Part, Task
 from bn_audit.source.raw import SourceError
 from bn_audit.source.sources import Sources
 from bn_audit.source.trigger import TRIGGER
@@ -30,6 +30,7 @@ class Surveyed(NamedTuple):
     unreadable: tuple[Unreadable, ...] = ()
     parsed: int = 0
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def survey(
@@ -41,6 +42,7 @@ def survey(
     memory: Memory | None = None,
     changed: frozenset[str] = frozenset(),
     keep: Callable[[Outside, dict[Key, Result]], None] | None = None,
+    limits: Limits | None = None,
 ) -> Surveyed:
     """Look into the files that hold a trigger, as far as they have to do with a federation.
 
@@ -52,8 +54,9 @@ def survey(
         memory: of an earlier scan of the same paths; what holds of it is not worked out again.
         changed: the files that may hold something else than they did in that scan.
         keep: is given what is to be remembered of this one.
+        limits: what one file may cost; nothing bounds it, and nothing is contained, unless they are given.
     """
-    work = _Survey(sources, memory, changed, remembers=keep is not None)
+    work = _Survey(sources, memory, changed, limits, remembers=keep is not None)
     tasks = work.candidates(hits)
     done = len(work.outside.files) + len(tasks)
     left = [task for task in tasks if not work.recall(_task_key(task))]
@@ -79,6 +82,7 @@ def _together(parts: Sequence[Part]) -> Surveyed:
         ),
         len({path for part in parts for path in part.parsed}),
         tuple(sorted({note for part in parts for note in part.notes})),
+        tuple(sorted({problem for part in parts for problem in part.problems})),
     )
 
 
@@ -93,8 +97,17 @@ def _key(location: Location) -> tuple[object, ...]:
 class _Survey:
     """What is known of a scan's files while it goes on."""
 
-    def __init__(self, sources: Sources, memory: Memory | None, changed: frozenset[str], *, remembers: bool) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        memory: Memory | None,
+        changed: frozenset[str],
+        limits: Limits | None,
+        *,
+        remembers: bool,
+    ) -> None:
         self.outside = Outside(sources, memory, changed)
+        self._limits = limits
         self.parts: list[Part] = []
         self.results: dict[Key, Result] = {}
         self._memory = memory
@@ -107,7 +120,7 @@ class _Survey:
         if self._inspector is None:
             from bn_audit.source.inspector import Inspector
 
-            self._inspector = Inspector(self.outside)
+            self._inspector = Inspector(self.outside, self._limits)
         return self._inspector
 
     def recall(self, key: Key) -> bool:
@@ -133,7 +146,9 @@ class _Survey:
 
         count = processes(jobs, tasks)
         if count > 1:
-            for task, (part, answers) in zip(tasks, look_into_all(self.outside, tasks, count), strict=True):
+            for task, (part, answers) in zip(
+                tasks, look_into_all(self.outside, tasks, count, self._limits), strict=True
+            ):
                 self._take(_task_key(task), part, answers)
                 yield task
             return
@@ -144,7 +159,7 @@ class _Survey:
 
     def _take(self, key: Key, part: Part, answers: Mapping[Query, Answer]) -> None:
         self.parts.append(part)
-        if self._remembers:
+        if self._remembers and not part.problems:
             from bn_audit.source.codec import Malformed, encode
 
             with suppress(Malformed):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bn_audit.source.collection import no_collection
 from bn_audit.source.outside import Answer, Outside, Query
-from bn_audit.source.part import Part, Task
+from bn_audit.source.part import REMEDY, Limits, Part, Task
 
 if TYPE_CHECKING:
     from bn_audit.source.inspector import Inspector
@@ -45,8 +45,35 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterator[tuple[Part, Mapping[Query, Answer]]]:
-    """What comes of each task, in their order, and the answers it rests on."""
+def look_into_all(
+    outside: Outside, tasks: Sequence[Task], count: int, limits: Limits | None = None
+) -> Iterator[tuple[Part, Mapping[Query, Answer]]]:
+    """What comes of each task, in their order, and the answers it rests on.
+
+    A process may die of a file: a system that is short of memory kills it, or its parser aborts. Then the files that
+    are left are looked into by one process each until it is found, and the others are judged as ever.
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    done = 0
+    try:
+        for found in _together(outside, tasks, count, limits):
+            yield found
+            done += 1
+    except BrokenProcessPool:
+        if limits is None or not limits.contain:
+            raise
+        for task in tasks[done:]:
+            try:
+                yield from _together(outside, [task], 1, limits)
+            except BrokenProcessPool:
+                reason = f"the process that looked into it was ended from outside, or ran out of memory; {REMEDY}"
+                yield Part(problems=(f"{task.path}: {reason}",)), {}
+
+
+def _together(
+    outside: Outside, tasks: Sequence[Task], count: int, limits: Limits | None
+) -> Iterator[tuple[Part, Mapping[Query, Answer]]]:
     import multiprocessing
     from concurrent.futures import Future, ProcessPoolExecutor
 
@@ -55,7 +82,7 @@ def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterat
     size = -(-len(tasks) // (count * _STRETCHES))
     stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     others = multiprocessing.active_children()
-    start = (outside.sources, outside.answers)
+    start = (outside.sources, outside.answers, limits)
     with ProcessPoolExecutor(max_workers=count, initializer=_start, initargs=start) as pool:
         work: dict[int, Future[_Found]] = {}
         try:
@@ -74,7 +101,7 @@ def look_into_all(outside: Outside, tasks: Sequence[Task], count: int) -> Iterat
             raise
 
 
-def _start(sources: Sources, answers: Mapping[Query, Answer]) -> None:
+def _start(sources: Sources, answers: Mapping[Query, Answer], limits: Limits | None) -> None:
     global _inspector
     import signal
 
@@ -82,7 +109,7 @@ def _start(sources: Sources, answers: Mapping[Query, Answer]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from bn_audit.source.inspector import Inspector
 
-    _inspector = Inspector(Outside(sources, answers=answers))
+    _inspector = Inspector(Outside(sources, answers=answers), limits)
 
 
 def _look_into(tasks: Sequence[Task]) -> _Found:

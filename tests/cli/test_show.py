@@ -52,6 +52,7 @@ output-format = "text"                          # default
 # cache-dir: .bn-audit_cache in the project's root
 # baseline: none
 jobs = 2                                        # --config
+timeout = 60                                    # default
 """
     )
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from bn_audit.source.deep_stack import run_with_deep_stack
+from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
 from bn_audit.source.parse import parse
-from bn_audit.source.scanner import check_size, logical_line_end
+from bn_audit.source.scanner import check_length, check_size, logical_line_end
 from bn_audit.source.text import SourceError
 
 
@@ -224,10 +227,82 @@ def test_deep_stack_returns_and_raises() -> None:
         assert caught.value is error
 
 
+def test_deep_stack_ends_what_takes_too_long() -> None:
+    cleaned = []
+
+    def spin() -> None:
+        try:
+            while True:
+                try:
+                    sum(range(100))
+                except Exception:  # such as the reader has
+                    cleaned.append("swallowed")
+        finally:
+            cleaned.append("up")
+
+    start = time.process_time()
+    with pytest.raises(OutOfTime):
+        run_with_deep_stack(spin, 0.05)
+    assert 0.05 <= time.process_time() - start < 2
+    assert cleaned == ["up"]
+    assert run_with_deep_stack(lambda: 1, 0.05) == 1
+    with pytest.raises(ValueError, match="x"):
+        run_with_deep_stack(lambda: int("x"), 0.05)
+
+
+def test_deep_stack_ends_what_takes_just_as_long(capfd: pytest.CaptureFixture[str]) -> None:
+    ends = set()
+    for number in range(60):
+        until = time.process_time() + 0.0102 + number % 6 * 0.0001
+
+        def work(until: float = until) -> str:
+            while time.process_time() < until:
+                pass
+            return "done"
+
+        try:
+            ends.add(run_with_deep_stack(work, 0.01))
+        except OutOfTime:
+            ends.add("out of time")
+    assert ends <= {"done", "out of time"}
+    assert capfd.readouterr().err == ""  # where an exception comes that nobody waits for, it is printed
+
+
+@pytest.mark.parametrize(
+    ("unit", "count"), [("a,", 200_000), ("a\n", 200_000), ("'a',", 200_000), ("f'{a}',", 100_000)], ids=repr
+)
+def test_a_tree_that_would_fill_the_memory(unit: str, count: int) -> None:
+    text = f"x = [\n{unit * count}]\n"
+    with pytest.raises(SourceError, match="names, numbers, signs and line ends, more than the 250,000 that are parsed"):
+        check_size(text)
+    # The same in cells, each of which would do.
+    source = f"x = [\n{unit * (count // 10)}]\n"
+    cells = [{"cell_type": "code", "source": source} for _ in range(10)]
+    notebook = {"cells": cells, "nbformat": 4, "metadata": {}}
+    with pytest.raises(SourceError, match="more than the 250,000 that are parsed"):
+        parse("x.ipynb", json.dumps(notebook).encode())
+
+
+@pytest.mark.parametrize(
+    ("unit", "count"),
+    [("# a, b, c\n", 180_000), ("'''a, b, c\n'''\n", 120_000), ("a_name_of_something = call(other)\n", 30_000)],
+)
+def test_much_text_is_no_large_tree(unit: str, count: int) -> None:
+    check_size(unit * count)
+
+
+@pytest.mark.parametrize("unit", ["'", "''", "\"'", "f'", "f'''", "'\\", "'''\\", "#", "\\", " ", "\n ", "f'{", "'a\n"])
+def test_words_are_counted_in_linear_time(unit: str) -> None:
+    start = time.process_time()
+    with suppress(SourceError):
+        check_length([unit * (1_900_000 // len(unit))])
+    assert time.process_time() - start < 10
+
+
 def test_deep_stack_hands_on_an_interrupt() -> None:
     program = """
         import _thread, signal, threading, time
-        from bn_audit.source.deep_stack import run_with_deep_stack
+        from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
 
         # A shell starts what runs in the background with interrupts ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
