@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -172,8 +172,11 @@ class ClientHunter:
                             continue
                         env = self.follower.env(module, node)
                         made = self.follower.items(self.follower.origins(target.value, env))
-                        if any(isinstance(row, Made) and callback.maker.match(row.name) for row in made):
+                        makers = [row for row in made if isinstance(row, Made) and callback.maker.match(row.name)]
+                        if makers:
                             client = Client(framework, module, node, "client")
+                            calls = [(decorator.decorator, env), *((row.node, row.env) for row in makers)]
+                            client.apart.extend(self._kept_by_mods(framework, calls))
                             yield from self._callback(client, Env(module, index.scopes[id(node)]), 0, callback.initial)
 
     def _handed(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
@@ -319,6 +322,18 @@ class ClientHunter:
                 node for node in _nodes(env.scope, cst.Call) if isinstance(node, cst.Call)
             ]
         return known
+
+    def _kept_by_mods(
+        self, framework: Framework, calls: Sequence[tuple[cst.CSTNode, Env]]
+    ) -> Iterator[tuple[PyModule, cst.CSTNode]]:
+        """Mods that keep BatchNorm back, in calls that make a client or register its functions."""
+        for call, env in calls:
+            value = arguments_of(call)[1].get("mods") if isinstance(call, cst.Call) else None
+            if value is None or framework.mods is None:
+                continue
+            for row in self.follower.items(self.follower.origins(value, env)):
+                if isinstance(row, Made) and framework.mods.match(row.name):
+                    yield row.env.module, row.node
 
     def _apart_below(self, cls: ClassVal) -> Iterator[tuple[PyModule, cst.CSTNode]]:
         """The same in the methods of subclasses: who wrote one that keeps BatchNorm knows what the base does."""

@@ -1,7 +1,7 @@
 """Flower: NumPyClient and Client, and the Message API of ClientApp. Read in flwr 1.0 to 1.42.
 
 Lists of arrays travel by position; an ArrayRecord travels by key. Every strategy of Flower's averages whatever it is
-sent; FedBN is the client's affair.
+sent; FedBN is the client's affair, or that of a mod between it and the network.
 """
 
 from __future__ import annotations
@@ -41,4 +41,5 @@ FRAMEWORK = Framework(
         Wrapper(names("flwr..FitRes", "flwr..GetParametersRes"), "parameters", 1),
     ),
     aggregates=("aggregate_fit", "aggregate_train"),
+    mods=names("bn_audit.federated..LocalBatchNormMod"),
 )

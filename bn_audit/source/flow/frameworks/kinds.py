@@ -106,6 +106,8 @@ class Framework:
         receivers: calls that return a message.
         aggregates: methods by which a program's own server combines what arrives.
         switches: bytes in a job's configuration which say that entries are kept back.
+        mods: what stands between a client and the network, in the keyword argument ``mods`` of what makes a client or
+            registers its functions, and keeps BatchNorm back.
     """
 
     title: str
@@ -118,6 +120,7 @@ class Framework:
     receivers: tuple[re.Pattern[str], ...] = ()
     aggregates: tuple[str, ...] = ()
     switches: tuple[bytes, ...] = ()
+    mods: re.Pattern[str] | None = None
 
 
 def names(*patterns: str) -> re.Pattern[str]:
