@@ -115,8 +115,9 @@ def verify(
         parties: how many train; at least 2.
         rounds: how many trainings and exchanges follow the first exchange; at least 1.
         engine: what runs the rounds: ``contract`` is our plan of the framework; ``secretflow`` the classes of the
-            SecretFlow that is installed; else the path of a SecretFlow wheel, whose classes are run. This executes
-            SecretFlow's code; what it does has to be what the plan says.
+            SecretFlow that is installed; ``flower`` the Flower that is installed, in its simulation; else the path of a
+            SecretFlow wheel, whose classes are run. This executes the framework's code; what it does has to be what
+            the plan says.
         options: of Flower and NVFlare, see :class:`bn_audit.clients.ClientOptions`.
 
     Raises:
@@ -134,11 +135,9 @@ def verify(
     if settings is None:
         raise ValueError(f"name whose exchange to verify: {', '.join(_FRAMEWORKS)}")
     if not isinstance(settings, SecretFlowSettings):
-        if os.fspath(engine) != "contract":
-            raise ValueError(
-                f"the engine {os.fspath(engine)!r} runs SecretFlow's classes, and the framework is {framework!r}"
-            )
-        return verify_exchange(model, settings, parties=parties, rounds=rounds)
+        if os.fspath(engine) not in ("contract", *(["flower"] if framework == "flower" else [])):
+            raise ValueError(f"the engine {os.fspath(engine)!r} runs another framework than {framework!r}")
+        return verify_exchange(model, settings, parties=parties, rounds=rounds, engine=os.fspath(engine))
     return verify(
         model,
         strategy=settings.strategy or "fed_avg_w",

@@ -85,7 +85,7 @@ class Verification:
     Attributes:
         target: what was verified, as named by the user.
         engine: ``contract`` (the plan, executed), or the framework's own classes, ``wheel`` (out of a file) or
-            ``secretflow`` (as installed).
+            ``secretflow`` or ``flower`` (as installed).
         parties, rounds: how many.
         settings: names and values.
         entries: in the profile's order.

@@ -226,7 +226,7 @@ assert bn_audit.audit(nn.Linear(1, 1)) == []
             ("flower", {"keep_norm": True}, TypeError, "there is no option 'keep_norm'; did you mean 'keep_norms'"),
             ("flower", {"strategy": "fed_avg_w"}, ValueError, "of Flower's strategies"),
             ("nvflare", {"exclude_vars": "("}, ValueError, "is no regular expression"),
-            ("nvflare", {"engine": "x.whl"}, ValueError, "the engine 'x.whl' runs SecretFlow's classes"),
+            ("nvflare", {"engine": "x.whl"}, ValueError, "the engine 'x.whl' runs another framework than 'nvflare'"),
             ("mine", {}, ValueError, "'mine' is not known; known are secretflow, flower, nvflare"),
         ],
     )

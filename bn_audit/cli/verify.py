@@ -94,11 +94,12 @@ class _ManyValues(click.Command):
 )
 @click.option(
     "--engine",
-    metavar="contract|secretflow|WHEEL",
+    metavar="contract|secretflow|flower|WHEEL",
     default="contract",
     show_default=True,
     help="What runs the rounds: our plan of the framework, or the framework's own classes, from the SecretFlow that is "
-    "installed or out of a wheel, WHICH RUNS ITS CODE. Both must do as the plan says.",
+    "installed or out of a wheel, or from the Flower that is installed, in its simulation, WHICH RUNS ITS CODE. All "
+    "must do as the plan says.",
 )
 @click.option("--before", metavar="SETTINGS", help='Settings to compare with, as flags: "--no-skip-bn".')
 @click.option(
@@ -243,16 +244,21 @@ def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
     # A checkpoint of a wrapped model is judged as the model, which is what a federation is given.
     model = loaded.module if loaded.module is not None else unwrapped(loaded.profile)
     if not isinstance(settings, SecretFlowSettings):
-        if flags["engine"] != "contract":
-            raise click.UsageError(f"--engine runs SecretFlow's classes, and --framework is {flags['framework']}")
+        if flags["engine"] not in ("contract", *(["flower"] if flags["framework"] == "flower" else [])):
+            raise click.UsageError(f"--engine {flags['engine']} runs another framework than {flags['framework']}")
+        if flags["engine"] == "flower":
+            click.echo("Starting Flower's simulation in Ray. This takes up to a minute.", err=True)
         return verify_exchange(
             model,
             settings,
             parties=flags["parties_count"],
             rounds=flags["rounds"] or ROUNDS,
+            engine=flags["engine"],
             target=target,
             notes=loaded.notes,
         )
+    if flags["engine"] == "flower":
+        raise click.UsageError("--engine flower runs Flower, and --framework is secretflow")
     return verify_model(
         model,
         strategy=settings.strategy or "fed_avg_w",

@@ -184,20 +184,28 @@ def verify_exchange(
     *,
     parties: int = 3,
     rounds: int = 2,
+    engine: str = "contract",
     target: str = "",
     notes: Sequence[str] = (),
 ) -> Verification:
-    """Run the rounds of Flower or NVFlare on tensors, by the plan, and hold the state after them against FedBN's.
+    """Run the rounds of Flower or NVFlare on tensors, and hold the state after them against FedBN's.
 
     Args:
-        model: a built module, or a profile. Its own values are not used, and a module is not changed.
+        model: a built module, or a profile (for which only the contract engine runs). Its own values are not used, and
+            a module is not changed.
         settings: of the app or job; the strategy has to be one that hands out the weighted mean.
+        engine: what runs the rounds: ``contract`` is the plan; ``flower``, for Flower's settings, the Flower that is
+            installed, in its simulation. It must do as planned.
         parties, rounds, target, notes: as for :func:`verify`.
 
     Raises:
-        TargetError: for a strategy that hands out something else, or state that no round can be run on.
-        ValueError: for fewer than two parties or no round.
+        TargetError: for a strategy that hands out something else, or state that no round can be run on; or the engine
+            cannot be used.
+        MissingExtra: what the engine needs is not installed.
+        ValueError: for fewer than two parties or no round, or an engine that is not this framework's.
     """
+    if engine not in ("contract", "flower") or (engine == "flower" and not isinstance(settings, FlowerSettings)):
+        raise ValueError(f"the engine {engine!r} does not run this framework's rounds")
     if parties < 2 or rounds < 1:
         raise ValueError("a verification needs at least two parties and one round")
     if isinstance(settings, FlowerSettings) and settings.strategy not in flower.MEANS:
@@ -206,11 +214,36 @@ def verify_exchange(
             "bn-audit inspect says what becomes of every entry"
         )
     profile = model if isinstance(model, Profile) else profile_of(model)
-    planned = plan_of(profile, settings)
-    with _one_thread():
-        run = _run_shared(profile, settings, planned, parties, rounds)
-    verification = judge(profile, settings, planned, run, "contract", parties, rounds, target or profile.type)
+    if engine == "flower" and isinstance(settings, FlowerSettings):
+        if not isinstance(model, nn.Module):
+            raise TargetError("Flower's simulation needs a module; a checkpoint or a profile can only be planned")
+        run, settings = _run_flower(model, profile, settings, parties, rounds)
+        planned = plan_of(profile, settings)
+    else:
+        planned = plan_of(profile, settings)
+        with _one_thread():
+            run = _run_shared(profile, settings, planned, parties, rounds)
+    verification = judge(profile, settings, planned, run, engine, parties, rounds, target or profile.type)
     return replace(verification, notes=(*notes, *verification.notes))
+
+
+def _run_flower(
+    model: nn.Module, profile: Profile, settings: FlowerSettings, parties: int, rounds: int
+) -> tuple[Run, FlowerSettings]:
+    """What the installed Flower does, and the settings with its release."""
+    from bn_audit.live.flower_engine import run_flower, settings_of_installed
+
+    settings = settings_of_installed(settings)
+    own = flower.without_kept(profile, settings)
+    exchanges, after, stop = run_flower(model, profile, own, parties, rounds)
+    with _one_thread():
+        seen = tuple(see(profile, exchange, states) for exchange, states in zip(exchanges, after, strict=True))
+    everywhere = [key for key in after[-1][0] if all(one.outcomes[key] == _AVERAGED for one in seen)] if after else []
+    drifted = any(not _equal(after[-1], key) for key in everywhere)
+    return Run(seen, stop, drifted), settings
+
+
+_AVERAGED: frozenset[Outcome] = frozenset({(Fate.AVERAGED, None)})
 
 
 def _run_shared(
@@ -342,7 +375,7 @@ def judge(
     )
     measured = engine != "contract"
     disagreements: tuple[str, ...] = ()
-    if measured and isinstance(settings, SecretFlowSettings):
+    if measured:
         disagreements = tuple(_disagreements(profile, settings, planned, run))
     notes = list(planned.notes)
     open_order = not profile.ordered and isinstance(settings, SecretFlowSettings) and settings.skip_bn is not False
@@ -383,6 +416,8 @@ def _hints(profile: Profile, settings: FrameworkSettings, engine: str) -> Iterat
     """What would prove what is not proven."""
     if not profile.ordered or any(norm.batchnorm is None for norm in profile.norms):
         yield "a module tells more than a file of its state: name the model itself, as file.py:CLASS"
+    elif engine == "contract" and isinstance(settings, FlowerSettings):
+        yield "--engine flower asks the Flower that is installed"
     elif engine == "contract" and isinstance(settings, SecretFlowSettings):
         yield "--engine secretflow (as installed) or --engine WHEEL asks the framework's own classes"
 
@@ -455,7 +490,7 @@ def _fedbn(profile: Profile, exchange: Exchange) -> list[State]:
     return [{**state, **shared} for state in exchange.before]
 
 
-def _disagreements(profile: Profile, settings: SecretFlowSettings, planned: Plan, run: Run) -> Iterator[str]:
+def _disagreements(profile: Profile, settings: FrameworkSettings, planned: Plan, run: Run) -> Iterator[str]:
     """What the plan says and the real classes deny, in words; nothing if they agree."""
     # What uninitialised memory does after it was loaded, an error among it, is chance.
     chance = any(Fate.CORRUPT in part.possible for part in planned.entries)
@@ -488,7 +523,8 @@ def _disagreements(profile: Profile, settings: SecretFlowSettings, planned: Plan
         relevant = _relevant(part, run.seen, settings)
         if chance:
             # The first exchange alone is certain, and says nothing of later ones where those are of another kind.
-            relevant = () if two_kinds(settings) and part.fate is not Fate.MISPLACED else run.seen[:1]
+            kinds = isinstance(settings, SecretFlowSettings) and two_kinds(settings)
+            relevant = () if kinds and part.fate is not Fate.MISPLACED else run.seen[:1]
         for number, seen in enumerate(relevant):
             found = seen.outcomes[entry.key]
             if outcome not in found:

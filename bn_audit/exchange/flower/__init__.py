@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bn_audit.exchange.flower.plan import plan, zeroed
+from bn_audit.exchange.flower.plan import plan, without_kept, zeroed
 from bn_audit.exchange.flower.settings import FlowerSettings, named
 from bn_audit.exchange.flower.strategies import ALIKE, MEANS, SERVER_STEPS, STRATEGIES
 
-__all__ = ["ALIKE", "MEANS", "SERVER_STEPS", "STRATEGIES", "FlowerSettings", "named", "plan", "zeroed"]
+__all__ = ["ALIKE", "MEANS", "SERVER_STEPS", "STRATEGIES", "FlowerSettings", "named", "plan", "without_kept", "zeroed"]

@@ -22,7 +22,7 @@ from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, effects_by_tensor, e
 from bn_audit.handwritten import Covers, How, Rebuild
 from bn_audit.profile import Profile, Shape, StateEntry
 
-__all__ = ["plan", "zeroed"]
+__all__ = ["plan", "without_kept", "zeroed"]
 
 _KEPT: frozenset[Fate | None] = frozenset({None})
 
@@ -42,10 +42,10 @@ def plan(profile: Profile, settings: FlowerSettings) -> Plan:
     if settings.strategy not in STRATEGIES:
         entries = tuple(EntryPlan(entry.key, ANY) for entry in profile.entries)
         return Plan(entries, stops=None, complete=profile.complete, drifts=None, settings=settings.named())
-    return replace(_plan(profile, _kept(profile, settings)), settings=settings.named())
+    return replace(_plan(profile, without_kept(profile, settings)), settings=settings.named())
 
 
-def _kept(profile: Profile, settings: FlowerSettings) -> FlowerSettings:
+def without_kept(profile: Profile, settings: FlowerSettings) -> FlowerSettings:
     """The settings with what a client keeps to itself taken out of what it sends and takes."""
     if not settings.keeps:
         return settings
@@ -257,7 +257,7 @@ def _rebuilt(source: StateEntry, array: _Array, settings: FlowerSettings) -> tup
 
 def zeroed(profile: Profile, settings: FlowerSettings) -> frozenset[str]:
     """The keys of what certainly is zero after a round."""
-    sends = _kept(profile, settings).sends
+    sends = without_kept(profile, settings).sends
     return frozenset(
         entry.key
         for entry in profile.entries

@@ -30,6 +30,7 @@ _ENGINES = {
     "contract": "the plan executed on tensors",
     "wheel": "the framework's own classes",
     "secretflow": "the installed framework",
+    "flower": "the installed Flower's simulation",
 }
 _HOW = (
     "FedBN averages every entry of the state dict over the parties, but for those of norm layers, which stay local "

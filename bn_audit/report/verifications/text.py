@@ -43,6 +43,7 @@ _ENGINES = {
     "contract": "the plan executed on tensors",
     "wheel": "the framework's own classes",
     "secretflow": "the installed framework",
+    "flower": "the installed Flower's simulation",
 }
 
 
