@@ -94,12 +94,12 @@ class _ManyValues(click.Command):
 )
 @click.option(
     "--engine",
-    metavar="contract|secretflow|flower|WHEEL",
+    metavar="contract|secretflow|ray|flower|WHEEL",
     default="contract",
     show_default=True,
     help="What runs the rounds: our plan of the framework, or the framework's own classes, from the SecretFlow that is "
-    "installed or out of a wheel, or from the Flower that is installed, in its simulation, WHICH RUNS ITS CODE. All "
-    "must do as the plan says.",
+    "installed (in one process, or in its Ray simulation, which starts slowly) or out of a wheel, or from the Flower "
+    "that is installed, in its simulation, WHICH RUNS ITS CODE. All must do as the plan says.",
 )
 @click.option("--before", metavar="SETTINGS", help='Settings to compare with, as flags: "--no-skip-bn".')
 @click.option(
@@ -259,6 +259,8 @@ def _verification(target: str, loaded: Loaded, flags: Flags) -> Verification:
         )
     if flags["engine"] == "flower":
         raise click.UsageError("--engine flower runs Flower, and --framework is secretflow")
+    if flags["engine"] == "ray":
+        click.echo("Starting SecretFlow's simulation in Ray, a process for each party. This takes a minute.", err=True)
     return verify_model(
         model,
         strategy=settings.strategy or "fed_avg_w",

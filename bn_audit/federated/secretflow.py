@@ -13,7 +13,7 @@ or, where the model is defined::
     class Net(nn.Module): ...
 
 Nothing of SecretFlow is changed or imported. Under Ray the workers need bn-audit installed, as they need torch.
-Run on the classes of secretflow 1.13.0b0 and 1.7.0b0, and on 1.13.0b0 as installed, under Ray and in its debug mode.
+Run on the classes of SecretFlow 1.7 and 1.9 to 1.13, and on 1.13.0b0 as installed, under Ray and in its debug mode.
 
 What cannot be made right is refused when FLModel makes its workers' models: a strategy that goes another way with
 weights, a release that does not heed ``skip_bn`` throughout, an FLModel without it. Under Ray an error of a load is
@@ -28,9 +28,11 @@ import functools
 import re
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,10 +44,11 @@ from bn_audit.exchange.secretflow import local_batchnorm as words
 from bn_audit.exchange.secretflow.local_batchnorm import ALL_PARAMETERS, NEEDS_SKIP_BN, SINCE, STRATEGIES, refused
 from bn_audit.federated.dtypes import dtype_name
 from bn_audit.federated.errors import AggregationError
+from bn_audit.federated.secretflow_monitor import Monitoring, Recorder
 from bn_audit.federated.state import local_keys
 from bn_audit.wrapping import INTEGERS, Integers, Wrapping
 
-__all__ = ["STRATEGIES", "LocalBatchNorm", "local_batchnorm", "shared_keys", "wrapping_of"]
+__all__ = ["STRATEGIES", "LocalBatchNorm", "Monitoring", "local_batchnorm", "party_here", "shared_keys", "wrapping_of"]
 
 
 class LocalBatchNorm:
@@ -57,14 +60,21 @@ class LocalBatchNorm:
             once; where it is not named, when FLModel makes its workers.
         integers: what becomes of integer and bool entries that are no BatchNorm's: ``refuse`` to make the model, or
             keep them ``local``. They have no mean, and SecretFlow's aggregators stop at them.
+        monitor: what the parties shall write down of the rounds; nothing by default.
 
     Raises:
-        ValueError: no such strategy, or it cannot keep BatchNorm with the parties for any model.
+        ValueError: no such strategy, or it cannot keep BatchNorm with the parties for any model, or not with this
+            monitor.
         TypeError: ``model_fn`` cannot be called.
     """
 
     def __init__(
-        self, model_fn: Callable[..., nn.Module], *, strategy: str | None = None, integers: Integers = "refuse"
+        self,
+        model_fn: Callable[..., nn.Module],
+        *,
+        strategy: str | None = None,
+        integers: Integers = "refuse",
+        monitor: Monitoring | None = None,
     ) -> None:
         if not callable(model_fn) or isinstance(model_fn, nn.Module):
             kind = type(model_fn).__name__
@@ -78,6 +88,9 @@ class LocalBatchNorm:
         self.model_fn = model_fn
         self.strategy = strategy
         self.integers: Integers = integers
+        self.monitor = monitor
+        self._made = 0
+        _check_monitor(monitor, strategy)
         functools.update_wrapper(self, model_fn, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> nn.Module:
@@ -90,6 +103,7 @@ class LocalBatchNorm:
         asked = _asked_by()
         if asked is not None:
             _check(asked)
+            _check_monitor(self.monitor, asked.strategy)
         model = self.model_fn(*args, **kwargs)
         if not isinstance(model, nn.Module):
             raise TypeError(f"model_fn gave no module, but {type(model).__name__}")
@@ -98,7 +112,7 @@ class LocalBatchNorm:
             if strategy in ALL_PARAMETERS and not _just_parameters(model, shared):
                 raise ValueError(words.of_strategy(strategy))
         wrapping = Wrapping(self.strategy, self.integers)
-        object.__setattr__(model, _ANSWERS, _Answers(wrapping, shared))
+        object.__setattr__(model, _ANSWERS, _Answers(wrapping, shared, self._recorder(asked)))
         for name, function in (
             ("get_weights_not_bn", _send),
             ("update_weights_not_bn", _load),
@@ -109,18 +123,31 @@ class LocalBatchNorm:
             object.__setattr__(model, name, types.MethodType(function, model))
         return model
 
+    def _recorder(self, asked: _Asked | None) -> Recorder | None:
+        """What writes down the rounds of a worker's model; of one that is made elsewhere there are none."""
+        if self.monitor is None or asked is None:
+            return None
+        self._made += 1
+        return Recorder(self.monitor, party_here() or f"party {self._made}")
+
     def __repr__(self) -> str:
         name = getattr(self.model_fn, "__qualname__", None) or repr(self.model_fn)
         return f"local_batchnorm({name})"
 
 
-def local_batchnorm(model: Any = None, *, strategy: str | None = None, integers: Integers = "refuse") -> Any:
+def local_batchnorm(
+    model: Any = None,
+    *,
+    strategy: str | None = None,
+    integers: Integers = "refuse",
+    monitor: Monitoring | None = None,
+) -> Any:
     """What to give SecretFlow in place of a model, so that ``FLModel(..., skip_bn=True)`` is FedBN.
 
     Args:
         model: what makes the model, or a ``TorchModel`` of SecretFlow's, which is not changed. Without it, what is
             returned takes one: ``@local_batchnorm(integers="local")``.
-        strategy, integers: see :class:`LocalBatchNorm`.
+        strategy, integers, monitor: see :class:`LocalBatchNorm`.
 
     Returns:
         A :class:`LocalBatchNorm`; for a TorchModel, one that makes its models so.
@@ -129,13 +156,13 @@ def local_batchnorm(model: Any = None, *, strategy: str | None = None, integers:
         ValueError, TypeError: as :class:`LocalBatchNorm`.
     """
     if model is None:
-        return functools.partial(local_batchnorm, strategy=strategy, integers=integers)
+        return functools.partial(local_batchnorm, strategy=strategy, integers=integers, monitor=monitor)
     inner = getattr(model, "model_fn", None)
     if hasattr(model, "build_from_model") and inner is not None:
         other = copy.copy(model)
-        other.model_fn = LocalBatchNorm(inner, strategy=strategy, integers=integers)
+        other.model_fn = LocalBatchNorm(inner, strategy=strategy, integers=integers, monitor=monitor)
         return other
-    return LocalBatchNorm(model, strategy=strategy, integers=integers)
+    return LocalBatchNorm(model, strategy=strategy, integers=integers, monitor=monitor)
 
 
 def wrapping_of(model: nn.Module) -> Wrapping | None:
@@ -167,11 +194,13 @@ class _Answers:
         wrapping: how it was wrapped.
         shared: the shape of each entry that travels, by key, in the order of the state dict; as it was when the model
             was made.
+        recorder: writes down the rounds; None if nobody asked.
         refusal: the error with which it last refused to load.
     """
 
     wrapping: Wrapping
     shared: dict[str, torch.Size]
+    recorder: Recorder | None = None
     refusal: AggregationError | None = None
 
 
@@ -235,15 +264,25 @@ def _asked_by() -> _Asked | None:
             found = next((match for module in modules if (match := _STRATEGY.search(module)) is not None), None)
             skip_bn = getattr(worker, "skip_bn", None)
             base = next(module for module in modules if _WORKER.search(module))
-            return _Asked(None if found is None else found[1], skip_bn, _version(base.partition(".")[0]))
+            return _Asked(None if found is None else found[1], skip_bn, _version(base))
         if frame.f_back is None:
             break
         frame = frame.f_back
     return None
 
 
-def _version(package: str) -> str | None:
-    for name in ("secretflow", "secretflow-lite") if package.startswith("secretflow") else ():
+def _version(module: str) -> str | None:
+    """The release that a module of SecretFlow's belongs to; None of its successor, and where nothing says so."""
+    if not module.startswith("secretflow"):
+        return None
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is not None:
+        beside = Path(file).parents[module.count(".")] / "secretflow" / "version.py"
+        text = beside.read_text(encoding="utf-8") if beside.is_file() else ""
+        match = re.search(r"^__version__ = [\"'](\d[^\"']*)", text, re.MULTILINE)
+        if match is not None:
+            return match[1]
+    for name in ("secretflow", "secretflow-lite"):
         try:
             return metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -263,6 +302,11 @@ def _check(asked: _Asked) -> None:
         raise ValueError(reason)
 
 
+def _check_monitor(monitor: Monitoring | None, strategy: str | None) -> None:
+    if monitor is not None and monitor.mean and strategy not in (None, "fed_avg_w"):
+        raise ValueError(f"{strategy} hands out no mean of statistics: the monitor has one with fed_avg_w alone")
+
+
 # --- what a model answers ---------------------------------------------------------------------------------------------
 
 
@@ -271,13 +315,18 @@ def _send(self: Any, return_numpy: bool = False) -> Any:
     a dimension, of which NumPy would make a number."""
     answers: _Answers = getattr(self, _ANSWERS)
     if answers.refusal is not None:
-        raise AggregationError(f"what arrived before was not loaded: {answers.refusal}", party=_party())
+        raise AggregationError(f"what arrived before was not loaded: {answers.refusal}", party=party_here())
     state = _as_it_was(self, answers)
     values = {key: state[key].detach() for key in answers.shared}
     if not return_numpy:
         return {key: value.cpu() for key, value in values.items()}
     common = _common_dtype(values.values())
-    return [_array(value, common) for value in values.values()]
+    if answers.recorder is not None and answers.recorder.mean and common == torch.float16:
+        common = torch.float32  # a variance is soon too large for half precision
+    own = [_array(value, common) for value in values.values()]
+    if answers.recorder is None:
+        return own
+    return [*answers.recorder.sent(self, np.dtype(str(common).removeprefix("torch."))), *own]
 
 
 def _array(value: Tensor, dtype: torch.dtype) -> Any:
@@ -296,13 +345,18 @@ def _common_dtype(values: Iterable[Tensor]) -> torch.dtype:
 def _load(self: Any, weights: Sequence[Any]) -> None:
     """Put what arrives to where it was sent from; everything is checked before the first entry changes."""
     answers: _Answers = getattr(self, _ANSWERS)
+    means: Sequence[Any] = ()
     try:
         state = _as_it_was(self, answers)
+        if answers.recorder is not None:
+            means, weights = answers.recorder.arrived(self, weights)
         arrived = _arrived(weights, answers.shared, state)
     except AggregationError as error:
         answers.refusal = error
         raise
     _put(self, state, arrived)
+    if answers.recorder is not None:
+        answers.recorder.record(self, means)
 
 
 def _arrived(weights: Sequence[Any], shared: dict[str, torch.Size], state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -312,7 +366,7 @@ def _arrived(weights: Sequence[Any], shared: dict[str, torch.Size], state: dict[
             raise AggregationError(
                 f"an array of shape {tuple(np.shape(array))} arrived for {tuple(shape)}: the parties' models differ, "
                 "or the aggregator hands out something else than means; every party has to make the same model",
-                party=_party(),
+                party=party_here(),
                 key=key,
             )
     if len(weights) != len(shared):
@@ -320,12 +374,16 @@ def _arrived(weights: Sequence[Any], shared: dict[str, torch.Size], state: dict[
         raise AggregationError(
             f"{len(weights)} arrays arrived for the {len(shared)} entries that are shared: the parties' models differ, "
             "or the server sends something else than it was sent; every party has to make the same model",
-            party=_party(),
+            party=party_here(),
             key=missing,
         )
+    with warnings.catch_warnings():
+        # Of arrays that may not be written to, as Ray's: nothing writes to them.
+        warnings.simplefilter("ignore", UserWarning)
+        tensors = [torch.as_tensor(np.asarray(array)) for array in weights]
     return {
-        key: torch.as_tensor(np.array(array)).reshape(state[key].shape)
-        for key, array in zip(shared, weights, strict=True)
+        key: tensor.reshape(state[key].shape).to(device=state[key].device, dtype=state[key].dtype)
+        for key, tensor in zip(shared, tensors, strict=True)
     }
 
 
@@ -337,21 +395,33 @@ def _as_it_was(model: nn.Module, answers: _Answers) -> dict[str, Tensor]:
             raise AggregationError(
                 "the model had this entry when it was made, and has it no more: what adds or removes layers belongs "
                 "into model_fn",
-                party=_party(),
+                party=party_here(),
                 key=key,
             )
         if state[key].shape != shape:
             raise AggregationError(
                 f"of shape {tuple(state[key].shape)}, and of {tuple(shape)} when the model was made: what changes "
                 "layers belongs into model_fn",
-                party=_party(),
+                party=party_here(),
                 key=key,
             )
     return state
 
 
 def _put(model: nn.Module, state: dict[str, Tensor], arrived: dict[str, Tensor]) -> None:
-    """Load all of it or nothing."""
+    """Load all of it or nothing.
+
+    Parameters and buffers of the same shape, dtype and device take it in place, where nothing can fail; a model that
+    makes or loads its state in a way of its own is loaded as it wants, and what it held is put back should it raise.
+    """
+    own: dict[str, Tensor] = {**dict(model.named_parameters(remove_duplicate=False))}
+    own.update(model.named_buffers(remove_duplicate=False))
+    usual = type(model).load_state_dict is nn.Module.load_state_dict and "load_state_dict" not in vars(model)
+    if usual and all(key in own and own[key].data_ptr() == state[key].data_ptr() for key in arrived):
+        with torch.no_grad():
+            for key, value in arrived.items():
+                state[key].copy_(value)
+        return
     before = {key: state[key].clone() for key in arrived}
     try:
         model.load_state_dict({**state, **arrived})
@@ -362,7 +432,7 @@ def _put(model: nn.Module, state: dict[str, Tensor], arrived: dict[str, Tensor])
         raise
 
 
-def _party() -> str | None:
+def party_here() -> str | None:
     """The party in whose process this runs, where Ray knows: SecretFlow gives a worker a resource called as it is."""
     ray = sys.modules.get("ray")
     try:

@@ -23,7 +23,7 @@ from bn_audit.live.secretflow_runtime import Call
 from bn_audit.live.verify import Run
 from bn_audit.profile import Profile
 
-__all__ = ["Installed", "debugging", "run_installed", "version_of_installed"]
+__all__ = ["Installed", "classes_of_installed", "debugging", "run_installed", "version_of_installed"]
 
 DISTRIBUTIONS = ("secretflow", "secretflow-lite")
 
@@ -84,8 +84,8 @@ def debugging(parties: int) -> Iterator[Installed]:
     level, handlers = logger.level, logger.handlers[:]
     try:
         with quiet():
-            secretflow, distributed = _imported("secretflow"), _imported("secretflow.distributed")
-            platform = Installed(secretflow, {name: _found(name, places) for name, places in _PLACES.items()})
+            secretflow, distributed, classes = classes_of_installed()
+            platform = Installed(secretflow, classes)
         if distributed.get_current_cluster_idx() >= 0:
             # Another init would take its parties from it.
             raise TargetError("SecretFlow is in use in this process: call secretflow.shutdown() before")
@@ -101,6 +101,16 @@ def debugging(parties: int) -> Iterator[Installed]:
     finally:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+def classes_of_installed() -> tuple[Any, Any, dict[str, Any]]:
+    """SecretFlow, its device layer, and its classes by name, None for those that the release has not.
+
+    Raises:
+        TargetError: it cannot be imported.
+    """
+    secretflow, distributed = _imported("secretflow"), _imported("secretflow.distributed")
+    return secretflow, distributed, {name: _found(name, places) for name, places in _PLACES.items()}
 
 
 class Installed(types.SimpleNamespace):
@@ -125,6 +135,20 @@ class Installed(types.SimpleNamespace):
     def federated(self, arrays: Mapping[Any, Any]) -> Any:
         placed = {device: device(_itself)(array) for device, array in arrays.items()}
         return self.FedNdarray(placed, partition_way=self.PartitionWay.HORIZONTAL)
+
+    @property
+    def number(self) -> Callable[[], int] | None:
+        return None
+
+    def ready(self, federated: Any) -> None:
+        pass
+
+    def raised(self, error: Exception) -> Exception:
+        return error
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        return ()
 
     def worker(self, proxy: Any) -> Any:
         return proxy.data._actor_handle

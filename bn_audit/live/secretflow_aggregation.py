@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_audit.exchange.secretflow import SecretFlowSettings
+from bn_audit.exchange.plan import Fate
+from bn_audit.exchange.secretflow import SecretFlowSettings, plan
 from bn_audit.live.errors import TargetError
 from bn_audit.profile import Profile, StateEntry
 
@@ -36,7 +37,7 @@ def aggregation(
         return _aggregator(platform, settings, devices), 2
     if any(not hasattr(platform, name) for name in _FED_GEN):
         raise TargetError("this release of SecretFlow has no fed_gen")
-    classes, width = _head(profile, bool(settings.skip_bn))
+    classes, width = _head(_sent(profile, settings))
     generator = _generator(platform, classes, width)
     if settings.aggregator == "fedgen":
         actor = platform.FedGenActor(device=devices[0], generator=generator)
@@ -90,14 +91,22 @@ def _spread(noise: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
     return output.var()
 
 
-def _head(profile: Profile, skip_bn: bool) -> tuple[int, int]:
+def _sent(profile: Profile, settings: SecretFlowSettings) -> list[StateEntry]:
+    """What travels, in order."""
+    if settings.wrapped is not None:
+        planned = zip(profile.entries, plan(profile, settings).entries, strict=True)
+        return [entry for entry, part in planned if part.fate is Fate.AVERAGED]
+    paths = (norm.path for norm in profile.norms if norm.batchnorm and "." not in norm.path)
+    left_out = set(paths) if settings.skip_bn else set()
+    return [entry for entry in profile.entries if entry.key.partition(".")[0] not in left_out]
+
+
+def _head(sent: Sequence[StateEntry]) -> tuple[int, int]:
     """Classes and inputs of the linear layer that fed_gen's server takes the last two arrays for.
 
     Raises:
         TargetError: if they cannot be one's weight and bias.
     """
-    left_out = {norm.path for norm in profile.norms if norm.batchnorm and "." not in norm.path} if skip_bn else set()
-    sent = [entry for entry in profile.entries if entry.key.partition(".")[0] not in left_out]
     match [entry.shape for entry in sent[-2:]]:
         case [(int(classes), int(width)), (int(bias),)] if classes == bias >= 2 and width:
             return classes, width

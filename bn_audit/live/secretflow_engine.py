@@ -66,6 +66,20 @@ class Platform(Protocol):
     def observing(self, federated: Any, observer: Callable[[Any], None]) -> AbstractContextManager[None]:
         """Tell of each call that reaches a worker: :class:`bn_audit.live.secretflow_runtime.Call`."""
 
+    @property
+    def number(self) -> Callable[[], int] | None:
+        """What tells which party makes its model; None where they do so in this process, one after the other."""
+
+    def ready(self, federated: Any) -> None:
+        """Wait for the parties' models."""
+
+    def raised(self, error: Exception) -> Exception:
+        """What was raised at a party, of what arrived here."""
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """What is no error of SecretFlow's, but of its surroundings."""
+
 
 def run_classes(
     runtime: Platform, model: nn.Module, profile: Profile, settings: SecretFlowSettings, parties: int, rounds: int
@@ -80,7 +94,7 @@ def run_classes(
     """
     devices = [runtime.device(name) for name in party_names(parties)]
     options, classes = aggregation(runtime, profile, settings, devices)
-    make: Callable[[], nn.Module] = builder(model, profile, parties, classes)
+    make: Callable[[], nn.Module] = builder(model, profile, parties, classes, runtime.number)
     if settings.wrapped is not None:
         make = _wrapped(make, settings.wrapped)
     watch = Watch.of(profile, settings, parties)
@@ -99,13 +113,18 @@ def run_classes(
                 skip_bn=bool(settings.skip_bn),
                 **options,
             )
-        except TargetError:
-            raise
-        except Exception as raised:
-            return Run((), Stop(type(raised).__name__, str(raised), 0), drifted=False)
-        error = _fit(runtime, federated, devices, watch, rounds, classes)
-    states = [_snapshot(runtime.worker(proxy).model) for proxy in federated._workers.values()]
-    return watch.run(error, states)
+            runtime.ready(federated)
+        except Exception as error:
+            if isinstance(error, (TargetError, *runtime.failures)):
+                raise
+            return Run((), _stop(runtime.raised(error), 0), drifted=False)
+        stop = _fit(runtime, federated, devices, watch, rounds, classes)
+        states = [_snapshot(runtime.worker(proxy).model) for proxy in federated._workers.values()]
+    return watch.run(stop, states)
+
+
+def _stop(error: Exception, round_: int) -> Stop:
+    return Stop(type(error).__name__, str(error), round_)
 
 
 def _wrapped(make: Callable[[], nn.Module], wrapping: Wrapping) -> Callable[[], nn.Module]:
@@ -136,9 +155,9 @@ def _fit(
             federated.fit(
                 runtime.federated(x), runtime.federated(y), batch_sampling_rate=1 / _STEPS, epochs=rounds, verbose=0
             )
-        except Exception as raised:
+        except Exception as error:
             # Whatever SecretFlow raises is what is asked for.
-            return Stop(type(raised).__name__, str(raised), max(watch.trainings.values(), default=0))
+            return _stop(runtime.raised(error), max(watch.trainings.values(), default=0))
     return None
 
 

@@ -219,6 +219,20 @@ class Runtime(types.SimpleNamespace):
     def worker(self, proxy: PYUObject) -> Any:
         return proxy.data
 
+    @property
+    def number(self) -> None:
+        return None
+
+    def ready(self, federated: Any) -> None:
+        pass
+
+    def raised(self, error: Exception) -> Exception:
+        return error
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        return ()
+
     def observing(self, federated: Any, observer: Callable[[Call], None]) -> AbstractContextManager[None]:
         return observing(observer)
 

@@ -24,18 +24,22 @@ from torch import nn  # noqa: E402
 __all__ = ["builder"]
 
 
-def builder(model: nn.Module, profile: Profile, parties: int, classes: int) -> Callable[[], nn.Module]:
+def builder(
+    model: nn.Module, profile: Profile, parties: int, classes: int, number: Callable[[], int] | None = None
+) -> Callable[[], nn.Module]:
     """A function that gives, at each call, the next party's copy of the model.
 
     Args:
         classes: how many logits it gives; at least 2.
+        number: tells which party's copy is wanted; by default the next one's.
 
     Raises:
         TargetError: for a scripted module. The function raises it for a model that cannot be copied.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise TargetError("a scripted module keeps its forward; SecretFlow's classes are not run on it")
-    states = iter(party_states(profile, parties))
+    states = party_states(profile, parties)
+    following = number or _Counter()
     pulls = _Pulls()
 
     def build() -> nn.Module:
@@ -52,13 +56,24 @@ def builder(model: nn.Module, profile: Profile, parties: int, classes: int) -> C
         # model's own number, if that has one.
         module.__dict__.update(num_classes=classes, _bn_audit_pulls=pulls)
         with torch.no_grad():
-            state = next(states)
+            state = states[following()]
             for key, tensor in module.state_dict().items():
                 if key in state:
                     tensor.copy_(state[key])
         return module
 
     return build
+
+
+class _Counter:
+    """0, 1, 2, and so on."""
+
+    def __init__(self) -> None:
+        self._next = -1
+
+    def __call__(self) -> int:
+        self._next += 1
+        return self._next
 
 
 # What moon and fed_gen ask of a model.

@@ -111,7 +111,8 @@ def verify(
         parties: at least 2.
         rounds: how many trainings and exchanges follow the exchange with which ``fit`` begins; at least 1.
         engine: what runs the rounds: ``contract`` is the plan; ``secretflow`` the classes of the SecretFlow that is
-            installed, in its debug mode; else a SecretFlow wheel, whose classes are run. They must do as planned.
+            installed, in its debug mode; ``ray`` the same in its simulation, every party a process of Ray's; else a
+            SecretFlow wheel, whose classes are run. They must do as planned.
         target: what to call the model in a report; its class by default.
         notes: what else a report shall say.
 
@@ -138,6 +139,10 @@ def verify(
             raise TargetError(
                 "the framework's own classes need a module; a checkpoint or a profile can only be planned"
             )
+        elif kind == "ray":
+            from bn_audit.live.ray_simulation import run_ray
+
+            run = run_ray(model, profile, settings, parties, rounds)
         elif kind == "wheel":
             from bn_audit.live.wheel import run_wheel
 
@@ -165,10 +170,10 @@ def _engine(engine: str | Path, asked: str | None) -> tuple[str, str | None]:
     """An engine's kind, and SecretFlow's release with it: its own where it has one, else what was asked for."""
     if engine == "contract":
         return "contract", asked
-    if engine == "secretflow":
+    if engine in ("secretflow", "ray"):
         from bn_audit.live.installed import version_of_installed
 
-        kind, what, found = "secretflow", "what is installed", version_of_installed()
+        kind, what, found = str(engine), "what is installed", version_of_installed()
     else:
         from bn_audit.live.wheel import version_of
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib
 import io
+import json
 import pickle
 import sys
 import types
@@ -24,9 +25,16 @@ import numpy as np  # noqa: E402
 from torch import nn  # noqa: E402
 
 from bn_audit.federated import AggregationError, FedBNAggregator, local_keys  # noqa: E402
+from bn_audit.federated.monitor import (  # noqa: E402
+    LayerStatistics,
+    Monitor,
+    distances_from,
+    statistics_of,
+)
 from bn_audit.federated.secretflow import (  # noqa: E402
     STRATEGIES,
     LocalBatchNorm,
+    Monitoring,
     local_batchnorm,
     wrapping_of,
 )
@@ -200,13 +208,23 @@ def test_a_strategy_of_the_users_own_is_the_one_it_derives_from(runtime: Runtime
 def test_releases_that_do_not_heed_skip_bn_throughout(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, version: str, fits: bool
 ) -> None:
-    monkeypatch.setattr("bn_audit.federated.secretflow.metadata.version", lambda name: version)
+    monkeypatch.setattr("bn_audit.federated.secretflow._version", lambda module: version)
     make = local_batchnorm(party_builder(MODELS["nested and top"]))
     if fits:
         _made(runtime, make)
         return
     with pytest.raises(ValueError, match=f"SecretFlow {version} does not keep BatchNorm .*use 1.7 or newer"):
         _made(runtime, make)
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_an_early_release_itself_is_refused(early_secretflow_wheel: Path) -> None:
+    with (
+        opened(early_secretflow_wheel) as early,
+        pytest.raises(ValueError, match=r"SecretFlow 1\.6\.1b0 does not keep BatchNorm .*use 1.7 or newer"),
+    ):
+        _made(early, local_batchnorm(party_builder(MODELS["nested and top"])))
 
 
 def _made(runtime: Runtime, model: Any, strategy: str = "fed_avg_w", skip_bn: bool = True) -> Any:
@@ -363,6 +381,96 @@ def test_the_party_is_named_where_ray_knows_it(monkeypatch: pytest.MonkeyPatch) 
     model: Any = local_batchnorm(_block)()
     with pytest.raises(AggregationError, match=r"^alice: 3\.bias: 3 arrays arrived"):
         model.update_weights_not_bn(model.get_weights_not_bn(return_numpy=True)[:3])
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("aggregator", ["plain", "secure"])
+def test_a_monitor_that_lets_nothing_out(
+    runtime: Runtime, tmp_path: Path, aggregator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make = party_builder(MODELS["nested and top"])
+    watched = _fit(runtime, local_batchnorm(make, monitor=Monitoring(tmp_path)), "fed_avg_w", aggregator)
+    local = local_keys(make())
+    for _, afters in watched.exchanges:
+        assert all(torch.equal(afters[0][key], afters[1][key]) for key in afters[0] if key not in local)
+    lines = _history(tmp_path)
+    assert {line["party"] for line in lines} == {"party 1", "party 2"}
+    assert [line["round"] for line in lines if line["party"] == "party 1"] == list(range(5))
+    last = watched.exchanges[-1][1][0]
+    (own,) = [line for line in lines if line["party"] == "party 1"][-1:]
+    for layer in own["layers"]:
+        mean = last[f"{layer['path']}.running_mean"]
+        assert torch.allclose(torch.tensor(layer["mean"], dtype=mean.dtype), mean)
+    assert "describe" not in caplog.text
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("aggregator", ["plain", "secure"])
+def test_a_monitor_of_the_distance_from_the_mean(
+    runtime: Runtime, tmp_path: Path, aggregator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make = party_builder(MODELS["nested and top"])
+    wrapped = local_batchnorm(make, monitor=Monitoring(tmp_path, mean=True))
+    watch = _fit(runtime, wrapped, "fed_avg_w", aggregator)
+    assert "party 1: the running statistics of this party's norm layers are sent along" in caplog.text
+    lines = _history(tmp_path)
+    befores = watch.exchanges[-1][0]
+    weights = [size / sum(_SIZES) for size in _SIZES]
+    for line in (line for line in lines if line["round"] == 4):
+        assert line["layers"]
+        own = befores[int(line["party"][-1]) - 1]
+        for layer in line["layers"]:
+            path = layer["path"]
+            assert set(layer) == {"path", "distance"}
+            centre = {
+                path: LayerStatistics(*(
+                    sum(w * b[f"{path}.{name}"].double().numpy() for w, b in zip(weights, befores, strict=True))
+                    for name in ("running_mean", "running_var")
+                ))
+            }  # fmt: skip
+            assert layer["distance"] == pytest.approx(distances_from(centre, statistics_of(own))[path], abs=1e-3)
+    local = local_keys(make())
+    for _, afters in watch.exchanges:
+        assert all(torch.equal(afters[0][key], afters[1][key]) for key in afters[0] if key not in local)
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_a_monitor_that_cannot_be_had(runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make = party_builder(MODELS["nested and top"])
+    with pytest.raises(ValueError, match="fed_stc hands out no mean of statistics"):
+        local_batchnorm(make, strategy="fed_stc", monitor=Monitoring(tmp_path, mean=True))
+    with pytest.raises(ValueError, match="fed_scr hands out no mean of statistics"):
+        _made(runtime, local_batchnorm(make, monitor=Monitoring(tmp_path, mean=True)), "fed_scr")
+    _made(runtime, local_batchnorm(make, monitor=Monitoring(tmp_path)))
+    (tmp_path / "party 1.jsonl").write_text('{"round": 0, "party": "party 1"}\n')
+    with pytest.raises(FileExistsError, match="holds a history already"):
+        _made(runtime, local_batchnorm(make, monitor=Monitoring(tmp_path)))
+    # Made outside a worker, or copied, a model writes nothing.
+    model: Any = local_batchnorm(make, monitor=Monitoring(tmp_path / "other"))()
+    copy.deepcopy(model).update_weights_not_bn(model.get_weights_not_bn(return_numpy=True))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_a_monitor_whose_disk_is_full_stops_nobody(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(self: Any, *_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Monitor, "record_own", full)
+    make = party_builder(MODELS["nested and top"])
+    watch = _fit(runtime, local_batchnorm(make, monitor=Monitoring(tmp_path)), "fed_avg_w", "plain")
+    assert len(watch.exchanges) >= 3
+    assert caplog.text.count("is not written down, nor what follows: no space left on device") == 2
 
 
 def test_a_decorated_class_and_one_with_arguments() -> None:

@@ -22,6 +22,7 @@ from torch import nn  # noqa: E402
 
 import bn_audit  # noqa: E402
 from bn_audit.cli.verify import command  # noqa: E402
+from bn_audit.federated.secretflow import local_batchnorm  # noqa: E402
 from bn_audit.live import installed  # noqa: E402
 from bn_audit.live.errors import MissingExtra, TargetError  # noqa: E402
 from bn_audit.live.verify import verify  # noqa: E402
@@ -191,6 +192,15 @@ class TestInstalled:
         verification = bn_audit.verify(Last(), skip_bn=True, aggregator="secure", engine="secretflow")
         assert (verification.verdict, verification.engine) == (Verdict.RIGHT, "secretflow")
         assert dict(verification.settings)["secretflow_version"] == installed.version_of_installed()
+
+    @pytest.mark.parametrize("aggregator", ["plain", "secure"])
+    def test_what_local_batchnorm_makes_is_right(self, aggregator: str) -> None:
+        model = local_batchnorm(MODELS["nested"].build)()
+        verification = verify(model, skip_bn=True, aggregator=aggregator, engine="secretflow")
+        assert verification.verdict is Verdict.RIGHT
+        refused = verify(model, skip_bn=True, aggregator=aggregator, strategy="moon", engine="secretflow")
+        assert refused.verdict is Verdict.STOPS
+        assert "moon cannot keep BatchNorm with the parties" in str(refused.stop)
 
     def test_it_leaves_nothing_behind(self) -> None:
         from secretflow.distributed import get_current_cluster_idx, get_distribution_mode

@@ -31,6 +31,7 @@ _ENGINES = {
     "wheel": "the framework's own classes",
     "secretflow": "the installed framework",
     "flower": "the installed Flower's simulation",
+    "ray": "the installed framework, its parties processes of Ray",
 }
 _HOW = (
     "FedBN averages every entry of the state dict over the parties, but for those of norm layers, which stay local "

@@ -44,6 +44,7 @@ _ENGINES = {
     "wheel": "the framework's own classes",
     "secretflow": "the installed framework",
     "flower": "the installed Flower's simulation",
+    "ray": "the installed framework, its parties processes of Ray",
 }
 
 
