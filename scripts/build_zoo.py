@@ -1,6 +1,7 @@
-"""Record what the models of torchvision, timm, segmentation-models-pytorch and Keras hold, for bn_audit/source/zoo.
+"""Record what the models of torchvision, timm, segmentation-models-pytorch, MONAI, efficientnet_pytorch and Keras hold,
+for bn_audit/source/zoo.
 
-    python scripts/build_zoo.py torchvision|timm|smp|keras [--out DIR] [--only GLOB] [--jobs N]
+    python scripts/build_zoo.py torchvision|timm|smp|monai|efficientnet|keras [--out DIR] [--only GLOB] [--jobs N]
 
 Every model is built for real, without memory for its weights (on torch's meta device), several times: with its
 defaults, with other numbers of classes and of input channels, and with the switches people use (``weights``,
@@ -8,8 +9,9 @@ defaults, with other numbers of classes and of input channels, and with the swit
 variant; an argument that changes nothing is written down as such; whatever else was passed to a model is not known and
 the reader says so. benchmarks/zoo_check.py compares the reader's answers with models built for random calls.
 
-It needs the library at hand (torchvision 0.28.0, timm 1.0.31 and segmentation-models-pytorch 0.6.0 installed with
-``--no-deps`` beside torch 2.13.0; TensorFlow 2.12.1 for Keras). The bytes it writes depend on the libraries alone.
+It needs the library at hand (torchvision 0.28.0, timm 1.0.31, segmentation-models-pytorch 0.6.0, MONAI 1.6.1 and
+efficientnet_pytorch 0.7.1 installed with ``--no-deps`` beside torch 2.13.0; TensorFlow 2.12.1 for Keras). The bytes it
+writes depend on the libraries alone.
 """
 
 from __future__ import annotations
@@ -184,6 +186,8 @@ OTHER_SIZES = {
     "in_channels": (5, 4, 9),
     "input_channels": (5, 4, 9),
     "num_keypoints": (42, 31, 35),
+    "out_channels": (7, 13, 16),
+    "n_input_channels": (5, 4, 9),
 }
 LETTERS = {
     "input_channels": "c",
@@ -192,6 +196,8 @@ LETTERS = {
     "in_chans": "c",
     "in_channels": "c",
     "num_keypoints": "k",
+    "out_channels": "n",
+    "n_input_channels": "c",
 }
 
 
@@ -781,6 +787,143 @@ def smp_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
             )
 
 
+# --- MONAI -----------------------------------------------------------------------------------------------------------
+
+MONAI_LEVELS = (
+    ((16, 32, 64, 128, 256), (2, 2, 2, 2)),
+    ((32, 64, 128, 256, 512), (2, 2, 2, 2)),
+    ((64, 128, 256, 512, 1024), (2, 2, 2, 2)),
+    ((4, 8, 16, 32, 64), (2, 2, 2, 2)),
+    ((16, 32, 64, 128), (2, 2, 2)),
+    ((16, 32, 64), (2, 2)),
+    ((8, 16, 32), (2, 2)),
+)
+"""Channels and strides of U-Nets as MONAI's tutorials and bundles write them; others are not known."""
+MONAI_NETS: dict[str, dict[str, Any]] = {
+    **{
+        f"DenseNet{depth}": {
+            "spatial_dims": (2, 3),
+            "norm": ("batch", "instance"),
+            "sizes": ("in_channels", "out_channels"),
+        }
+        for depth in (121, 169, 201, 264)
+    },
+    **{
+        f"resnet{depth}": {"spatial_dims": (3, 2), "sizes": ("n_input_channels", "num_classes")}
+        for depth in (10, 18, 34, 50, 101, 152, 200)
+    },
+    **{
+        name: {"spatial_dims": (3, 2), "sizes": ("in_channels", "num_classes")}
+        for name in ("SEResNet50", "SEResNet101", "SEResNet152", "SEResNext50", "SEResNext101", "SENet154")
+    },
+    "EfficientNetBN": {
+        "model_name": tuple(f"efficientnet-b{number}" for number in range(9)),
+        "spatial_dims": (2, 3),
+        "sizes": ("in_channels", "num_classes"),
+    },
+    "FlexibleUNet": {
+        "backbone": (*(f"efficientnet-b{number}" for number in range(5)), "resnet18", "resnet34", "resnet50"),
+        "spatial_dims": (2, 3),
+        "sizes": ("in_channels", "out_channels"),
+    },
+    "UNet": {
+        "spatial_dims": (2, 3),
+        "levels": MONAI_LEVELS,
+        "num_res_units": (0, 2),
+        "norm": ("instance", "batch"),
+        "sizes": ("in_channels", "out_channels"),
+    },
+    "AttentionUnet": {
+        "spatial_dims": (2, 3),
+        "levels": MONAI_LEVELS,
+        "sizes": ("in_channels", "out_channels"),
+    },
+    "BasicUNet": {"spatial_dims": (3, 2), "norm": ("", "batch"), "sizes": ("in_channels", "out_channels")},
+    "SegResNet": {"spatial_dims": (3, 2), "norm": ("", "batch"), "sizes": ("in_channels", "out_channels")},
+    "SegResNetDS": {"spatial_dims": (3, 2), "norm": ("batch", "instance"), "sizes": ("in_channels", "out_channels")},
+    "VNet": {"spatial_dims": (3, 2), "sizes": ("in_channels", "out_channels")},
+    "HighResNet": {"spatial_dims": (3, 2), "sizes": ("in_channels", "out_channels")},
+}
+"""The switches of MONAI's networks, each with its values; the first is what an absent argument means where the
+constructor has a default for it, "" one that is no plain value."""
+
+
+def monai_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
+    nets = importlib.import_module("monai.networks.nets")
+    for name, ways in MONAI_NETS.items():
+        network = getattr(nets, name)
+        if not fnmatch.fnmatch(name, only):
+            continue
+        parameters = inspect.signature(_monai_base(nets, network)).parameters
+        filled = {"spatial_dims": ways["spatial_dims"][0], "norm": None} | dict.fromkeys(ways["sizes"], 1)
+        required = {key: one for key, one in filled.items() if _is_required(parameters, key)}
+
+        def call(_network: Any = network, _required: dict[str, Any] = required, **kwargs: Any) -> Any:
+            return _network(**{**_required, **kwargs})
+
+        switches: dict[str, tuple[str, Any]] = {}
+        rows: list[dict[str, Any]] = [{}]
+        for switch, values in ways.items():
+            if switch == "sizes":
+                continue
+            if switch == "levels":
+                switches |= {"channels": ("flag", None), "strides": ("flag", None)}
+                rows = [row | {"channels": list(one), "strides": list(two)} for row in rows for one, two in values]
+                continue
+            absent = None if _is_required(parameters, switch) else values[0]
+            switches[switch] = ("flag", absent)
+            rows = [row if value == absent else row | {switch: value} for row in rows for value in values]
+        yield Offer(
+            name=" ".join(dict.fromkeys((name, name.lower(), *_monai_aliases(nets, network)))),
+            build=torch_builder(name, nodes, call),
+            paths=("monai.networks.nets", network.__module__),
+            positional=positional_of(network),
+            sizes={size: 1 if size in required else parameters[size].default for size in ways["sizes"]},
+            switches=switches,
+            calls=rows,
+            known_inert=("pretrained", "progress"),
+        )
+
+
+def _monai_base(nets: Any, network: Any) -> Any:
+    """The class whose constructor takes what a network's own hands on as keywords."""
+    if inspect.isfunction(network):
+        return nets.ResNet
+    return nets.SENet if issubclass(network, nets.SENet) else network
+
+
+def _is_required(parameters: Mapping[str, inspect.Parameter], name: str) -> bool:
+    return name in parameters and parameters[name].default is inspect.Parameter.empty
+
+
+def _monai_aliases(nets: Any, network: Any) -> list[str]:
+    return sorted(name for name in dir(nets) if getattr(nets, name) is network)
+
+
+# --- efficientnet_pytorch --------------------------------------------------------------------------------------------
+
+
+def efficientnet_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
+    network = importlib.import_module("efficientnet_pytorch").EfficientNet
+    names = [f"efficientnet-b{number}" for number in range(9)]
+
+    def call(model_name: str = names[0], num_classes: int = 1000, in_channels: int = 3) -> Any:
+        return network.from_name(model_name, in_channels=in_channels, num_classes=num_classes)
+
+    for name in ("from_name", "from_pretrained"):
+        if fnmatch.fnmatch(name, only):
+            yield Offer(
+                name=name,
+                build=torch_builder(name, nodes, call),
+                paths=("efficientnet_pytorch.EfficientNet", "efficientnet_pytorch.model.EfficientNet"),
+                positional=("model_name",),
+                sizes={"num_classes": 1000, "in_channels": 3},
+                switches={"model_name": ("flag", None)},
+                calls=[{"model_name": model} for model in names],
+                known_inert=("advprop", "weights_path", "dropout_rate", "drop_connect_rate"),
+            )
+
+
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 
@@ -866,11 +1009,20 @@ def keras_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
 
 
 CHUNK = 24
-OFFERS = {"torchvision": torchvision_offers, "timm": timm_offers, "smp": smp_offers, "keras": keras_offers}
+OFFERS = {
+    "torchvision": torchvision_offers,
+    "timm": timm_offers,
+    "smp": smp_offers,
+    "monai": monai_offers,
+    "efficientnet": efficientnet_offers,
+    "keras": keras_offers,
+}
 VERSIONS = {
     "torchvision": ("torch", "torchvision"),
     "timm": ("torch", "timm"),
     "smp": ("torch", "timm", "segmentation-models-pytorch"),
+    "monai": ("torch", "monai"),
+    "efficientnet": ("torch", "efficientnet_pytorch"),
     "keras": ("tensorflow-cpu", "keras"),
 }
 

@@ -1,6 +1,6 @@
 """Record what the models of some calls really hold, for tests/source/test_zoo.py.
 
-    python scripts/record_zoo_calls.py torchvision|timm|smp|keras OUT.json
+    python scripts/record_zoo_calls.py torchvision|timm|smp|monai|efficientnet|keras OUT.json
 
 Other than build_zoo.py it builds with real weights and reads ``state_dict()`` (``get_weights()`` for Keras) itself. Of
 every call it keeps the number of entries, the first and the last, and a digest of all.
@@ -52,6 +52,39 @@ CALLS: dict[str, list[Call]] = {
         ("timm.create_model", ["hrnet_w18_small"], {"num_classes": 2}),
         ("timm.models.resnet26", [], {"num_classes": 4}),
         ("timm.models.efficientnet.efficientnet_b1", [], {"num_classes": 4}),
+    ],
+    "monai": [
+        ("monai.networks.nets.DenseNet121", [], {"spatial_dims": 2, "in_channels": 1, "out_channels": 6}),
+        ("monai.networks.nets.densenet.DenseNet169", [3, 2, 4], {}),
+        ("monai.networks.nets.DenseNet121", [2, 1, 3], {"norm": "instance"}),
+        ("monai.networks.nets.resnet18", [], {"spatial_dims": 2, "n_input_channels": 1, "num_classes": 3}),
+        ("monai.networks.nets.resnet50", [], {}),
+        ("monai.networks.nets.SEResNet50", [], {"spatial_dims": 3, "in_channels": 2, "num_classes": 2}),
+        ("monai.networks.nets.EfficientNetBN", ["efficientnet-b3"], {"pretrained": False, "num_classes": 4}),
+        (
+            "monai.networks.nets.UNet",
+            [3, 1, 2, [16, 32, 64, 128, 256], [2, 2, 2, 2]],
+            {"num_res_units": 2, "norm": "batch"},
+        ),
+        (
+            "monai.networks.nets.UNet",
+            [],
+            {"spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [16, 32, 64], "strides": [2, 2]},
+        ),
+        (
+            "monai.networks.nets.AttentionUnet",
+            [2, 1, 2, [16, 32, 64, 128], [2, 2, 2]],
+            {},
+        ),
+        ("monai.networks.nets.FlexibleUNet", [3, 2, "efficientnet-b0"], {}),
+        ("monai.networks.nets.BasicUNet", [2, 1, 4], {"norm": "batch"}),
+        ("monai.networks.nets.SegResNet", [], {"in_channels": 4, "out_channels": 3}),
+        ("monai.networks.nets.VNet", [], {}),
+        ("monai.networks.nets.HighResNet", [2, 1, 2], {}),
+    ],
+    "efficientnet": [
+        ("efficientnet_pytorch.EfficientNet.from_name", ["efficientnet-b0"], {}),
+        ("efficientnet_pytorch.EfficientNet.from_name", ["efficientnet-b2"], {"num_classes": 8, "in_channels": 1}),
     ],
     "smp": [
         ("segmentation_models_pytorch.Unet", [], {"encoder_weights": None}),
@@ -112,7 +145,9 @@ def main(library: str, out: Path) -> None:
     lines = []
     for path, args, kwargs in CALLS[library]:
         module, _, function = path.rpartition(".")
-        model = getattr(importlib.import_module(module), function)(*args, **kwargs)
+        owner, _, name = module.rpartition(".")
+        home = getattr(importlib.import_module(owner), name) if name[0].isupper() else importlib.import_module(module)
+        model = getattr(home, function)(*args, **kwargs)
         entries = entries_of_keras(model) if library == "keras" else entries_of_torch(model)
         digest = hashlib.sha256("\n".join(entries).encode()).hexdigest()
         lines.append(json.dumps([path, args, kwargs, len(entries), entries[0], entries[-1], digest]))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from bn_audit.source.flow.values import Env, Made
+from bn_audit.source.flow.dispatch import dispatch_of, dispatched_in
+from bn_audit.source.flow.values import Callee, Env, Made
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import BoundMethod, ClassVal, Func, Partial, Value
 from bn_audit.source.nodes import dotted_name
@@ -62,7 +63,7 @@ class Callers:
                 paths.extend(self._follower.finder(name, env.module, "base"))
             elif isinstance(env.scope.parent and env.scope.parent.node, cst.Module):
                 paths = [path for path in paths if self._may_import(path, env.module)]
-            for path in dict.fromkeys(paths):
+            for path in dict.fromkeys([*paths, env.module.path]):
                 if self._follower.project.left < least:
                     self._follower.exhausted = True
                     break
@@ -72,6 +73,7 @@ class Callers:
                     continue
                 calls = self._follower.index(module).calls
                 found.extend((module, call) for call in calls.get(name, ()))
+                found.extend((module, call) for call in dispatched_in(self._follower.index(module), name))
                 if function.name.value == "__init__":  # from subclasses, by super() or by the base's name
                     found.extend((module, call) for call in calls.get("__init__", ()))
                 if len(found) >= MAX_CALLERS:
@@ -120,6 +122,12 @@ class Callers:
     def _calls(self, call: cst.Call, caller: Env, env: Env) -> bool:
         """Whether a call certainly runs a scope."""
         function = env.scope.function
+        handed = dispatch_of(call)
+        if handed is not None:
+            for origin in self._follower.origins(handed[1], caller):
+                target = function_of(origin.value) if isinstance(origin, Callee) else None
+                if target is not None and target.node is function:
+                    return True
         for value, receiver in self._follower.callee(call, caller):
             target = function_of(value)
             if target is not None and target.node is function and related(receiver, env.receiver):

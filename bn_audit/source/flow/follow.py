@@ -17,8 +17,9 @@ from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, is_begun, loops_around
 from bn_audit.source.flow.callers import MAX_CALLERS, Callers, function_of
 from bn_audit.source.flow.circumstances import Condition, impossible
+from bn_audit.source.flow.dispatch import dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import picks_by_name
-from bn_audit.source.flow.frameworks import held_by
+from bn_audit.source.flow.frameworks import held_by, is_flow
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
 from bn_audit.source.flow.lookup import Lookup
 from bn_audit.source.flow.passing import PASSING_FUNCTIONS, PASSING_METHODS, STATES, makes_models
@@ -421,6 +422,9 @@ class Follower:
             if env.receiver is not None:
                 yield env.receiver
             return
+        if method and number == 1 and env.receiver is not None and _is_flow(env.receiver):
+            yield env.receiver  # runs of the flow itself, one for each party
+            return
         if env.call is not None and env.caller is not None:
             yield from self._given(name, number, method, star, env, env.call, env.caller)
             return
@@ -444,6 +448,13 @@ class Follower:
                 yield from self.items(self.origins(arg.value, caller))
             return
         assert number is not None
+        handed = dispatch_of(call)
+        if handed is not None and self._hands_on(handed[1], env, caller):
+            place = number + 1 - (1 if method else 0)
+            if 0 < place < len(positional):
+                given = positional[place]
+                yield from self.each(given, caller) if handed[0] == "map" else self.origins(given, caller)
+            return
         if name in keywords:
             yield from self.origins(keywords[name], caller)
             return
@@ -463,6 +474,13 @@ class Follower:
         if default is not None:
             above = env.scope.parent
             yield from self.origins(default, self.alone(env.module, above) if above is not None else env)
+
+    def _hands_on(self, function: cst.BaseExpression, env: Env, caller: Env) -> bool:
+        """Whether a function that is handed on is the one that is run."""
+        found = self.origins(function, caller)
+        return any(
+            isinstance(row, Callee) and getattr(function_of(row.value), "node", None) is env.scope.node for row in found
+        )
 
     # --- attributes --------------------------------------------------------------------------------------------------
 
@@ -709,6 +727,13 @@ class Follower:
             for value, receiver in target:
                 yield from self._apply(value, receiver, node, env)
             return
+        handed = dispatch_of(node)
+        if handed is not None:
+            called = [row for row in self.origins(handed[1], env) if isinstance(row, Callee)]
+            for row in called:
+                yield from self._apply(row.value, row.receiver, node, env)
+            if called:
+                return
         if isinstance(func, cst.Attribute):
             attr = func.attr.value
             if attr in PASSING_METHODS:
@@ -738,7 +763,7 @@ class Follower:
 
     def callee(self, node: cst.Call, env: Env) -> list[tuple[Value, Made | None]]:
         """What a call may call: functions with the object they are methods of, classes, things of libraries."""
-        func = node.func
+        func = without_remote(node.func)
         if isinstance(func, cst.Name):
             local = self._local_function(func.value, env)
             if local is not None:
@@ -916,6 +941,11 @@ def _clauses(node: cst.BaseComp, env: Env) -> tuple[Filter, ...]:
         found.extend(Filter(row.test, True, name, env) for row in clause.ifs)
         clause = clause.inner_for_in
     return tuple(found)
+
+
+def _is_flow(made: Made) -> bool:
+    """Whether an object's class is one whose steps a framework hands the runs of it."""
+    return made.cls is not None and any(is_flow(base.name) for base in classes.external_bases(made.cls))
 
 
 def _kind(cls: ClassVal) -> str:

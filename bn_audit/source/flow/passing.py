@@ -88,6 +88,8 @@ PASSING_FUNCTIONS = frozenset(
         "functools.reduce",
         "itertools.chain",
         "ray.get",
+        "concurrent.futures.as_completed",
+        "joblib.delayed",
         "torch.nn.DataParallel",
         "torch.nn.parallel.DataParallel",
         "torch.nn.DistributedDataParallel",
@@ -134,7 +136,15 @@ PASSING_FUNCTIONS = frozenset(
 STATES = {"state_dict": "state", "named_parameters": "parameters", "parameters": "parameters"}
 """Methods that give a model's entries, and which."""
 
-MODEL_MAKERS = ("torchvision.models.", "timm.", "segmentation_models_pytorch.", "torch.nn.", "torch.hub.load")
+MODEL_MAKERS = (
+    "torchvision.models.",
+    "timm.",
+    "segmentation_models_pytorch.",
+    "monai.networks.nets.",
+    "efficientnet_pytorch.",
+    "torch.nn.",
+    "torch.hub.load",
+)
 """What the dotted names of libraries' models begin with."""
 
 

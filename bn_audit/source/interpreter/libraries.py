@@ -37,7 +37,16 @@ KERAS_MODELS = frozenset(
 """Classes of Keras that are models."""
 _LIGHTNING = frozenset({"lightning", "pytorch_lightning", "lightning_fabric"})
 _MODULE_LIBRARIES = frozenset(
-    ["torchvision", "timm", "segmentation_models_pytorch", "transformers", "torchaudio", "monai", "torch_geometric"]
+    [
+        "torchvision",
+        "timm",
+        "segmentation_models_pytorch",
+        "efficientnet_pytorch",
+        "transformers",
+        "torchaudio",
+        "monai",
+        "torch_geometric",
+    ]
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable, Hashable
@@ -442,7 +443,15 @@ def _percent(run: Run, template: str, right: Value, frame: Frame, node: cst.CSTN
             return Const(template % tuple(plain), Step(frame.module, node))
         except (TypeError, ValueError, KeyError, OverflowError):
             pass
-    return run.unknown("a text with parts that are not known", frame.module, node, deps=dependencies(right))
+    hint: Const | None = None
+    guesses = [
+        entry if isinstance(entry, Const) else likely(run, entry) for entry in values if isinstance(entry, Value)
+    ]
+    if modest and len(guesses) == len(values) and all(guess is not None for guess in guesses):
+        with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):
+            hint = Const(template % tuple(guess.value for guess in guesses if guess is not None))
+    deps = dependencies(right)
+    return run.unknown("a text with parts that are not known", frame.module, node, deps=deps, likely=hint)
 
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {

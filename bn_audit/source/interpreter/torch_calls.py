@@ -73,6 +73,8 @@ def plain(value: Value | Hole | None) -> object:
         return tuple(items) if value.kind == "tuple" else items
     if isinstance(value, External) and value.package == "torch" and value.leaf in DTYPES:
         return DType(DTYPES[value.leaf])
+    if isinstance(value, External) and value.package == "monai" and value.name.rpartition(".")[0].endswith(".Norm"):
+        return value.leaf.lower()  # ``Norm.BATCH`` of MONAI's factory is a name
     if isinstance(value, Module) and value.framework == "torch":
         return snapshot(value)
     return UNKNOWN

@@ -26,7 +26,7 @@ def _library(name: str) -> Library | None:
 
 
 def versions(library: str) -> dict[str, str]:
-    """The versions a library's models were recorded with (``torchvision``, ``timm``, ``smp``, ``keras``)."""
+    """The versions a library's models were recorded with (``torchvision``, ``timm``, ``smp``, ``keras`` ...)."""
     found = _library(library)
     return dict(found.versions) if found is not None else {}
 
@@ -127,6 +127,27 @@ def _smp_architectures() -> frozenset[str]:
     return frozenset(name.partition(":")[0] for name in library.names) if library is not None else frozenset()
 
 
+def _monai(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ModuleState | None:
+    module, _, function = path.rpartition(".")
+    recipe = _recipe("monai", function)
+    if recipe is None or module not in recipe.paths:
+        return None
+    if "dimensions" in kwargs:  # its name before MONAI 0.6
+        kwargs["spatial_dims"] = kwargs.pop("dimensions")
+    norm = kwargs.get("norm")
+    if isinstance(norm, str):  # the factory's names are told apart by no case
+        kwargs["norm"] = norm.lower()
+    return _apply("monai", recipe, args, kwargs)
+
+
+def _efficientnet(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ModuleState | None:
+    module, _, function = path.rpartition(".")
+    recipe = _recipe("efficientnet", function)
+    if recipe is None or module not in recipe.paths:
+        return None
+    return _apply("efficientnet", recipe, args, kwargs)
+
+
 def _keras(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ModuleState | None:
     module, _, function = path.rpartition(".")
     for prefix in ("tensorflow.keras.", "tensorflow.python.keras.", "tensorflow.compat.v2.keras.", "tf_keras."):
@@ -145,7 +166,9 @@ def _keras(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Mo
 
 
 _FINDERS: dict[str, Callable[[str, tuple[object, ...], dict[str, object]], ModuleState | None]] = {
+    "efficientnet_pytorch": _efficientnet,
     "keras": _keras,
+    "monai": _monai,
     "segmentation_models_pytorch": _smp,
     "tensorflow": _keras,
     "tf_keras": _keras,

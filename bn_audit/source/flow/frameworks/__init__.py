@@ -11,7 +11,7 @@ import pkgutil
 
 from bn_audit.source.flow.frameworks.kinds import Framework
 
-__all__ = ["frameworks", "held_by"]
+__all__ = ["frameworks", "held_by", "is_flow"]
 
 
 @functools.cache
@@ -20,6 +20,12 @@ def frameworks() -> tuple[Framework, ...]:
     modules = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
     found = [module.FRAMEWORK for module in modules if hasattr(module, "FRAMEWORK")]
     return tuple(sorted(found, key=lambda framework: framework.title))
+
+
+@functools.cache
+def is_flow(name: str) -> bool:
+    """Whether a class of a framework, by its dotted name, is one whose steps get runs of their own flow."""
+    return any(pattern.match(name) for framework in frameworks() for pattern in framework.flows)
 
 
 @functools.cache

@@ -103,6 +103,8 @@ class Framework:
         mark: str that stand in every file that takes something from it.
         packages: the top-level packages it is imported from.
         clients, callbacks, wrappers, kits: see there.
+        flows: classes of which a program derives a federation as a whole, step by step; a step that brings the parties
+            together is handed one run of the same object for each of them.
         receivers: calls that return a message.
         aggregates: methods by which a program's own server combines what arrives.
         switches: bytes in a job's configuration which say that entries are kept back.
@@ -117,6 +119,7 @@ class Framework:
     callbacks: tuple[Callback, ...] = ()
     wrappers: tuple[Wrapper, ...] = ()
     kits: tuple[Kit, ...] = ()
+    flows: tuple[re.Pattern[str], ...] = ()
     receivers: tuple[re.Pattern[str], ...] = ()
     aggregates: tuple[str, ...] = ()
     switches: tuple[bytes, ...] = ()
