@@ -21,12 +21,19 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from bn_audit.source.raw import SourceError, read_bytes
+
 __all__ = ["forget", "pinned"]
+
+_MOST_BYTES = 32 << 20
+"""No lock file that tools write is larger; one that is, says nothing."""
 
 # PEP 508, as far as an exact pin needs it: name, extras, and the one clause that pins.
 _REQUIREMENT = re.compile(
     r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*\(?\s*(===?|~=)\s*v?([\w.!+]+?)(\.\*)?\s*\)?\s*(?:[;#\\].*|\s--.*)?"
 )
+_LONGEST = 1_000
+"""Characters of a line: to match one that is all blanks takes time that grows with their cube."""
 _CLAUSE = re.compile(r"\s*(===?|~=)?\s*v?(\d[\w.!+]*?)(\.\*)?\s*")
 
 
@@ -61,7 +68,7 @@ def _normal(name: str) -> str:
 
 
 def _requirement(text: str) -> Iterator[tuple[str, str]]:
-    match = _REQUIREMENT.fullmatch(text)
+    match = _REQUIREMENT.fullmatch(text) if len(text) < _LONGEST else None
     if match is not None:
         yield _normal(match[1]), match[3]
 
@@ -72,7 +79,7 @@ def _poetry(table: object) -> Iterator[tuple[str, str]]:
         return
     for name, value in table.items():
         clause = value.get("version") if isinstance(value, dict) else value
-        match = _CLAUSE.fullmatch(clause) if isinstance(clause, str) else None
+        match = _CLAUSE.fullmatch(clause) if isinstance(clause, str) and len(clause) < _LONGEST else None
         if match is not None and match[1] is not None:
             yield _normal(name), match[2]
 
@@ -118,8 +125,11 @@ def _setup_cfg(folder: str) -> Iterator[tuple[str, str]]:
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None, strict=False)
+    text = _text(os.path.join(folder, "setup.cfg"))
+    if any(len(line) > _LONGEST for line in text.splitlines()):  # configparser has the same trouble
+        return
     try:
-        parser.read_string(_text(os.path.join(folder, "setup.cfg")))
+        parser.read_string(text)
     except configparser.Error:
         return
     if parser.has_option("options", "install_requires"):
@@ -157,14 +167,14 @@ def _each(table: object, read: Callable[[Any], Iterator[tuple[str, str]]]) -> It
 def _toml(path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return {}
 
 
 def _text(path: str) -> str:
     """A file's text, "" if it cannot be read: a project's other files are not ours to judge."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
+        data = read_bytes(path, most=_MOST_BYTES)
+    except SourceError:
         return ""
+    return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")

@@ -85,7 +85,7 @@ _HEAD = re.compile(
 )
 _NOQA_CODE = re.compile(r"[,\s]*([A-Z]+[0-9]+)(?!\w)")
 _OUR_CODE = re.compile(r"[^\s,]+")
-_NEXT_COMMENT = re.compile(r"\s*#(?!\d)")
+_NEXT_COMMENT = re.compile(r"(?<!\s)\s*#(?!\d)")
 _PUNCTUATION = " \t:;,.-\u2013\u2014"
 
 

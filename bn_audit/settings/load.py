@@ -12,6 +12,7 @@ from bn_audit.settings.config import SHARED, TABLE, Config, ConfigError, shown
 from bn_audit.settings.keys import EXTEND, KEYS, Source, Vocabulary
 from bn_audit.settings.layers import inherit
 from bn_audit.settings.peek import may_have_table
+from bn_audit.source.raw import SourceError, read_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,7 +55,7 @@ def read_inline(text: str, vocabulary: Vocabulary) -> Config:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{INLINE}: {text!r} is neither a file nor TOML: {error}") from error
     if EXTEND.name in table:
         raise ConfigError(f"{INLINE}: `{EXTEND.name}` must stand in a file")
@@ -138,10 +139,9 @@ def _table(path: str) -> dict[str, Any] | None:
 
 def _bytes(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise ConfigError(f"{shown(path)}: {error.strerror}") from error
+        return read_bytes(path)
+    except SourceError as error:
+        raise ConfigError(f"{shown(path)}: {error.reason}") from error
 
 
 def _text(path: str, data: bytes) -> str:
@@ -162,6 +162,8 @@ def _parse(path: str, data: bytes) -> dict[str, Any]:
         raise ConfigError(f"{shown(path)}:{at}: {_AT.sub('', str(error))}") from error
     except RecursionError as error:
         raise ConfigError(f"{shown(path)}: nested too deeply") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise ConfigError(f"{shown(path)}: {error}") from error
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:

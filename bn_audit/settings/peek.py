@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bn_audit.settings.config import TABLE
+from bn_audit.source.raw import SourceError, read_bytes
 
 __all__ = ["may_have_table"]
 
@@ -15,8 +16,7 @@ _TABLE = rb"""tool["']?\s*\.\s*["']?bn-audit|(?m:^)\s*(?:\[\s*["']?tool["']?\s*\
 def may_have_table(path: str) -> bool:
     """Whether the bytes of a pyproject.toml speak of our table. True if it cannot be read, which is worth an error."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError:
+        data = read_bytes(path)
+    except SourceError:
         return True
     return TABLE.encode() in data and re.search(_TABLE, data) is not None

@@ -17,6 +17,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bn_audit.source.glob import FEW, frugal
+from bn_audit.source.raw import SourceError, read_bytes
+
 __all__ = ["IgnoreRules", "enter", "rules_above"]
 
 
@@ -98,6 +101,8 @@ def enter(rules: IgnoreRules, folder: str, names: Iterable[str]) -> IgnoreRules:
     return IgnoreRules(git, ignore)
 
 
+_MOST_BYTES = 1 << 20
+"""No ignore file that people write is larger; one that is, is as good as none."""
 _INTERESTING = frozenset((".git", ".gitignore", ".ignore"))
 
 
@@ -115,21 +120,19 @@ def _git_directory(folder: str) -> str:
 
 def _first_line(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.readline().strip()
-    except OSError:
+        line = read_bytes(path, most=_MOST_BYTES).partition(b"\n")[0]
+    except SourceError:
         return None
+    return line.decode("utf-8", "surrogateescape").strip()
 
 
 def _read(path: str, folder: str) -> tuple[_Patterns, ...]:
     """The patterns in a file, relative to a folder; empty if there are none, or the file cannot be read."""
     try:
-        if not os.path.isfile(path):
-            return ()
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-            lines = file.read().split("\n")
-    except OSError:
+        data = read_bytes(path, most=_MOST_BYTES)
+    except SourceError:
         return ()
+    lines = data.decode("utf-8-sig", "surrogateescape").split("\n")
     patterns = tuple(pattern for line in reversed(lines) if (pattern := _pattern(line)) is not None)
     if not patterns:
         return ()
@@ -142,8 +145,9 @@ def _pattern(line: str) -> _Pattern | None:
     line = line.removesuffix("\r")
     if line.startswith("#"):
         return None
-    kept = _BEFORE_TRAILING_SPACES.fullmatch(line)
-    line = kept[1] if kept is not None else line
+    kept = line.rstrip(" ")
+    escaped = (len(kept) - len(kept.rstrip("\\"))) % 2 == 1
+    line = line[: len(kept) + escaped]  # a space after a backslash stays
     negated = line.startswith("!")
     text = line[negated:]
     folders_only = text.endswith("/")
@@ -155,9 +159,6 @@ def _pattern(line: str) -> _Pattern | None:
     if expression is None:
         return None
     return _Pattern(re.compile(expression if anchored else f"(?:.*/)?{expression}", re.DOTALL), negated, folders_only)
-
-
-_BEFORE_TRAILING_SPACES = re.compile(r"((?:[^\\]|\\.)*?) *", re.DOTALL)
 
 
 def _expression(text: str) -> str | None:
@@ -173,12 +174,12 @@ def _expression(text: str) -> str | None:
         if stars is not None:
             whole = len(stars) > 1 and (start == 0 or text[start - 1] == "/")
             if whole and text.startswith("/", position):
-                parts.append("(?:.*/)?")
+                parts.append(_FOLDERS)
                 position += 1
             elif whole and position == len(text):
                 parts.append(".*")
             else:
-                parts.append("[^/]*")
+                parts.append(_STAR)
         elif bracket is not None:
             members = _bracket(bracket)
             if members is None:
@@ -188,7 +189,33 @@ def _expression(text: str) -> str | None:
             parts.append("[^/]")
         else:
             parts.append(re.escape(plain or escaped))
-    return "".join(parts)
+    if parts.count(_STAR) + parts.count(_FOLDERS) <= FEW:
+        return "".join(parts)
+    return _sparingly(parts)
+
+
+_FOLDERS, _STAR = "(?:.*/)?", "[^/]*"
+
+
+def _sparingly(parts: list[str]) -> str:
+    """The parts put together so that many stars take no time to speak of: see :mod:`bn_audit.source.glob`.
+
+    That a star takes the least is right within one name, and that ``**/`` does within all names up to the next one.
+    """
+    whole: list[str] = []
+    folders: list[int] = []
+    name: list[str] = []
+    for part in (*parts, ""):
+        if part in ("/", _FOLDERS, ""):
+            stars = [number for number, one in enumerate(name) if one == _STAR]
+            whole.append(frugal([f"{one}?" if number in stars[:-1] else one for number, one in enumerate(name)], stars))
+            if part == _FOLDERS:
+                folders.append(len(whole))
+            whole.append(part)
+            name = []
+        else:
+            name.append(part)
+    return frugal(["(?:.*?/)??" if number in folders[:-1] else one for number, one in enumerate(whole)], folders)
 
 
 _WILDCARD = re.compile(

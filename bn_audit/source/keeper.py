@@ -19,6 +19,7 @@ from typing import Any
 
 from bn_audit.source.memory import Memory, Result, Seen
 from bn_audit.source.outside import Answer, Query, digest
+from bn_audit.source.raw import SourceError, read_bytes
 from bn_audit.source.signature import Signature, now
 
 __all__ = ["FORMAT", "TAG", "Keeper", "clean"]
@@ -37,6 +38,9 @@ Signature: 8a477f597d28d172789f06886806bc55
 _SUFFIX, _TEMPORARY = ".json", ".part"
 _DAYS, _MOST = 30, 64
 """Memories that nobody used for so long, or beyond so many, are dropped."""
+
+
+_MOST_BYTES = 1 << 30
 
 
 class Keeper:
@@ -60,14 +64,13 @@ class Keeper:
         """What is remembered of a scan of these places, made in this working directory; None if nothing is."""
         key = self._key(places)
         try:
-            with open(self._path(key), "rb") as file:
-                data = file.read()
+            if not os.path.lexists(self._path(key)):
+                return None
+            data = read_bytes(self._path(key), most=_MOST_BYTES)
             with contextlib.suppress(OSError):
                 os.utime(self._path(key))  # it is in use
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self.notes.append(f"{self.folder}: the cache cannot be read: {error.strerror}")
+        except SourceError as error:
+            self.notes.append(f"{self.folder}: the cache cannot be read: {error.reason}")
             return None
         try:
             return _unpacked(data, key)
@@ -118,9 +121,9 @@ class Keeper:
             raise ValueError("it holds something else")
         for name, text in _MARKS.items():  # the tag first, for whoever makes the same folder at the same time
             path = os.path.join(self.folder, name)
-            if not os.path.exists(path):
-                with open(path, "w", encoding="ascii", newline="\n") as file:
-                    file.write(text)
+            # Not through a link that leads elsewhere; and somebody else may be making the same folder.
+            with contextlib.suppress(FileExistsError), open(path, "x", encoding="ascii", newline="\n") as file:
+                file.write(text)
 
     def _tidy(self, own: str) -> None:
         """Drop what is too old, and what a process that was killed has left."""

@@ -346,7 +346,7 @@ class Outside:
             self.answers[query] = UNSTABLE
 
 
-_IMPORTS_ALL = rb"import\s*\(?\s*\*|import\s*\\"
+_IMPORTS_ALL = rb"import\s*(?:\(\s*)?\*|import\s*\\"
 
 
 def digest(data: bytes) -> str:

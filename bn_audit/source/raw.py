@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -44,11 +45,11 @@ class SourceError(Exception):
         return Unreadable(location, self.reason)
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str, most: int = MAX_BYTES) -> bytes:
     """The bytes of a regular file.
 
     Raises:
-        SourceError: it cannot be opened or read, is no regular file, or is larger than :data:`MAX_BYTES`.
+        SourceError: it cannot be opened or read, is no regular file, or is larger than ``most`` bytes.
     """
     try:
         # Without O_NONBLOCK, opening a FIFO that took a file's place would wait for a writer that may never come.
@@ -57,13 +58,27 @@ def read_bytes(path: str) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise SourceError("not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise SourceError(f"the file has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that are read")
-            return file.read()
+            if status.st_size > most:
+                raise SourceError(f"the file has {status.st_size:,} bytes, more than the {most:,} that are read")
+            return _whole(file, status.st_size, most)
     except OSError as error:
         raise SourceError(error.strerror or str(error)) from error
     except ValueError as error:  # a null character in the path
         raise SourceError(str(error)) from error
+
+
+def _whole(file: io.FileIO, size: int, most: int) -> bytes:
+    """All that a file holds, which may be more than its size: it may have grown, and files of /proc have none."""
+    parts: list[bytes] = []
+    left = most + 1
+    size += 1
+    while left > 0 and (part := file.read(min(size, left))):
+        parts.append(part)
+        left -= len(part)
+        size = 1 << 16
+    if left <= 0:
+        raise SourceError(f"the file has more than the {most:,} bytes that are read")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def utf_16_or_32(data: bytes) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from bn_audit.source.raw import utf_16_or_32
 
@@ -113,7 +113,7 @@ def kinds(data: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-_FROM = re.compile(rb"from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)")
+_FROM = re.compile(rb"from\s+(?=[\w.])(\.*)((?:\w[\w.]*)?)\s+import\s+")
 
 
 def may_import(data: bytes, names: Iterable[str], module: str) -> bool:
@@ -125,9 +125,20 @@ def may_import(data: bytes, names: Iterable[str], module: str) -> bool:
     if parts[-1] == "__init__":
         parts.pop()
     wanted = [name.encode() for name in names]
-    for dots, source, members in _FROM.findall(data):
+    for dots, source, members in _imports(data):
         tail = [part for part in source.decode("ascii", "replace").split(".") if part]
         fits = parts[-len(tail) :] == tail if tail else bool(dots)
         if fits and (members.strip().startswith(b"*") or any(name in members for name in wanted)):
             return True
     return any(f"{parts[-1]}.{name}".encode() in data for name in names)
+
+
+def _imports(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """The dots, the module and the members of every ``from ... import``. In linear time, whatever stands there."""
+    position, closed = 0, data.rfind(b")")
+    while (match := _FROM.search(data, position)) is not None:
+        start = match.end()
+        brackets = data.startswith(b"(", start) and start < closed
+        position = data.find(b")" if brackets else b"\n", start)
+        position = len(data) if position < 0 else position
+        yield match[1], match[2], data[start:position]

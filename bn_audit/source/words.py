@@ -124,7 +124,12 @@ def calls(data: bytes, name: str) -> bool:
 
 def derives(data: bytes, name: str) -> bool:
     """Whether a class has something of a name among its bases."""
-    return _base(name.encode()).search(data) is not None
+    bases = False
+    for match in _base(name.encode()).finditer(data):
+        if match.lastgroup == "name" and bases:
+            return True
+        bases = match.lastgroup == "head" or (bases and match.lastgroup == "name")
+    return False
 
 
 _LETTER = re.compile(rb"\w")
@@ -137,7 +142,7 @@ def _called(word: bytes) -> re.Pattern[bytes]:
 
 @lru_cache(maxsize=512)
 def _base(word: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"class\s+\w+\s*\([^)]*(?<!\w)%s(?!\w)" % re.escape(word))
+    return re.compile(rb"(?P<head>class\s+\w+\s*\()|(?P<end>\))|(?P<name>(?<!\w)%s(?!\w))" % re.escape(word))
 
 
 def steps_between(module: str, path: str) -> int:

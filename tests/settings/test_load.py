@@ -161,10 +161,10 @@ def test_bytes_that_are_no_toml(tmp_path: Path, data: bytes) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "bn-audit.toml", "")
 
-    def refuse(name: str, mode: str) -> None:
+    def refuse(name: str, flags: int) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", name)
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ConfigError, match="Permission denied") as raised:
         read(path)
     assert str(raised.value).startswith(path)
