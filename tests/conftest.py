@@ -51,8 +51,19 @@ def nvflare_wheel(pytestconfig: pytest.Config) -> Path:
     return Path(given) if given else _fetched(pytestconfig, "nvflare", "2.9.0")
 
 
-def _fetched(pytestconfig: pytest.Config, name: str, version: str) -> Path:
-    """A wheel, of 5 MB at most. Without an index these tests are skipped, but not in CI."""
+@pytest.fixture(scope="session")
+def torchvision_wheel(pytestconfig: pytest.Config) -> Path:
+    """For its Python files; what is compiled in it may be for another build of torch than is installed."""
+    return _fetched(pytestconfig, "torchvision", "0.28.0", "--platform", "manylinux_2_28_x86_64")
+
+
+@pytest.fixture(scope="session")
+def timm_wheel(pytestconfig: pytest.Config) -> Path:
+    return _fetched(pytestconfig, "timm", "1.0.31")
+
+
+def _fetched(pytestconfig: pytest.Config, name: str, version: str, *more: str) -> Path:
+    """A wheel, of 8 MB at most. Without an index these tests are skipped, but not in CI."""
     assert pytestconfig.cache is not None
     requirement = f"{name}=={version}"
     folder = Path(pytestconfig.cache.mkdir(name))
@@ -66,6 +77,7 @@ def _fetched(pytestconfig: pytest.Config, name: str, version: str) -> Path:
             "--quiet",
             "--no-deps",
             *_TARGET,
+            *more,
             "--dest",
             str(folder),
             requirement,

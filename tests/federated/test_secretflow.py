@@ -73,7 +73,13 @@ class _Watch:
 
 
 def _fit(
-    runtime: Runtime, model: Any, strategy: str, aggregator: str, skip_bn: bool = True, latent: int | None = None
+    runtime: Runtime,
+    model: Any,
+    strategy: str,
+    aggregator: str,
+    skip_bn: bool = True,
+    latent: int | None = None,
+    **options: Any,
 ) -> _Watch:
     parties = [PYU("alice"), PYU("bob")]
     generator = make_generator(runtime, latent or 2) if strategy == "fed_gen" else None
@@ -82,14 +88,15 @@ def _fit(
         federated = runtime.FLModel(
             server=parties[0],
             device_list=parties,
-            model=runtime.TorchModel(
-                model_fn=model, loss_fn=nn.CrossEntropyLoss, optim_fn=partial(torch.optim.SGD, lr=0.05)
-            ),
-            aggregator=make_aggregator(runtime, aggregator, parties, generator),
+            model=model if hasattr(model, "build_from_model") else _torch_model(runtime, model),
+            aggregator=None
+            if "server_agg_method" in options
+            else make_aggregator(runtime, aggregator, parties, generator),
             strategy=strategy,
             backend="torch",
             skip_bn=skip_bn,
             **more,
+            **options,
         )
         rng = np.random.default_rng(3)
         x = {party: rng.random((size, 1, 4, 4)) for party, size in zip(parties, _SIZES, strict=True)}
@@ -98,6 +105,12 @@ def _fit(
         with observing(watch):
             federated.fit(_placed(x), _placed(y), batch_sampling_rate=0.5, epochs=2, verbose=0)
     return watch
+
+
+def _torch_model(runtime: Runtime, model: Any, **options: Any) -> Any:
+    return runtime.TorchModel(
+        model_fn=model, loss_fn=nn.CrossEntropyLoss, optim_fn=partial(torch.optim.SGD, lr=0.05), **options
+    )
 
 
 def _placed(data: dict[PYU, Any]) -> FedNdarray:
@@ -149,6 +162,123 @@ def test_what_is_shared_is_the_reference_mean(runtime: Runtime, strategy: str) -
         assert all(torch.equal(afters[0][key], afters[1][key]) for key in afters[0] if key not in local)
     last = watch.exchanges[-1][1]
     assert any(not torch.equal(last[0][key], last[1][key]) for key in local if key.endswith("running_mean"))
+
+
+class _Wide(nn.Module):
+    def __init__(self, width: int = 3, classes: int = 2) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten())
+        self.fc = nn.Linear(4 * width, classes)
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(self.body(x))
+
+
+def _forms(runtime: Runtime) -> dict[str, Any]:
+    """A model of width 5 in every form that SecretFlow takes."""
+
+    class Module(runtime.BaseModule):  # type: ignore[misc, name-defined]
+        def __init__(self, width: int = 5) -> None:
+            super().__init__()
+            self.body = _Wide(width)
+
+        def forward(self, x: Any) -> Any:
+            return self.body(x)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+        def configure_loss(self) -> Any:
+            return nn.CrossEntropyLoss()
+
+        def configure_metrics(self) -> Any:
+            return []
+
+    @local_batchnorm
+    class Decorated(_Wide):
+        def __init__(self, width: int = 5) -> None:
+            super().__init__(width)
+
+    return {
+        "keyword arguments of TorchModel": _torch_model(runtime, local_batchnorm(_Wide), width=5),
+        "a partial that is wrapped": _torch_model(runtime, local_batchnorm(partial(_Wide, width=5))),
+        "a partial of what is wrapped": _torch_model(runtime, partial(local_batchnorm(_Wide), width=5)),
+        "a lambda": _torch_model(runtime, local_batchnorm(lambda: _Wide(5))),
+        "a function that wraps": _torch_model(runtime, lambda: local_batchnorm(_Wide)(5)),
+        "a TorchModel": local_batchnorm(_torch_model(runtime, _Wide, width=5)),
+        "a decorated class": _torch_model(runtime, Decorated),
+        "a BaseModule, in a TorchModel": _torch_model(runtime, local_batchnorm(Module)),
+        "a BaseModule that sets itself up": local_batchnorm(runtime.TorchModel(model_fn=Module)),
+    }
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_every_form_of_a_model(runtime: Runtime) -> None:
+    for form, model in _forms(runtime).items():
+        watch = _fit(runtime, model, "fed_avg_w", "secure")
+        assert len(watch.exchanges) >= 3, form
+        for befores, afters in watch.exchanges:
+            shapes = {tuple(value.shape) for value in afters[0].values()}
+            assert (5, 1, 3, 3) in shapes, form
+            for key in befores[0]:
+                if "body.1." in key:
+                    assert all(torch.equal(b[key], a[key]) for b, a in zip(befores, afters, strict=True)), (form, key)
+                else:
+                    assert torch.equal(afters[0][key], afters[1][key]), (form, key)
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("cheat", "message"),
+    [
+        (
+            lambda arrays: arrays[:-1],
+            r"fc\.bias: 3 arrays arrived for the 4 entries that are shared: the parties' models",
+        ),
+        (lambda arrays: [*arrays, arrays[0]], r"^5 arrays arrived for the 4 entries"),
+        (lambda arrays: arrays[::-1], r"body\.0\.weight: an array of shape \(2,\) arrived for \(3, 1, 3, 3\)"),
+    ],
+)
+def test_a_server_that_sends_something_else(runtime: Runtime, cheat: Any, message: str) -> None:
+    """Nothing is loaded: of any party that was asked, the state is what it was."""
+
+    def method(sent: Any) -> Any:
+        arrays = [np.mean(parts, axis=0) for parts in zip(*sent, strict=True)]
+        return [cheat(arrays)] * len(sent)
+
+    made: list[Any] = []
+    initial: list[dict[str, Any]] = []
+
+    def make() -> nn.Module:
+        made.append(_Wide())
+        initial.append({key: value.clone() for key, value in made[-1].state_dict().items()})
+        return made[-1]  # type: ignore[no-any-return]
+
+    with pytest.raises(AggregationError, match=message):
+        _fit(runtime, local_batchnorm(make), "fed_avg_w", "", server_agg_method=method)
+    for model, before in zip(made, initial, strict=True):
+        assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_parties_with_other_architectures(runtime: Runtime) -> None:
+    """One has a layer more: it says so, and no party is left with half of anything."""
+    made: list[Any] = []
+
+    def make() -> nn.Module:
+        model = _Wide()
+        if made:
+            model.fc = nn.Sequential(nn.Linear(12, 2), nn.Linear(2, 2))  # type: ignore[assignment]
+        made.append(model)
+        return model
+
+    with pytest.raises(
+        AggregationError, match=r"fc\.1\.weight: 4 arrays arrived for the 6 entries.*make the same model"
+    ):
+        _fit(runtime, local_batchnorm(make), "fed_avg_w", "plain")
 
 
 @pytest.mark.secretflow
