@@ -33,7 +33,7 @@ def _shares(site: ExchangeSite) -> Iterator[Finding]:
         f"{norms_named(first, first.norms)} of {models_named([one.participant for one in found])} are sent with the "
         f"rest, {site.framework} averages them over the parties, and what comes back is loaded",
         evidence=trail(site, found, place),
-        help=_HELP,
+        help=f"{_HELP}; {_IN_FLOWER}" if site.framework == "Flower" else _HELP,
     )
 
 
@@ -54,6 +54,11 @@ _HELP = (
     "nn.modules.batchnorm._BatchNorm) for key in module.state_dict()]` are their keys; each client keeps its own"
 )
 
+_IN_FLOWER = (
+    "`bn_audit.federated.flower` does it, with the mod `LocalBatchNormMod` in a ClientApp, with `make_ndarrays` and "
+    "`load_ndarrays` in a NumPyClient"
+)
+
 SHARES = Rule(
     code="BNA206",
     name="exchange-shares-batchnorm",
@@ -72,14 +77,16 @@ higher, and the model worse for the clients whose data differs most. FedBN keeps
 the rest.""",
     remedy="""\
 Leave BatchNorm's entries out, by module type, of what is sent and of what is loaded (`strict=False`). Where every round
-makes its clients anew, keep them in the client's own state (`context.state` in Flower). Where statistics are pooled on
-purpose, silence the rule at this place, with the reason.""",
+makes its clients anew, keep them in the client's own state (`context.state` in Flower). For Flower,
+`bn_audit.federated.flower` has a mod and a strategy that do so. Where statistics are pooled on purpose, silence the
+rule at this place, with the reason.""",
     silent="""\
 - No model with BatchNorm can be followed to the client, or what it sends or loads is written in a way that is not
   understood.
 - BatchNorm keeps no running statistics (`track_running_stats=False`), is frozen, or has been replaced.
 - Either side keeps BatchNorm back: a filter on what is sent or on what is loaded, entries that are put back from the
-  client's own state; code of the client, of a subclass or of a strategy in the project that names BatchNorm.
+  client's own state; `LocalBatchNormMod` among the mods of a ClientApp; code of the client, of a subclass or of a
+  strategy in the project that names BatchNorm.
 - BNA201, BNA202 or BNA203 speak of the average of what is sent.""",
     fix_safety="No edit is offered: what is to stay with a client is the author's decision.",
     references=(
