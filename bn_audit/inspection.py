@@ -14,7 +14,7 @@ from typing import Literal
 
 from bn_audit.exchange import flower, nvflare
 from bn_audit.exchange.fedbn import expectation
-from bn_audit.exchange.frameworks import FrameworkSettings, plan
+from bn_audit.exchange.frameworks import FrameworkSettings, integers_stay, plan
 from bn_audit.exchange.keep import Keep
 from bn_audit.exchange.plan import Comparison, EntryPlan, Fate, Plan, PlanError, compare
 from bn_audit.exchange.secretflow import SecretFlowSettings
@@ -256,7 +256,7 @@ def inspect(
 def judge(profile: Profile, settings: FrameworkSettings) -> Judgement:
     """The framework's plan for a model beside FedBN's, with a verdict."""
     made = plan(profile, settings)
-    comparison = _forgive(profile, compare(expectation(profile), made))
+    comparison = _forgive(profile, compare(expectation(profile, integers_stay=integers_stay(settings)), made))
     verdict = _verdict(comparison)
     return Judgement(settings, made, comparison, verdict, _sentence(profile, settings, comparison, verdict, made))
 
@@ -281,7 +281,7 @@ def matrix(
 ) -> tuple[Cell, ...]:
     """What every combination of strategy, aggregator and ``skip_bn`` comes to, those that cannot work by design left
     out: fed_stc and fed_scr work with SparsePlainAggregator only, fed_gen with its own."""
-    expected = expectation(profile)
+    expected = expectation(profile, integers_stay=wrapped is not None and wrapped.integers == "local")
     cells = []
     for strategy in strategies("torch"):
         for aggregator in aggregators(strategy.name):
@@ -421,7 +421,8 @@ def _why_unknown(profile: Profile) -> str:
 
 
 def _entries(profile: Profile, judgement: Judgement | None) -> Iterator[EntryFate]:
-    expected = expectation(profile).entries
+    settings = None if judgement is None else judgement.settings
+    expected = expectation(profile, integers_stay=integers_stay(settings)).entries
     owned = owners(profile)
     norms = {norm.path: norm for norm in profile.norms}
     plans: tuple[EntryPlan | None, ...] = (None,) * len(expected)

@@ -29,6 +29,9 @@ class Net(nn.Module):
 def test_right(assert_federated_safe):
     assert assert_federated_safe(Net(last=True), skip_bn=True, aggregator="secure").ok
 
+def test_local_batchnorm(assert_federated_safe):
+    assert assert_federated_safe(Net(last=False), skip_bn=True, local_batchnorm=True).ok
+
 def test_flower(assert_federated_safe):
     assert assert_federated_safe(Net(last=False), framework="flower", keep_norms=True).ok
 
@@ -49,7 +52,7 @@ def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_failure_shows_the_fates(tmp_path: Path) -> None:
     result = _pytest(tmp_path)
-    assert "1 failed, 2 passed" in result.stdout, result.stdout + result.stderr
+    assert "1 failed, 3 passed" in result.stdout, result.stdout + result.stderr
     assert "2 of 9 entries are not what FedBN leaves: 2 stale" in result.stdout
     assert "averaged     stale          stale           2  fc" in result.stdout
     assert "verify.py" not in result.stdout

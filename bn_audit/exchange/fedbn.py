@@ -8,27 +8,36 @@ statistics or without, and every entry of any other layer that owns running stat
 from __future__ import annotations
 
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
-from bn_audit.profile import NormLayer, Profile
+from bn_audit.profile import NormLayer, Profile, StateEntry
 
-__all__ = ["expectation", "expected_fates"]
+__all__ = ["expectation", "expected_fates", "is_integer"]
 
 _LOCAL = frozenset({Fate.LOCAL})
 _AVERAGED = frozenset({Fate.AVERAGED})
 _EITHER = _LOCAL | _AVERAGED
 
 
-def expectation(profile: Profile) -> Plan:
-    """FedBN's plan for a profile."""
-    fates = expected_fates(profile)
+def expectation(profile: Profile, *, integers_stay: bool = False) -> Plan:
+    """FedBN's plan for a profile; ``integers_stay`` as for :func:`expected_fates`."""
+    fates = expected_fates(profile, integers_stay=integers_stay)
     entries = tuple(EntryPlan(entry.key, fate) for entry, fate in zip(profile.entries, fates, strict=True))
     return Plan(entries, complete=profile.complete, settings=(("framework", "fedbn"),))
 
 
-def expected_fates(profile: Profile) -> tuple[frozenset[Fate], ...]:
-    """What FedBN wants for each entry; local and averaged where it is not known whether the owner is such a layer."""
+def expected_fates(profile: Profile, *, integers_stay: bool = False) -> tuple[frozenset[Fate], ...]:
+    """What FedBN wants for each entry; local and averaged where it is not known whether the owner is such a layer.
+
+    Args:
+        integers_stay: whether integers and bools, which have no mean, are meant to stay with each party.
+    """
     norms = {norm.path: norm for norm in profile.norms}
     modules = {module: _module_fates(norms, module) for module in dict.fromkeys(e.module for e in profile.entries)}
-    return tuple(modules[entry.module] for entry in profile.entries)
+    return tuple(_LOCAL if integers_stay and is_integer(entry) else modules[entry.module] for entry in profile.entries)
+
+
+def is_integer(entry: StateEntry) -> bool:
+    """Whether an entry certainly holds integers or bools."""
+    return entry.dtype is not None and (entry.dtype == "bool" or entry.dtype.startswith(("int", "uint")))
 
 
 def _module_fates(norms: dict[str, NormLayer], module: str) -> frozenset[Fate]:

@@ -9,11 +9,16 @@ from bn_audit.exchange.plan import Plan
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.profile import Profile
 
-__all__ = ["NAMES", "FrameworkSettings", "plan"]
+__all__ = ["NAMES", "FrameworkSettings", "integers_stay", "plan"]
 
 FrameworkSettings = SecretFlowSettings | FlowerSettings | NVFlareSettings
 NAMES = {SecretFlowSettings: "SecretFlow", FlowerSettings: "Flower", NVFlareSettings: "NVFlare"}
 """What the frameworks call themselves."""
+
+
+def integers_stay(settings: FrameworkSettings | None) -> bool:
+    """Whether integers are meant to stay with each party under some settings."""
+    return isinstance(settings, SecretFlowSettings) and settings.integers_stay
 
 
 def plan(profile: Profile, settings: FrameworkSettings) -> Plan:

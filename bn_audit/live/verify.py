@@ -21,7 +21,7 @@ from pathlib import Path
 from bn_audit.exchange import flower
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.flower import FlowerSettings
-from bn_audit.exchange.frameworks import FrameworkSettings
+from bn_audit.exchange.frameworks import FrameworkSettings, integers_stay
 from bn_audit.exchange.frameworks import plan as plan_of
 from bn_audit.exchange.nvflare import NVFlareSettings
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
@@ -373,7 +373,7 @@ def judge(
 ) -> Verification:
     """Lay what was seen beside what was planned and what FedBN wants."""
     norms = {norm.path: norm.type for norm in profile.norms}
-    expected = expected_fates(profile)
+    expected = expected_fates(profile, integers_stay=integers_stay(settings))
     entries = tuple(
         _verified(entry, norms.get(entry.module), wanted, part, run, settings, engine)
         for entry, wanted, part in zip(profile.entries, expected, planned.entries, strict=True)
@@ -520,7 +520,8 @@ def _disagreements(profile: Profile, settings: FrameworkSettings, planned: Plan,
     averaged = any(part.fate is Fate.AVERAGED for part in planned.entries)
     if averaged and not chance and planned.drifts not in (None, run.drifted):
         yield f"drifting apart: the plan says {planned.drifts}, the real classes {run.drifted}"
-    for entry, wanted, part in zip(profile.entries, expected_fates(profile), planned.entries, strict=True):
+    expected = expected_fates(profile, integers_stay=integers_stay(settings))
+    for entry, wanted, part in zip(profile.entries, expected, planned.entries, strict=True):
         if part.fate is None or part.fate is Fate.CORRUPT:
             continue
         kept = Fate.LOCAL if Fate.LOCAL in wanted else Fate.STALE

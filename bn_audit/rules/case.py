@@ -235,7 +235,7 @@ def judge(profile: Profile, settings: SecretFlowSettings) -> Outcome:
 
 def beside_fedbn(profile: Profile, settings: SecretFlowSettings) -> Comparison:
     """SecretFlow's plan for a model beside FedBN's."""
-    return compare(expectation(profile), plan(profile, settings))
+    return compare(expectation(profile, integers_stay=settings.integers_stay), plan(profile, settings))
 
 
 @functools.lru_cache(maxsize=256)

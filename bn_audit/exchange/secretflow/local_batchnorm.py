@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from bn_audit.exchange.fedbn import expected_fates
+from bn_audit.exchange.fedbn import expected_fates, is_integer
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan, PlanError, merge
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.profile import Profile, StateEntry
@@ -129,7 +129,7 @@ def plan_wrapped(
             replace(one, possible=frozenset({Fate.FAILS})) if one.key == failing else one for one in entries
         )
     notes = list(inner.notes)
-    kept = [part.entry.key for part in parts if part.local is False and _is_integer(part.entry)]
+    kept = [part.entry.key for part in parts if part.local is False and is_integer(part.entry)]
     if kept and wrapping.integers == "local":
         notes.append(f"integers that stay with each party, as asked for: {', '.join(kept)}")
     return Plan(entries, stops, error, profile.complete, inner.drifts, settings=settings.named(), notes=tuple(notes))
@@ -200,7 +200,7 @@ def _unfit(part: _Part, integers: Integers) -> PlanError | None:
         return None
     if entry.dtype.startswith("complex"):
         return PlanError("ValueError", of_complex(entry.key), key=entry.key)
-    if _is_integer(entry) and integers == "refuse":
+    if is_integer(entry) and integers == "refuse":
         return PlanError("ValueError", of_integers(entry.key, entry.dtype), key=entry.key)
     return None
 
@@ -211,17 +211,13 @@ def _may_be_refused(part: _Part, integers: Integers) -> bool:
         return False
     if part.entry.dtype is None:
         return True
-    odd = part.entry.dtype.startswith("complex") or (_is_integer(part.entry) and integers == "refuse")
+    odd = part.entry.dtype.startswith("complex") or (is_integer(part.entry) and integers == "refuse")
     return odd and (part.local is None or part.empty is None)
-
-
-def _is_integer(entry: StateEntry) -> bool:
-    return entry.dtype is not None and (entry.dtype == "bool" or entry.dtype.startswith(("int", "uint")))
 
 
 def _travels(part: _Part) -> bool | None:
     """Whether an entry is sent."""
-    if part.local or part.empty or _is_integer(part.entry):
+    if part.local or part.empty or is_integer(part.entry):
         return False
     return None if part.local is None or part.empty is None or part.entry.dtype is None else True
 
@@ -275,8 +271,8 @@ def _entry_plan(part: _Part, integers: Integers, fates: dict[str, frozenset[Fate
         return EntryPlan(entry.key, frozenset({Fate.LOCAL}))
     if part.empty:
         return EntryPlan(entry.key, frozenset({Fate.AVERAGED}))
-    if _is_integer(entry):
-        averaged = frozenset({Fate.STALE})
-    elif entry.dtype is None and integers == "local":
-        averaged |= {Fate.STALE}
+    if is_integer(entry):
+        return EntryPlan(entry.key, frozenset({Fate.LOCAL if integers == "local" else Fate.STALE}))
+    if entry.dtype is None and integers == "local":
+        averaged |= {Fate.LOCAL}
     return EntryPlan(entry.key, averaged | {Fate.LOCAL} if part.local is None else averaged)

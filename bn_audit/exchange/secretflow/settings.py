@@ -41,6 +41,11 @@ class SecretFlowSettings:
     wrapped: Wrapping | None = None
     server: bool = True
 
+    @property
+    def integers_stay(self) -> bool:
+        """Whether integers are meant to stay with each party: ``local_batchnorm`` was told so."""
+        return self.wrapped is not None and self.wrapped.integers == "local"
+
     def named(self) -> tuple[tuple[str, str], ...]:
         """What is known of the settings, as names and values for a report."""
         pairs = (
