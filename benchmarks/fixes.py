@@ -8,7 +8,6 @@ that does, one that does not, and one of which that is not known.
 from __future__ import annotations
 
 import argparse
-import ast
 import collections
 import os
 import shutil
@@ -30,13 +29,16 @@ from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
 from bn_audit.source.nodes import walk
 from bn_audit.source.notebook import read_notebook
+from bn_audit.source.outside import Outside
 from bn_audit.source.parse import ParsedFile, is_notebook, parse
 from bn_audit.source.positions import locate
 from bn_audit.source.project import Project
 from bn_audit.source.read import ReadOptions, list_files, read
 from bn_audit.source.skip_bn_edit import Candidate, edit
+from bn_audit.source.sources import Sources
 from bn_audit.source.targets import called_name
 from bn_audit.source.text import SourceError, decode
+from tests.faults.layouts import bare
 
 VARIANTS = {
     "as it is": "",
@@ -166,15 +168,6 @@ def programs(path: str, data: bytes) -> list[str]:
     return [decode(data).text]
 
 
-def bare(program: str) -> str:
-    """The tree of a program without arguments that are True, False or None and called skip_bn."""
-    tree = ast.parse(program)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            node.keywords = [word for word in node.keywords if word.arg != "skip_bn"]
-    return ast.dump(tree)
-
-
 def make_variant() -> None:
     """Exchange what the calls below the working directory are given."""
     changed = 0
@@ -227,8 +220,8 @@ def values_of(parsed: ParsedFile, calls: Sequence[cst.Call]) -> Edits:
 
 def backends(path: str, data: bytes) -> Edits:
     """The edits that name the backend where a call leaves it to the default."""
-    project = Project()
-    module = project.open(path, data)
+    project = Project((), Outside(Sources(contents={os.path.abspath(path): data})))
+    module = project.open(path)
     locator = Locator(project)
     found: Edits = {}
     for node in walk(module.tree):

@@ -123,7 +123,7 @@ def _code(path: str, data: bytes) -> list[tuple[int | None, list[str]]]:
     found = []
     for text in comments_of(path, data):
         code = list(lines.get(text.cell, ()))
-        for comment in text.comments:
+        for comment in text.comments if code else ():  # what cannot be decoded has comments, but no lines
             code[comment.line - 1] = code[comment.line - 1][: comment.column - 1]
         found.append((text.cell, [line.rstrip() for line in code]))
     return found
