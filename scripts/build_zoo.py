@@ -1,7 +1,7 @@
 """Record what the models of torchvision, timm, segmentation-models-pytorch, MONAI, efficientnet_pytorch and Keras hold,
 for bn_audit/source/zoo.
 
-    python scripts/build_zoo.py torchvision|timm|smp|monai|efficientnet|keras [--out DIR] [--only GLOB] [--jobs N]
+    python scripts/build_zoo.py torchvision|timm|smp|monai|efficientnet|fedml|keras [--out DIR] [--only GLOB] [--jobs N]
 
 Every model is built for real, without memory for its weights (on torch's meta device), several times: with its
 defaults, with other numbers of classes and of input channels, and with the switches people use (``weights``,
@@ -188,6 +188,7 @@ OTHER_SIZES = {
     "num_keypoints": (42, 31, 35),
     "out_channels": (7, 13, 16),
     "n_input_channels": (5, 4, 9),
+    "class_num": (7, 13, 16),
 }
 LETTERS = {
     "input_channels": "c",
@@ -198,6 +199,7 @@ LETTERS = {
     "num_keypoints": "k",
     "out_channels": "n",
     "n_input_channels": "c",
+    "class_num": "n",
 }
 
 
@@ -924,6 +926,45 @@ def efficientnet_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
             )
 
 
+# --- FedML -----------------------------------------------------------------------------------------------------------
+
+
+def fedml_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
+    """What ``fedml.model.create`` makes by the name in its settings; of the package only the models are imported."""
+    makers = {
+        "resnet56": lambda classes: _fedml_module("resnet").resnet56(class_num=classes),
+        "mobilenet": lambda classes: _fedml_module("mobilenet").mobilenet(class_num=classes),
+        "mobilenet_v3": lambda classes: _fedml_module("mobilenet_v3").MobileNetV3(model_mode="LARGE"),
+    }
+
+    def call(model: str = "resnet56", class_num: int = 10) -> Any:
+        return makers[model](class_num)
+
+    yield Offer(
+        name="create",
+        build=torch_builder("create", nodes, call),
+        paths=("fedml.model",),
+        sizes={"class_num": 10},
+        switches={"model": ("flag", None)},
+        calls=[{"model": name} for name in makers],
+    )
+
+
+def _fedml_module(name: str) -> Any:
+    """A module of FedML's models by itself: the package's own imports need most of what there is."""
+    from importlib import util
+
+    for folder in sys.path:
+        path = Path(folder) / "fedml" / "model" / "cv" / f"{name}.py"
+        if path.is_file():
+            spec = util.spec_from_file_location(f"fedml_{name}", path)
+            assert spec is not None and spec.loader is not None
+            module = util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+    raise ImportError(name)
+
+
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 
@@ -1015,6 +1056,7 @@ OFFERS = {
     "smp": smp_offers,
     "monai": monai_offers,
     "efficientnet": efficientnet_offers,
+    "fedml": fedml_offers,
     "keras": keras_offers,
 }
 VERSIONS = {
@@ -1023,6 +1065,7 @@ VERSIONS = {
     "smp": ("torch", "timm", "segmentation-models-pytorch"),
     "monai": ("torch", "monai"),
     "efficientnet": ("torch", "efficientnet_pytorch"),
+    "fedml": ("torch", "fedml"),
     "keras": ("tensorflow-cpu", "keras"),
 }
 

@@ -142,6 +142,8 @@ MODEL_MAKERS = (
     "segmentation_models_pytorch.",
     "monai.networks.nets.",
     "efficientnet_pytorch.",
+    "fedml.model.create",
+    "hydra.utils.instantiate",
     "torch.nn.",
     "torch.hub.load",
 )

@@ -3,6 +3,8 @@ others."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from bn_audit.source.interpreter import (
+    attributes,
     builtin_calls,
     calls,
     expressions,
@@ -114,6 +117,52 @@ def clone(value: Value, memo: dict[int, Value] | None = None) -> Value:
         twin.attrs = {key: clone(item, memo) for key, item in value.attrs.items()}
         return twin
     return value
+
+
+def _instantiate(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """Hydra's ``instantiate(cfg.model)``: what the settings beside the program name, called with what they say."""
+    key = _first_text(frame, node).rpartition(".")[2]
+    hint = run.likely.get(f"{key}._target_")
+    nothing = run.unknown("made from a configuration that is not known", frame.module, node, called=True)
+    if hint is None or not isinstance(hint.value, str):
+        return nothing
+    text = f"{key}._target_ == {hint.value!r}"
+    if not run.decide(text, lambda: text, dependencies(args[0]) if args else frozenset(), likely=True):
+        return nothing
+    module, _, name = hint.value.rpartition(".")
+    func = attributes.get(run, scopes.import_module(run, frame.module, module, node), name, frame, node)
+    named = {
+        setting.rpartition(".")[2]: _set_value(run, value, frame, node)
+        for setting, value in run.likely.items()
+        if setting.startswith(f"{key}.") and not setting.rpartition(".")[2].startswith("_")
+    }
+    return calls.call(run, func, args[1:], {**named, **kwargs}, False, frame, node)
+
+
+def _set_value(run: Run, value: Const, frame: Frame, node: cst.CSTNode) -> Value:
+    """A setting as an argument: a list is written out, what refers to another setting is not followed."""
+    text = value.value
+    if isinstance(text, str) and text.startswith(("$", "[", "{")):
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            items = ast.literal_eval(text)
+            if isinstance(items, list):
+                return ListVal([Const(item) for item in items], "list", Step(frame.module, node))
+        return run.unknown("a setting that is not known", frame.module, node)
+    return value
+
+
+def _fedml_model(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
+    """FedML's ``model.create(args, classes)``, which takes the model's name from the settings."""
+    hint = run.likely.get("model")
+    if hint is not None and isinstance(hint.value, str):
+        text = f"args.model == {hint.value!r}"
+        if run.decide(text, lambda: text, frozenset(), likely=True):
+            classes = run.unknown("the number of classes")
+            given = {"model": hint, "class_num": calls.argument(args, kwargs, 1, "output_dim") or classes}
+            found = torch_calls.construct(run, "fedml.model.create", [], given, False, frame, node)
+            if found is not None:
+                return found
+    return run.unknown("made from a configuration that is not known", frame.module, node, called=True)
 
 
 _MAKERS = frozenset(["create_model", "get_model"])
@@ -347,6 +396,10 @@ _HANDLERS: dict[str, Callable[[Run, Arguments, dict[str, Value], Frame, cst.CSTN
     "functools.reduce": _reduce,
     "functools.wraps": _decorator,
     "importlib.import_module": _import,
+    "hydra.utils.instantiate": _instantiate,
+    "hydra.utils.call": _instantiate,
+    "fedml.model.create": _fedml_model,
+    "fedml.model.model_hub.create": _fedml_model,
     "typing.cast": _second,
     "functools.lru_cache": _first,
     "functools.cache": _first,

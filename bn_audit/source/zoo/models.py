@@ -165,8 +165,14 @@ def _keras(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Mo
     return _apply("keras", recipe, args, kwargs)
 
 
+def _fedml(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ModuleState | None:
+    """``fedml.model.create`` with the model's name, which its settings hold."""
+    return _answer("fedml", "create", args, kwargs) if path == "fedml.model.create" else None
+
+
 _FINDERS: dict[str, Callable[[str, tuple[object, ...], dict[str, object]], ModuleState | None]] = {
     "efficientnet_pytorch": _efficientnet,
+    "fedml": _fedml,
     "keras": _keras,
     "monai": _monai,
     "segmentation_models_pytorch": _smp,
