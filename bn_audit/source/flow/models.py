@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import libcst as cst
@@ -45,6 +45,8 @@ class ModelReading:
     conditions: tuple[str, ...]
     trail: tuple[Step, ...]
     made: Made = field(repr=False)
+    own: tuple[Condition, ...] = ()
+    """The conditions without those of the way to the call that makes it."""
 
 
 class _Kept(NamedTuple):
@@ -67,7 +69,8 @@ class ModelReader:
         self.project = project
         self._options = options
         self._left = _ALL_STEPS
-        self._found: dict[Made, tuple[ModelReading, ...]] = {}
+        self._found: dict[tuple[Made, tuple[int, ...]], tuple[ModelReading, ...]] = {}
+        self._first: dict[Made, tuple[ModelReading, ...]] = {}
 
     def readings(self, made: Made) -> tuple[ModelReading, ...]:
         """What a model may hold when the scope that makes it is done with it; empty if it could not be followed.
@@ -75,15 +78,21 @@ class ModelReader:
         The outermost call on the way is run first, with the arguments it gives; where that leads nowhere, the scope
         that makes the model is run by itself, with parameters that are not known.
         """
-        found = self._found.get(made)
+        chain = _chain(made)
+        place = (made, tuple(id(call) for _, call in chain))
+        found = self._found.get(place)
         if found is None:
-            chain = _chain(made)
             way = self._way(chain)
+            if made in self._first and self._left < _ALL_STEPS // 2:
+                # Calls of one function from several places seldom differ in the model: only in when they are made.
+                found = self._found[place] = tuple(_reached(row, way) for row in self._first[made] if _may_be(row, way))
+                return found
             found = self._kept(made, chain, way) if len(chain) > 1 and not impossible(way) else ()
             if (not found or all(map(_cut_off, found))) and not impossible(way):
                 own = self._kept(made, chain[-1:], way)
                 found = own if not found or not all(map(_cut_off, own)) else found
-            self._found[made] = found
+            self._found[place] = found
+            self._first.setdefault(made, found)
         return found
 
     def _kept(
@@ -138,16 +147,11 @@ class ModelReader:
                     found[norms] = (_name(made, value, world.run.made_by.get(id(made.node))), value, raw)
                 rows.setdefault(norms, []).append(tuple(world.run.decisions))
         self._left -= granted - budget.left
-        return [
-            ModelReading(
-                name,
-                raw,
-                told((*way, *_conditions(rows[norms], every))),
-                tuple(_trail(made, value)),
-                made,
-            )
-            for norms, (name, value, raw) in found.items()
-        ]
+        readings: list[ModelReading] = []
+        for norms, (name, value, raw) in found.items():
+            own = tuple(_conditions(rows[norms], every))
+            readings.append(ModelReading(name, raw, told((*way, *own)), tuple(_trail(made, value)), made, own))
+        return readings
 
     def _build(
         self, run: Run, made: Made, chain: Sequence[tuple[PyModule, cst.Call]], likely: Mapping[str, Const]
@@ -173,6 +177,16 @@ class ModelReader:
                 if "__name__" not in text:
                     found.append(Condition(text, True))
         return found
+
+
+def _may_be(reading: ModelReading, way: Sequence[Condition]) -> bool:
+    """Whether a model may be reached on another way, too."""
+    return not impossible([*way, *reading.own])
+
+
+def _reached(reading: ModelReading, way: Sequence[Condition]) -> ModelReading:
+    """The same model, reached on another way."""
+    return replace(reading, conditions=told((*way, *reading.own)))
 
 
 def _cut_off(reading: ModelReading) -> bool:
