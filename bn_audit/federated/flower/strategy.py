@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -94,6 +95,8 @@ class FedBN(FedAvg):
         complex_key = next((key for key, entry in self.form.shared.items() if entry.dtype.is_complex), None)
         if hasattr(self, "beta_1") and complex_key is not None:
             raise AggregationError(f"complex, which {type(self).__name__} has no arithmetic for", key=complex_key)
+        on_meta = any(value.device.type == "meta" for value in model.state_dict().values())
+        self._begun = {} if on_meta else self.form.arrays(model, self.form.local)
         self.bad_replies = bad_replies
         self.monitor = monitor
         self.rejected: list[Rejected] = []
@@ -115,7 +118,15 @@ class FedBN(FedAvg):
         Raises:
             AggregationError: they are not the model's. Nothing has been sent then.
         """
-        return super().start(grid, self._shared(initial_arrays), *args, **kwargs)
+        shared = self._shared(initial_arrays)
+        other = next((key for key in self._begun if key in initial_arrays and self._differs(key, initial_arrays)), None)
+        if other is not None:
+            _log.warning(
+                "%s of the initial arrays is not the model's, and is not sent: BatchNorm stays with the nodes, which "
+                "begin with what their own model is made with. Let model_fn make one that has it",
+                other,
+            )
+        return super().start(grid, shared, *args, **kwargs)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -164,6 +175,10 @@ class FedBN(FedAvg):
             extra="",
         )
         return self._in_wire(rest, found)
+
+    def _differs(self, key: str, arrays: ArrayRecord) -> bool:
+        """Whether it is other BatchNorm than that of the model FedBN was given: trained, most likely."""
+        return not np.array_equal(arrays[key].numpy(), self._begun[key])
 
     def _in_wire(self, arrays: dict[str, FlowerArray], values: dict[str, Any]) -> ArrayRecord:
         shared = ArrayRecord()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -258,3 +259,20 @@ def test_differential_privacy_of_the_server_around_it() -> None:
     grid = nodes(Net)
     strategy.start(grid, make_arrays(Net()), num_rounds=2)
     assert_fedbn(Net, grid, 2)
+
+
+def test_initial_arrays_with_a_trained_batchnorm_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    trained_model, grid = Net(), nodes(Net)
+    moved(trained_model, 1, 1)
+    for model, arrays, told in (
+        (Net(), ArrayRecord(trained_model.state_dict()), True),
+        (trained_model, ArrayRecord(trained_model.state_dict()), False),
+        (Net(), make_arrays(trained_model), False),
+        (Net().to("meta"), ArrayRecord(trained_model.state_dict()), False),
+    ):
+        caplog.clear()
+        FedBN(model=model).start(grid, arrays, num_rounds=0)
+        found = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert [one.partition(" is not the model's, and is not sent")[0] for one in found] == (
+            ["block.downsample.1.weight of the initial arrays"] if told else []
+        )
