@@ -35,6 +35,7 @@ _PLACES = {
     "TorchModel": ("secretflow_fl.ml.nn.core.torch", "secretflow.ml.nn.core.torch", "secretflow.ml.nn.utils"),
     "PlainAggregator": ("secretflow.security.aggregation",),
     "SecureAggregator": ("secretflow.security.aggregation",),
+    "SPUAggregator": ("secretflow.security.aggregation",),
     "SparsePlainAggregator": ("secretflow_fl.security.aggregation", "secretflow.security.aggregation"),
     "StatefulFedGenAggregator": ("secretflow_fl.security.aggregation.stateful_fedgen_aggregator",),
     "FedGenActor": ("secretflow_fl.ml.nn.fl.backend.torch.strategy.fed_gen",),

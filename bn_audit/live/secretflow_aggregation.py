@@ -50,10 +50,14 @@ def aggregation(
 def _aggregator(platform: Any, settings: SecretFlowSettings, devices: Sequence[Any]) -> dict[str, Any]:
     if settings.aggregator == "server_agg_method":
         return {"aggregator": None, "server_agg_method": _entry_by_entry}
+    if settings.aggregator == "spu" and hasattr(platform, "spu_aggregator"):
+        return {"aggregator": platform.spu_aggregator(devices)}
     factory = getattr(platform, _CLASSES.get(settings.aggregator or "", ""), None)
     if factory is None:
         usable = [*(name for name, kind in _CLASSES.items() if hasattr(platform, kind)), "server_agg_method"]
-        raise TargetError(f"the aggregator {settings.aggregator} does not run in one process; {', '.join(usable)} do")
+        more = "; --engine ray runs it" if settings.aggregator == "spu" else ""
+        names = ", ".join(usable)
+        raise TargetError(f"the aggregator {settings.aggregator} does not run in one process; {names} do{more}")
     placed = (devices[0], list(devices)) if settings.aggregator == "secure" else (devices[0],)
     return {"aggregator": factory(*placed)}
 

@@ -298,8 +298,11 @@ def _rounding(settings: SecretFlowSettings, parties: int) -> Rounding:
 
     A product and a sum for every party, a division, a return to the dtype that was sent, the float32 of
     ``torch.Tensor(array)``; at the party a scaling, a sum with its own and the entry's dtype. SecureAggregator cuts
-    every weighted value to fixed point, of 18 bits behind the point by default.
+    every weighted value to fixed point, of 18 bits behind the point by default. SPU computes in fixed point of 26 bits
+    and divides by Goldschmidt's method: a first guess whose relative error is at most 0.0858, squared twice.
     """
+    if settings.aggregator == "spu":
+        return Rounding(2 * parties + 6, 0.0858**4 / (2 * parties), 2.0**-22)
     grid = 2.0**-18 if settings.aggregator in ("secure", "fedgen") else 0.0
     return Rounding(2 * parties + 6, 2.0**-24, grid)
 

@@ -147,6 +147,24 @@ class Block(nn.Module):
 @pytest.mark.secretflow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not _HERE, reason="SecretFlow and Ray are not installed here")
+@pytest.mark.parametrize(("wrapped", "verdict"), [(True, Verdict.RIGHT), (False, Verdict.WRONG)])
+def test_secure_computation(wrapped: bool, verdict: Verdict) -> None:
+    """SPUAggregator needs processes. Nothing stops there, and nested BatchNorm is averaged, unless it is kept out."""
+    one = verify(
+        Block(),
+        aggregator="spu",
+        skip_bn=True,
+        wrapped=Wrapping() if wrapped else None,
+        parties=2,
+        engine="ray",
+    )
+    assert not one.disagreements
+    assert one.verdict is verdict
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not _HERE, reason="SecretFlow and Ray are not installed here")
 @pytest.mark.parametrize(
     ("strategy", "aggregator", "skip_bn", "wrapped", "verdict"),
     [

@@ -125,7 +125,8 @@ def _refusal(model: nn.Module, strategy: str, aggregator: str, skip_bn: bool) ->
                 f"here they are {here or 'none'}"
             )
     if aggregator == "spu":
-        return "the aggregator spu does not run in one process; plain, secure, sparse, server_agg_method do"
+        spu = "the aggregator spu does not run in one process; plain, secure, sparse, server_agg_method do"
+        return f"{spu}; --engine ray runs it"
     return None
 
 
