@@ -287,8 +287,8 @@ def main(folder: Path) -> None:
         num_supernodes=job.parties,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-            # As many actors as this process may use, and no dashboard.
-            "init_args": {"num_cpus": min(job.parties, os.cpu_count() or 1), "include_dashboard": False},
+            # One process for all parties: it takes longer to start another than to do their work.
+            "init_args": {"num_cpus": 1, "include_dashboard": False},
         },
     )
 

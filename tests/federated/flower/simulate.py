@@ -38,7 +38,8 @@ def main(parties: int) -> None:
         num_supernodes=parties,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-            "init_args": {"num_cpus": 2, "include_dashboard": False},
+            # One process for all of them: it takes longer to start another than to do their work.
+            "init_args": {"num_cpus": 1, "include_dashboard": False},
         },
     )
 
