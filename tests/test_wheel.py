@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -115,7 +116,9 @@ def test_it_has_no_torch(installed: Installed) -> None:
 
 
 def test_its_version(installed: Installed, tmp_path: Path) -> None:
-    assert installed.run(tmp_path, "--version").stdout == f"bn-audit {__version__}\n"
+    first, second = installed.run(tmp_path, "--version").stdout.splitlines()
+    assert first == f"bn-audit {__version__}"
+    assert re.fullmatch(r"Python 3\.\d+\.\d+, libcst \S+, click \S+, rich \S+", second)
 
 
 def test_a_page_needs_its_extra(installed: Installed, project: Path) -> None:

@@ -44,13 +44,35 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, asked: _tell_versions(ctx) if asked and not ctx.resilient_parsing else None,
+    help="Show the version, and those of what it runs on, and exit.",
+)
 def cli() -> None:
     """Find what BatchNorm does to a federated PyTorch model.
 
     Exit status: 0 nothing found; 1 findings at or above --fail-on; 2 usage, configuration or I/O error, a path that
     does not exist, or an internal error.
     """
+
+
+def _tell_versions(ctx: click.Context) -> None:
+    """All that decides what is found: the parser, Python, whose syntax it may know, and what live models run on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    rows = [f"Python {'.'.join(map(str, sys.version_info[:3]))}"]
+    for name in ("libcst", "click", "rich", "torch", "numpy", "safetensors", "secretflow", "flwr", "nvflare"):
+        try:
+            rows.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    click.echo(f"bn-audit {__version__}\n{', '.join(rows)}")
+    ctx.exit()
 
 
 def main() -> NoReturn:

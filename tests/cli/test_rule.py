@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import platform
+from importlib.metadata import version
 
 import pytest
 
@@ -49,7 +51,9 @@ def test_usage_errors(bn_audit: Command, arguments: list[str], says: str) -> Non
 
 
 def test_the_group(bn_audit: Command) -> None:
-    assert bn_audit("--version").out == f"bn-audit {__version__}\n"
+    first, second = bn_audit("--version").out.splitlines()
+    assert first == f"bn-audit {__version__}"
+    assert second.startswith(f"Python {platform.python_version().rstrip('+')}, libcst {version('libcst')}, click ")
     help = bn_audit("--help")
     assert help.status == 0
     assert "  rule  " in help.out and "  scan  " in help.out

@@ -21,6 +21,7 @@ import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from bn_audit.finding import Finding
@@ -28,7 +29,7 @@ from bn_audit.fix.edits import applicable
 from bn_audit.fix.rounds import FixedFile, Judgement, fix_files
 from bn_audit.source.deep_stack import run_with_deep_stack
 from bn_audit.source.text import normalize_newlines
-from tests.fix.programs import judge
+from tests.fix.programs import PROGRAM, judge
 
 __all__ = ["another_layout", "bare", "encoded", "faults_of"]
 
@@ -315,34 +316,43 @@ class _Without(ast.NodeTransformer):
         return None if node.module == "bn_audit.federated.secretflow" else node
 
 
+def _own(root: str) -> Iterator[tuple[Path, str, Judgement]]:
+    os.chdir(root)
+    Path("train.py").write_text(PROGRAM, encoding="utf-8")
+    yield Path(root), "tests/fix/programs.py", judge(["train.py"])
+
+
+def _variants(folder: Path, root: str) -> Iterator[tuple[Path, str, Judgement]]:
+    """The files of a project with calls of FLModel, each with other models: folders of copies, names, what is found."""
+    from benchmarks.fixes import VARIANTS, make_variant
+
+    sources = {path: path.read_bytes() for path in sorted(folder.rglob("*.py")) if b"FLModel(" in path.read_bytes()}
+    for number, model in enumerate(model for model in VARIANTS.values() if model):
+        for place, (path, data) in enumerate(sources.items()):
+            copy = Path(root, f"{number}-{place}")
+            copy.mkdir()
+            os.chdir(copy)
+            Path("variant_net.py").write_text(model, encoding="utf-8")
+            Path("train.py").write_bytes(data)
+            with redirect_stdout(io.StringIO()):
+                make_variant()
+            before = judge(["train.py"])
+            if told(before.findings):
+                yield copy, str(path.relative_to(folder)), before
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a project, which stays as it is")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="a project, which stays as it is; else a small program of ours"
+    )
     parser.add_argument("--count", type=int, default=1000, help="copies")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    from benchmarks.fixes import VARIANTS, make_variant
-
-    folder, chance, faults = arguments.folder.resolve(), random.Random(arguments.seed), 0
-    sources = {path: path.read_bytes() for path in sorted(folder.rglob("*.py")) if b"FLModel(" in path.read_bytes()}
-    models = [model for model in VARIANTS.values() if model]
-    rows: list[tuple[Path, str, Judgement]] = []
-    fixed = 0
+    chance, faults, fixed = random.Random(arguments.seed), 0, 0
     with tempfile.TemporaryDirectory() as root:
-        for number, model in enumerate(models):
-            for place, (path, data) in enumerate(sources.items()):
-                copy = Path(root, f"{number}-{place}")
-                copy.mkdir()
-                os.chdir(copy)
-                Path("variant_net.py").write_text(model, encoding="utf-8")
-                Path("train.py").write_bytes(data)
-                sys.stdout, shown = io.StringIO(), sys.stdout
-                make_variant()
-                sys.stdout = shown
-                before = judge(["train.py"])
-                if any(finding.code in CODES for finding in before.findings):
-                    rows.append((copy, str(path.relative_to(folder)), before))
-        print(f"{len(sources)} files with calls, {len(rows)} of {len(models)} variants of them with something to fix")
+        rows = list(_variants(arguments.folder.resolve(), root) if arguments.folder is not None else _own(root))
+        print(f"{len(rows)} files with something to fix")
         for number in range(arguments.count if rows else 0):
             copy, name, before = rows[number % len(rows)]
             os.chdir(copy)
