@@ -80,7 +80,7 @@ class LocalBatchNormMod:
         """Hand a message to the app, and its reply back.
 
         Raises:
-            AggregationError: as the class says; what the node keeps is unchanged then.
+            AggregationError: as the class says; what the node keeps is unchanged then, unless the app kept it itself.
         """
         party = node_name(context)
         form, begun = self._form(context)

@@ -46,6 +46,9 @@ class FedBNMedian(FedBN, flower.FedMedian): ...
 class FedBNTrimmedAvg(FedBN, flower.FedTrimmedAvg): ...
 
 
+class FedBNMultiKrum(FedBN, flower.MultiKrum): ...
+
+
 STRATEGIES = {
     "fedavg": (FedBN, {}),
     "fedprox": (FedBNProx, {"proximal_mu": 0.1}),
@@ -55,6 +58,7 @@ STRATEGIES = {
     "fedadagrad": (FedBNAdagrad, {}),
     "fedmedian": (FedBNMedian, {}),
     "fedtrimmedavg": (FedBNTrimmedAvg, {}),
+    "multikrum": (FedBNMultiKrum, {"num_malicious_nodes": 0, "num_nodes_to_select": 2}),
 }
 
 
