@@ -40,8 +40,8 @@ def _evaluation(site: EvaluationSite) -> Iterator[Finding]:
         fix = Fix(Applicability.UNSAFE, f"call `{site.model}.eval()` before", site.edits)
     yield EVALUATION.finding(
         site.location,
-        f"{how}: {names} {'normalises' if one else 'normalise'} with the statistics of each test batch, and "
-        f"{'moves its' if one else 'move their'} running statistics towards the test data",
+        f"{how}: {names} {'normalises' if one else 'normalise'} with the statistics of each batch it is measured on, "
+        f"and {'moves its' if one else 'move their'} running statistics towards that data",
         evidence=distinct(
             (*site.through, *site.trained, site.quiet, site.measured, *_trail(models), site.federation), site.location
         ),
@@ -98,9 +98,9 @@ EVALUATION = Rule(
 A model of a federation that is called under `no_grad` or `inference_mode`, whose output is compared with the labels or
 handed to a loss or a metric, and which is certainly in train mode there: as it was made, or as training left it.""",
     why="""\
-`no_grad` turns off gradients and nothing else. In train mode BatchNorm normalises each test batch with that batch's own
-mean and variance, so that the result depends on how the data is batched, and is not that of the model in use. It also
-moves `running_mean` and `running_var` towards the test data: what is measured changes what is exchanged in the next
+`no_grad` turns off gradients and nothing else. In train mode BatchNorm normalises each batch with that batch's own mean
+and variance, so that the result depends on how the data is batched, and is not that of the model in use. It also moves
+`running_mean` and `running_var` towards data that is only to be measured: this changes what is exchanged in the next
 round. Dropout stays on as well.""",
     remedy="Call `model.eval()` before the evaluation, and `model.train()` before training.",
     silent=f"""\

@@ -92,12 +92,12 @@ def _norms(profile: Profile, differences: Sequence[Difference], corrupt: str) ->
 def _what(keys: Sequence[str]) -> str:
     names = {key.rpartition(".")[2] for key in keys}
     statistics = any(name.startswith(("running_", "moving_")) for name in names)
-    affine = any(name in ("weight", "bias", "gamma", "beta") for name in names)
+    affine = [word for word, own in (("weight", "gamma"), ("bias", "beta")) if not names.isdisjoint((word, own))]
     if statistics and affine:
-        return "running statistics, weight and bias"
+        return f"running statistics{',' if len(affine) > 1 else ' and'} {' and '.join(affine)}"
     if statistics:
         return "the running statistics"
-    return "weight and bias" if affine else "the entries"
+    return " and ".join(affine) or "the entries"
 
 
 def _others(differences: Sequence[Difference], memory: str) -> Iterator[str]:

@@ -126,6 +126,16 @@ class Tree:
             return above.targets[0].target.value
         return ""
 
+    def part_of(self, node: cst.CSTNode) -> str:
+        """``Net.body`` for what a method of Net assigns to ``self.body``; "" if it is assigned to no such attribute."""
+        above = self._parents.get(id(node))
+        target = above.targets[0].target if isinstance(above, cst.Assign) else None
+        if not isinstance(target, cst.Attribute) or not isinstance(target.value, cst.Name):
+            return ""
+        while above is not None and not isinstance(above, cst.ClassDef):
+            above = self._parents.get(id(above))
+        return f"{above.name.value}.{target.attr.value}" if isinstance(above, cst.ClassDef) else ""
+
     def calls_of(self, names: Iterable[str]) -> list[cst.Call]:
         """The calls of any of these names, in source order of each name."""
         return [call for name in sorted(names) for call in self.calls.get(name, ())]

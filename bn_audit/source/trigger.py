@@ -31,6 +31,7 @@ TRIGGERS = (
     b"FedMLRunner",
     b"ClientTrainer",
     b"TaskRunner",
+    b"FederatedModel",
     b"fl4health",
 )
 """Literal bytes, one of which stands in every file that is looked into for its own sake."""
@@ -93,7 +94,7 @@ def _parties(text: bytes) -> set[bytes]:
 _FRAMEWORK = re.compile(rb"\b(?:flwr|nvflare|fedml|fedlab|openfl|fl4health)\b")
 _CLIENT = re.compile(
     rb"NumPyClient|\bClient\b|ClientApp|evaluate_fn|eval_fn|Learner\b|Executor\b|receive\(\)|Trainer\b|TaskRunner"
-    rb"|FedMLRunner|ModelInterface|SerializationTool|\bget_model\b"
+    rb"|FedMLRunner|FederatedModel|ModelInterface|SerializationTool|\bget_model\b"
 )
 
 

@@ -11,9 +11,9 @@ import libcst as cst
 from bn_audit.source.flow.index import FileIndex
 from bn_audit.source.nodes import dotted_name
 
-__all__ = ["picks_by_name"]
+__all__ = ["PICKERS", "picks_by_name"]
 
-_PICKERS = frozenset(["getattr", "eval", "import_module", "locate", "get_class", "get_object", "__import__"])
+PICKERS = frozenset(["getattr", "eval", "import_module", "locate", "get_class", "get_object", "__import__"])
 """Functions that give what a name stands for."""
 _TABLES = frozenset(["globals", "vars", "locals"])
 _MAX_DEPTH = 4
@@ -24,7 +24,7 @@ def picks_by_name(index: FileIndex, func: cst.BaseExpression, depth: int = 0) ->
     if depth > _MAX_DEPTH:
         return False
     if isinstance(func, cst.Call):
-        return (dotted_name(func.func) or "").rpartition(".")[2] in _PICKERS
+        return (dotted_name(func.func) or "").rpartition(".")[2] in PICKERS
     if isinstance(func, cst.Subscript):
         table = func.value
         if isinstance(table, cst.Call):

@@ -18,7 +18,7 @@ from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging
 from bn_audit.source.flow.callers import MAX_CALLERS, Callers, function_of
 from bn_audit.source.flow.circumstances import Condition, impossible
 from bn_audit.source.flow.dispatch import dispatch_of, without_remote
-from bn_audit.source.flow.dynamic import picks_by_name
+from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
 from bn_audit.source.flow.frameworks import held_by, is_flow
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
 from bn_audit.source.flow.lookup import Lookup
@@ -743,10 +743,11 @@ class Follower:
             if any(isinstance(origin, Received) for origin in base):
                 yield Received(attr)
                 return
-        if picks_by_name(self.index(env.module), func):
-            yield Made("model", "", None, node, env)
-            return
-        yield Opaque(dotted_name(func) or "")
+        name = dotted_name(func) or ""
+        picked = name.rpartition(".")[2] not in PICKERS and (
+            picks_by_name(self.index(env.module), func) or any(map(_is_picked, self.origins(func, env)))
+        )
+        yield Made("model", "", None, node, env) if picked else Opaque(name)
 
     def _state(self, node: cst.Call, func: cst.Attribute, env: Env) -> Iterable[Origin]:
         what = STATES[func.attr.value]
@@ -941,6 +942,11 @@ def _clauses(node: cst.BaseComp, env: Env) -> tuple[Filter, ...]:
         found.extend(Filter(row.test, True, name, env) for row in clause.ifs)
         clause = clause.inner_for_in
     return tuple(found)
+
+
+def _is_picked(origin: Origin) -> bool:
+    """Whether a value is a class or function that was picked by its name."""
+    return isinstance(origin, Opaque) and origin.name.rpartition(".")[2] in PICKERS
 
 
 def _is_flow(made: Made) -> bool:

@@ -12,7 +12,7 @@ from bn_audit.source.flow.cargo import Cargo, Part
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks.kinds import Kit
 from bn_audit.source.flow.index import FileIndex, arguments_of
-from bn_audit.source.flow.values import Env, Made
+from bn_audit.source.flow.values import Callee, Env, Made, Origin
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import ClassVal, External, Func, Partial, Value
 from bn_audit.source.nodes import dotted_name
@@ -58,7 +58,8 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
             if own or not known[name]:
                 continue
             found = follower.items(follower.origins(value, env))
-            yield call, env, tuple(made for made in found if isinstance(made, Made) and made.kind == "model")
+            models = [made for origin in found for made in _made(origin, env, follower)]
+            yield call, env, tuple(dict.fromkeys(made for made in models if made.kind == "model"))
 
 
 def sent_by(kit: Kit, handed: Handed) -> tuple[Cargo, Cargo]:
@@ -69,6 +70,20 @@ def sent_by(kit: Kit, handed: Handed) -> tuple[Cargo, Cargo]:
     return Cargo(shape, (Part("model", covers, kit.what, models, node, env),)), Cargo(
         "dict", (Part("message", covers),)
     )
+
+
+def _made(origin: Origin, env: Env, follower: Follower) -> Iterator[Made]:
+    """The models behind what a kit is handed: one itself, or a class or function that makes one."""
+    if isinstance(origin, Made):
+        yield origin
+    elif isinstance(origin, Callee) and isinstance(origin.value, ClassVal):
+        made = follower.any_object(origin.value.module, origin.value.node)
+        if made is not None:
+            yield made
+    elif isinstance(origin, Callee) and isinstance(origin.value, Func):
+        for row in follower.items(follower.returned(origin.value, None, origin.receiver, env)):
+            if isinstance(row, Made):
+                yield row
 
 
 def _models(cls: ClassVal, name: str, made: Made, follower: Follower) -> Iterator[Made]:

@@ -144,7 +144,7 @@ class ModelReader:
                 norms = raw.profile.norms
                 # Ways that have the same norm layers are one; what is best known of it is kept.
                 if norms not in found or len(raw.profile.gaps) < len(found[norms][2].profile.gaps):
-                    found[norms] = (_name(made, value, world.run.made_by.get(id(made.node))), value, raw)
+                    found[norms] = (self._name(made, value, world.run.made_by.get(id(made.node))), value, raw)
                 rows.setdefault(norms, []).append(tuple(world.run.decisions))
         self._left -= granted - budget.left
         readings: list[ModelReading] = []
@@ -164,6 +164,16 @@ class ModelReader:
             execute_root(run, targets[:1], targets[1:])
         elif made.cls is not None:
             run.watched[id(made.node)] = any_object(run, made.cls, run.module_frame(made.cls.module))
+
+    def _name(self, made: Made, value: Module, maker: Value | None) -> str:
+        """What a message calls a model: its class, the library's function that made it, which may be one of several, or
+        where a container of layers is kept."""
+        if isinstance(value.cls, ClassVal):
+            return value.cls.name
+        if isinstance(maker, External):
+            part = self._tree(made.env.module).part_of(made.node) if maker.name.startswith("torch.nn.") else ""
+            return part or maker.name
+        return value.type_name if made.cls is not None or not made.name else made.name
 
     def _tree(self, module: PyModule) -> Tree:
         return module.derive(Tree)
@@ -201,10 +211,24 @@ def _chain(made: Made) -> list[tuple[PyModule, cst.Call]]:
         return []
     found = [(made.env.module, made.node)]
     env: Env | None = made.env
-    while env is not None and env.call is not None and env.caller is not None and env.receiver is None:
+    while (
+        env is not None and env.call is not None and env.caller is not None and (env.receiver is None or _begins(env))
+    ):
         found.append((env.caller.module, env.call))
         env = env.caller
     return found[::-1]
+
+
+def _begins(env: Env) -> bool:
+    """Whether a run is that of a constructor, by the call that makes the object."""
+    function = env.scope.function
+    made = env.receiver
+    return (
+        isinstance(function, cst.FunctionDef)
+        and function.name.value == "__init__"
+        and made is not None
+        and made.node is env.call
+    )
 
 
 def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Decision, ...]]) -> Iterator[Condition]:
@@ -215,15 +239,6 @@ def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Deci
             continue
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in every):
             yield Condition(decision.text, decision.outcome)
-
-
-def _name(made: Made, value: Module, maker: Value | None) -> str:
-    """What a message calls a model: its class, or the library's function that made it, which may be one of several."""
-    if isinstance(value.cls, ClassVal):
-        return value.cls.name
-    if isinstance(maker, External):
-        return maker.name
-    return value.type_name if made.cls is not None or not made.name else made.name
 
 
 def _trail(made: Made, value: Module) -> list[Step]:

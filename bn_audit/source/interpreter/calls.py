@@ -491,12 +491,15 @@ def symbolic(run: Run, func: Func, name: str, node: cst.CSTNode) -> Value:
         return fixture
     key = parameter_key(func, name)
     run.symbolic[key] = func
+    default = func.defaults.get(name)
+    usual = default if isinstance(default, Const) and default.value is not None and not run.carried else None
     return Unknown(
         f"{name} is a parameter of {func.name}, and no call that gives it was found",
         Step(func.module, node),
         key=key,
         deps=frozenset({key}),
         text=name,
+        likely=usual or run.likely.get(name),
     )
 
 

@@ -23,5 +23,6 @@ FRAMEWORK = Framework(
     kits=(
         Kit(names("openfl..PyTorchTaskRunner"), "", 0, "state", unless=("get_tensor_dict", "set_tensor_dict")),
         Kit(names("openfl..ModelInterface"), "model", 0, "state"),
+        Kit(names("openfl..FederatedModel"), "build_model", 0, "state"),
     ),
 )
