@@ -4,6 +4,7 @@
 # `pip install secretflow` no longer resolves: some releases that it pins are gone, so its packages come one by one.
 set -euo pipefail
 
+unset PYTHONPATH  # so that the wheel is what is imported
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
