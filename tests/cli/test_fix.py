@@ -56,7 +56,10 @@ def test_what_is_left_is_reported(project: Path, bn_audit: Command) -> None:
     done = bn_audit("scan", "--fix", "--output-format", "concise")
     assert done.status == 1
     assert done.out.startswith("other.py:9:12: BNA101 missing-skip-bn [error] `Net`")
-    assert done.out.endswith("Fixed 1 finding. Found 1 error (2 FLModel calls in 4 files).\n")
+    assert done.out.endswith(
+        "Fixed 1 finding. Found 1 error (2 FLModel calls in 4 files).\n"
+        "No safe fixes (1 unsafe fix with --unsafe-fixes).\n"
+    )
     assert (project / "train.py").read_text(encoding="utf-8") == FIXED
     assert "skip_bn" not in (project / "other.py").read_text(encoding="utf-8")
 
@@ -83,8 +86,24 @@ def test_both_kinds_are_counted(project: Path, bn_audit: Command) -> None:
     assert bn_audit("scan").out.endswith("[*] 1 fixable with --fix (1 more with --unsafe-fixes).\n")
 
 
-def test_where_it_would_do_harm_none_is_offered(project: Path, bn_audit: Command) -> None:
+def test_where_the_argument_would_do_harm_the_wrapper_is_offered(project: Path, bn_audit: Command) -> None:
     (project / "models.py").write_text(MIDDLE, encoding="utf-8")
+    assert "= unsafe fix: have `local_batchnorm` make the model, and pass `skip_bn=True`" in bn_audit("scan").out
+    assert bn_audit("scan", "--fix").status == 1
+    assert (project / "train.py").read_text(encoding="utf-8") == TRAIN
+    done = bn_audit("scan", "--fix", "--unsafe-fixes")
+    assert (done.status, done.out) == (0, "Fixed 1 finding. No findings (1 FLModel call in 2 files).\n")
+    fixed = (project / "train.py").read_text(encoding="utf-8")
+    assert "from bn_audit.federated.secretflow import local_batchnorm\n" in fixed
+    assert "=local_batchnorm(" in fixed and "skip_bn=True" in fixed
+
+
+def test_where_both_would_do_harm_none_is_offered(project: Path, bn_audit: Command) -> None:
+    integers = MIDDLE.replace(
+        "        self.fc =", "        self.register_buffer('ids', torch.arange(3))\n        self.fc ="
+    )
+    assert integers != MIDDLE
+    (project / "models.py").write_text(f"import torch\n{integers}", encoding="utf-8")
     done = bn_audit("scan", "--fix", "--unsafe-fixes")
     assert done.status == 1
     assert "fix:" not in done.out and "fixable" not in done.out
@@ -246,4 +265,8 @@ def test_a_model_that_is_partly_unknown(project: Path, bn_audit: Command) -> Non
     (project / "models.py").write_text(f"import layers\n{MODELS}{unknown}", encoding="utf-8")
     text = bn_audit("scan").out
     assert "[*]" not in text
+    assert "= unsafe fix: have `local_batchnorm` make the model, and pass `skip_bn=True`" in text
+    name = "local_batchnorm = None\n"  # which is taken
+    (project / "train.py").write_text(TRAIN + name, encoding="utf-8")
+    text = bn_audit("scan").out
     assert "= unsafe fix: pass `skip_bn=True`, although not all of the model is known: an entry registered" in text
