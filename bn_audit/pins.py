@@ -33,7 +33,8 @@ _REQUIREMENT = re.compile(
     r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*\(?\s*(===?|~=)\s*v?([\w.!+]+?)(\.\*)?\s*\)?\s*(?:[;#\\].*|\s--.*)?"
 )
 _LONGEST = 1_000
-"""Characters of a line: to match one that is all blanks takes time that grows with their cube."""
+"""Characters of a line that may be a pin. Of blanks, each run counts as one: to match many takes time that grows with
+their cube."""
 _CLAUSE = re.compile(r"\s*(===?|~=)?\s*v?(\d[\w.!+]*?)(\.\*)?\s*")
 
 
@@ -68,7 +69,7 @@ def _normal(name: str) -> str:
 
 
 def _requirement(text: str) -> Iterator[tuple[str, str]]:
-    match = _REQUIREMENT.fullmatch(text) if len(text) < _LONGEST else None
+    match = _REQUIREMENT.fullmatch(" ".join(text.split())) if len(text) < _LONGEST else None
     if match is not None:
         yield _normal(match[1]), match[3]
 
@@ -79,7 +80,8 @@ def _poetry(table: object) -> Iterator[tuple[str, str]]:
         return
     for name, value in table.items():
         clause = value.get("version") if isinstance(value, dict) else value
-        match = _CLAUSE.fullmatch(clause) if isinstance(clause, str) and len(clause) < _LONGEST else None
+        text = " ".join(clause.split()) if isinstance(clause, str) and len(clause) < _LONGEST else ""
+        match = _CLAUSE.fullmatch(text)
         if match is not None and match[1] is not None:
             yield _normal(name), match[2]
 

@@ -28,6 +28,12 @@ CASES: dict[str, Callable[[], object]] = {
     "import and blanks": lambda: re.search(outside._IMPORTS_ALL, b"import" + BLANKS),
     "a comment that says noqa, and blanks": lambda: marks_of("a.py", b"x = 1  # noqa" + BLANKS + b"x"),
     "a requirement of blanks": lambda: list(pins._requirement("torch" + " " * LENGTH + "x")),
+    "requirements of blanks": lambda: [
+        list(pins._requirement("torch" + " " * 990 + "x")) for _ in range(LENGTH // 1000)
+    ],
+    "requirements of letters": lambda: [
+        list(pins._requirement("a==" + "1." * 490 + "-")) for _ in range(LENGTH // 1000)
+    ],
     "an ignored name of blanks": lambda: ignore._pattern(" " * LENGTH + "x"),
     "a name of stars": lambda: re.fullmatch(glob.translate("*a" * 60 + "b"), "a" * 255),
     "folders of stars": lambda: re.fullmatch(glob.translate("/**/a*" * 60 + "b"), "/aa" * 1300),
