@@ -80,6 +80,8 @@ class Outside:
         self._changed = changed | {path for path in self.files if os.path.abspath(path) in self._contents}
         self._words: WordIndex | None = None
         self._listings: dict[str, frozenset[str]] = {}
+        self._search_roots: dict[str, tuple[str, set[Query]]] = {}
+        """By folder: below which folder callers are looked for, and what that was asked for."""
 
     def begin(self) -> None:
         """Start a list of questions."""
@@ -181,8 +183,18 @@ class Outside:
     def near(self, name: str, module: str, using: Literal["call", "base"]) -> tuple[str, ...]:
         """The nearest files to a module, by its absolute path, that call something of a name, or derive from it: its
         own first. Of these, only files of the same project."""
-        root = search_root(module, self.sources.roots, self.is_there, self.is_file)
-        return _several(self.ask(("near", name, module, using, root)))
+        return _several(self.ask(("near", name, module, using, self._search_root(module))))
+
+    def _search_root(self, module: str) -> str:
+        folder = os.path.dirname(module)
+        known = self._search_roots.get(folder)
+        if known is None:
+            with self.apart() as asked:
+                root = search_root(module, self.sources.roots, self.is_there, self.is_file)
+            known = self._search_roots[folder] = (root, asked)
+        else:
+            self.again(known[1])
+        return known[0]
 
     def holding(self, names: Sequence[str]) -> tuple[str, ...]:
         """The files of the scan in which one of some names stands, be it within a word."""

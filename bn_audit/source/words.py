@@ -10,7 +10,7 @@ import os
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, takewhile
 from zlib import crc32
@@ -49,8 +49,9 @@ class WordIndex:
         self._files = files
         self._read = read
         self._rows: list[array[int] | None] = [None] * len(files)
-        self._ordered: dict[tuple[str, str], list[int]] = {}
+        self._rings: dict[tuple[str, str], list[list[int]]] = {}
         self._absolute: list[str] | None = None
+        self._by_folder: dict[str, list[int]] | None = None
 
     def mentioning(self, name: str, stem: str) -> list[str]:
         """The files that mention two words, in order."""
@@ -96,19 +97,36 @@ class WordIndex:
             self._absolute = [os.path.abspath(path) for path in self._files]
         return self._absolute[place]
 
-    def _from(self, module: str, root: str) -> list[int]:
+    def _from(self, module: str, root: str) -> Iterator[int]:
         """The places of the files below a folder, by how far they lie from a module."""
-        key = (module, root)
-        found = self._ordered.get(key)
+        own = []
+        if module.startswith(os.path.join(root, "")):
+            own = [place for place in self._folders.get(os.path.dirname(module), ()) if self._path(place) == module]
+        yield from own
+        for ring in self._around(os.path.dirname(module), root):
+            yield from (place for place in ring if place not in own)
+
+    def _around(self, folder: str, root: str) -> list[list[int]]:
+        """The same for all modules of a folder: the files that lie equally far, in order, the nearest first."""
+        found = self._rings.get((folder, root))
         if found is None:
             below = os.path.join(root, "")
-            rows = [
-                (steps_between(module, self._path(place)), path, place)
-                for place, path in enumerate(self._files)
-                if self._path(place).startswith(below)
-            ]
-            found = self._ordered[key] = [place for _, _, place in sorted(rows)]
+            by_distance: dict[int, list[int]] = {}
+            for other, places in self._folders.items():
+                if os.path.join(other, "").startswith(below):
+                    by_distance.setdefault(folders_between(folder, other), []).extend(places)
+            found = [sorted(by_distance[steps], key=self._files.__getitem__) for steps in sorted(by_distance)]
+            self._rings[folder, root] = found
         return found
+
+    @property
+    def _folders(self) -> dict[str, list[int]]:
+        """By folder, the places of its files."""
+        if self._by_folder is None:
+            self._by_folder = {}
+            for place in range(len(self._files)):
+                self._by_folder.setdefault(os.path.dirname(self._path(place)), []).append(place)
+        return self._by_folder
 
     def _mentions(self, path: str, *names: str) -> bool:
         data = self._read(path)
@@ -148,11 +166,14 @@ def _base(word: bytes) -> re.Pattern[bytes]:
 def steps_between(module: str, path: str) -> int:
     """How many folders up and down a file lies from a module, given by its absolute path; -1 if it is the module."""
     absolute = os.path.abspath(path)
-    if absolute == module:
-        return -1
-    folder, other = os.path.dirname(module).split(os.sep), os.path.dirname(absolute).split(os.sep)
-    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(folder, other, strict=False)))
-    return len(folder) + len(other) - 2 * common
+    return -1 if absolute == module else folders_between(os.path.dirname(module), os.path.dirname(absolute))
+
+
+def folders_between(one: str, other: str) -> int:
+    """How many folders up and down one folder lies from another, both absolute."""
+    here, there = one.split(os.sep), other.split(os.sep)
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False)))
+    return len(here) + len(there) - 2 * common
 
 
 def _number(word: str) -> int:
