@@ -24,6 +24,7 @@ from bn_audit.source.part import REMEDY, Limits, Part, Task
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.raw import SourceError
 from bn_audit.source.residence import Residence
+from bn_audit.source.suite import UnreadableBody
 from bn_audit.source.targets import Tree
 from bn_audit.source.trigger import speaks_of_parties
 
@@ -57,14 +58,12 @@ class Inspector:
         return self._alone(task.path, lambda: self._look_into(task))
 
     def _alone(self, path: str, work: Callable[[], Part]) -> Part:
-        if self._project.characters > _MAX_CHARACTERS or self._residence.is_much():
+        if self._project.characters > _MAX_CHARACTERS or self._project.whole or self._residence.is_much():
             self._forget()
-        self._project.begin()
-        self.outside.begin()
         shown = self._project.display(os.path.abspath(path))
         seconds = self._limits.seconds
         try:
-            return run_with_deep_stack(work, seconds)
+            return run_with_deep_stack(lambda: self._begun(work), seconds)
         except OutOfTime:
             left = f"given up after {seconds:g} s of processor time; {REMEDY}, or give it more with --timeout"
             notes: tuple[str, ...] = ()
@@ -80,14 +79,26 @@ class Inspector:
         self._forget()  # what was under way may be half done
         return Part(problems=(f"{shown}: {left}",), notes=notes)
 
+    def _begun(self, work: Callable[[], Part]) -> Part:
+        whole: set[str] = set()
+        while True:
+            self._project.begin()
+            self.outside.begin()
+            try:
+                return work()
+            except UnreadableBody as error:
+                # The same again, with the file parsed as a whole: it is then known to be unreadable from the start.
+                whole.add(error.path)
+                self._project = self._fresh(frozenset(whole))
+
     def _forget(self) -> None:
         """Begin anew, with nothing parsed."""
         self._project = self._fresh()
         gc.collect()  # whoever reads many files has turned it off
         self._residence.begin()
 
-    def _fresh(self) -> Project:
-        return Project(self.outside.sources.roots, self.outside)
+    def _fresh(self, whole: frozenset[str] = frozenset()) -> Project:
+        return Project(self.outside.sources.roots, self.outside, whole)
 
     def _exports(self, path: str, names: Iterable[str]) -> Part:
         module, unreadable = self._open(path)

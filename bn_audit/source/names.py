@@ -15,6 +15,7 @@ import libcst as cst
 
 from bn_audit.source.interpreter.needs import BY_NAME, Needs
 from bn_audit.source.nodes import children, root_name
+from bn_audit.source.suite import LazySuite
 
 __all__ = ["NameIndex", "Names", "blocks", "needed", "pattern_names", "statements"]
 
@@ -292,6 +293,9 @@ class NameIndex:
                         names.bind(name)
 
     def _any(self, node: cst.CSTNode, names: Names) -> None:
+        if type(node) is LazySuite:
+            names.uses |= node.source.uses
+            return
         role = _role(type(node))
         if role == "expression":
             self._expression(node, names)
@@ -395,6 +399,12 @@ def _global_writers(module: cst.Module) -> dict[str, set[str]]:
         node, inside = stack.pop()
         if isinstance(node, cst.FunctionDef):
             inside = node.name.value
+        elif isinstance(node, LazySuite):
+            for function, names in node.source.declared.items():
+                written.setdefault(function, set()).update(names)
+            for name, callers in node.source.called.items():
+                called.setdefault(name, set()).update(callers)
+            continue
         elif isinstance(node, cst.Global):
             written.setdefault(inside, set()).update(item.name.value for item in node.names)
         elif isinstance(node, cst.Call):

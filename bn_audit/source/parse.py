@@ -22,6 +22,8 @@ from bn_audit.source.text import SourceError, decode
 if TYPE_CHECKING:
     import libcst
 
+    from bn_audit.source.suite import LazySuite
+
 __all__ = ["ParsedFile", "Part", "is_notebook", "parse", "run_with_deep_stack"]
 
 _LIBCST_POSITION = re.compile(r"error at (\d+):(\d+)")
@@ -38,12 +40,15 @@ class Part:
         source: the text as people see it, with ``\\n`` line ends.
         module: its tree.
         shifts: by line, how many characters further to the right than in the tree the text stands in ``source``.
+        suites: the bodies of functions that are parsed only when somebody looks into them, in order; ``module`` is then
+            the tree of a sketch.
     """
 
     cell: int | None
     source: str
     module: libcst.Module
     shifts: Mapping[int, int] = field(default_factory=dict)
+    suites: tuple[LazySuite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +73,49 @@ def is_notebook(path: str) -> bool:
     return path.lower().endswith(".ipynb")
 
 
-def parse(path: str, data: bytes) -> ParsedFile:
+def parse(path: str, data: bytes, *, lazily: bool = False) -> ParsedFile:
     """Parse the bytes of a file, a notebook if its name says so.
+
+    Args:
+        lazily: leave the bodies of a module's functions until somebody looks into them. Whether libcst can parse them
+            is not known before; if it cannot, looking raises :class:`~bn_audit.source.suite.UnreadableBody`.
 
     Raises:
         SourceError: the file as a whole cannot be read. A broken cell is no error: it is listed in the result.
     """
-    return run_with_deep_stack(lambda: _parse_notebook(path, data) if is_notebook(path) else _parse_module(path, data))
+    return run_with_deep_stack(
+        lambda: _parse_notebook(path, data) if is_notebook(path) else _parse_module(path, data, lazily)
+    )
 
 
-def _parse_module(path: str, data: bytes) -> ParsedFile:
+def _parse_module(path: str, data: bytes, lazily: bool) -> ParsedFile:
     text = decode(data).normalized
+    part = _parse_sketch(path, text) if lazily else None
+    if part is not None:
+        return ParsedFile(path, (part,), part.module)
     module, shifts = _tree(text)
     return ParsedFile(path, (Part(None, text, module, shifts),), module)
+
+
+def _parse_sketch(path: str, text: str) -> Part | None:
+    """A module without the bodies of its functions; None if it has to be parsed as a whole."""
+    import libcst
+
+    from bn_audit.source.sketch import sketch
+    from bn_audit.source.suite import install
+
+    check_size(text)
+    rest = sketch(text)
+    if rest is None:
+        return None
+    try:
+        module = libcst.parse_module(rest.text)
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            return None
+        raise
+    suites = install(module, rest.bodies, path)
+    return None if suites is None else Part(None, text, module, {}, tuple(suites))
 
 
 def _parse_notebook(path: str, data: bytes) -> ParsedFile:

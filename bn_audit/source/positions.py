@@ -7,6 +7,7 @@ MetadataWrapper makes.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -40,8 +41,45 @@ def locate(parsed: ParsedFile, nodes: Iterable[CSTNode]) -> dict[int, Location]:
         if not missing:
             break
         found = run_with_deep_stack(partial(spans, part.module, missing))
-        locations.update((identity, _location(parsed.path, part, *span)) for identity, span in found.items())
+        lines = _Lines(part)
+        locations.update(
+            (identity, _location(parsed.path, part, *lines.span(*span))) for identity, span in found.items()
+        )
+        for suite in part.suites:
+            missing = wanted - locations.keys()
+            if not missing:
+                break
+            if suite.whole is not None:
+                found = run_with_deep_stack(partial(spans, suite.whole, missing))
+                moved = suite.source.first - 2  # its first line is the second one below the head it is parsed with
+                for identity, ((line, column), (end_line, end_column)) in found.items():
+                    span = (line + moved, column), (end_line + moved, end_column)
+                    locations[identity] = _location(parsed.path, part, *span)
     return locations
+
+
+class _Lines:
+    """Where the lines of a sketch stand in the text."""
+
+    def __init__(self, part: Part) -> None:
+        self._bodies = [suite.source for suite in part.suites]
+        self._places = [body.place for body in self._bodies]
+
+    def span(self, start: Point, end: Point) -> tuple[Point, Point]:
+        """A span of the text, given one of the sketch."""
+        number = bisect_left(self._places, end[0])
+        if number < len(self._places) and self._places[number] == end[0]:
+            # What ends where a body was left out ends with the body.
+            body = self._bodies[number]
+            return (self._line(start[0]), start[1]), (body.last, body.end_column)
+        return (self._line(start[0]), start[1]), (self._line(end[0]), end[1])
+
+    def _line(self, line: int) -> int:
+        before = bisect_left(self._places, line)
+        if not before:
+            return line
+        body = self._bodies[before - 1]
+        return line - body.place + body.last
 
 
 def _location(path: str, part: Part, start: Point, end: Point) -> Location:

@@ -183,9 +183,13 @@ class Project:
         left: characters of source that may still be opened.
         characters: how much source is kept as trees.
         kept: what others have found out, for as long as the files are kept; see :meth:`watching`.
+        whole: files of which the bodies of functions cannot be left until they are needed.
     """
 
-    def __init__(self, roots: Sequence[str] = (), outside: Outside | None = None) -> None:
+    def __init__(
+        self, roots: Sequence[str] = (), outside: Outside | None = None, whole: frozenset[str] = frozenset()
+    ) -> None:
+        self.whole = whole
         self.roots = [os.path.abspath(root) for root in roots]
         self.outside = Outside(Sources()) if outside is None else outside
         self.opened: set[str] = set()
@@ -270,7 +274,7 @@ class Project:
 
     def _read(self, path: str) -> PyModule | SourceError:
         try:
-            parsed = parse(path, self.outside.read(path))
+            parsed = parse(path, self.outside.read(path), lazily=path not in self.whole)
         except SourceError as error:
             return error
         module = PyModule(path, parsed, self._name(path), self.outside.taught(path))

@@ -30,7 +30,13 @@ def spans(module: Module, wanted: Set[int]) -> dict[int, tuple[Point, Point]]:
 
 
 class _Recorder(CodegenState):
-    """Follows how far the code has come. It keeps no code."""
+    """Follows how far the code has come. It keeps no code.
+
+    Attributes:
+        sketched: of a body that is parsed when it is needed, what stands in its place is gone over.
+    """
+
+    sketched = True
 
     def __init__(self, module: Module, wanted: Set[int]) -> None:
         super().__init__(module.default_indent, module.default_newline)

@@ -79,6 +79,9 @@ brace), a doubled brace, the start or end of a field, the closing quote."""
 _FORMAT_SPEC = re.compile(r"[{}]")
 
 _LETTERS_AND_BLANKS = b"_ \t" + bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())
+_SHORT = 120
+"""Characters of a line which cannot go beyond any limit, whatever it holds."""
+_SIMPLE_STRING = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 _INDENT_AND_WORD = re.compile(r"""([ \t\f]*)(case\b(?=[ \t]*[\w"'(\[{*-])|elif\b)?""")
 
@@ -114,7 +117,26 @@ def check_size(text: str) -> None:
                 raise _error(f"an if statement with more than {_MAX_CHAIN:,} branches", text, start.start(2))
         elif elifs and text[start.end() : start.end() + 1] not in ("\n", "#", ""):
             elifs.pop(indent, None)
-        position, work = _scan(text, position, work, in_case=word == "case")
+        end = text.find("\n", position)
+        if word is None and 0 <= end - position <= _SHORT and _is_whole(text[position:end]):
+            position = end + 1
+        else:
+            position, work = _scan(text, position, work, in_case=word == "case")
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a line certainly holds whole logical lines, and none of what takes time exponential in its length."""
+    if "\\" in line or "del" in line:
+        return False
+    if "'" in line or '"' in line:
+        if "'''" in line or '"""' in line:
+            return False
+        line = _SIMPLE_STRING.sub("", line)
+        if "'" in line or '"' in line:
+            return False
+    return (
+        line.count("(") == line.count(")") and line.count("[") == line.count("]") and line.count("{") == line.count("}")
+    )
 
 
 def check_length(texts: Sequence[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bn_audit.source.collection import no_collection
 from bn_audit.source.outside import Answer, Outside, Query
 from bn_audit.source.part import REMEDY, Limits, Part, Task
 
@@ -110,13 +110,13 @@ def _start(sources: Sources, answers: Mapping[Query, Answer], limits: Limits | N
     from bn_audit.source.inspector import Inspector
 
     _inspector = Inspector(Outside(sources, answers=answers), limits)
+    gc.disable()  # see collection.py; this process lives as long as there are files to look into
 
 
 def _look_into(tasks: Sequence[Task]) -> _Found:
     assert _inspector is not None
     found: list[tuple[Part, Mapping[Query, Answer]]] = []
-    with no_collection():
-        for task in tasks:
-            part = _inspector.look_into(task)
-            found.append((part, _inspector.outside.noted()))
+    for task in tasks:
+        part = _inspector.look_into(task)
+        found.append((part, _inspector.outside.noted()))
     return found, _inspector.outside.signatures

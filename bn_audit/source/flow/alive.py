@@ -30,7 +30,7 @@ def _alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode) -> tuple[
     inner = [row for row in rows if row.region is not None and id(row.region) in around]
     if inner:
         return inner, True
-    place = index.order[id(use)]
+    place = index.order(use)
     blocks = index.blocks(use)
     loops = [node for node in index.above(use) if isinstance(node, (cst.For, cst.While))]
     statement = index.statement_of(use)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
+from bn_audit.source.flow.index import Binding, FileIndex, Piece, Scope, arguments_of
 from bn_audit.source.nodes import dotted_name, root_name, walk
 
 __all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "is_begun", "loops_around"]
@@ -76,14 +76,14 @@ def by_position(averaging: Averaging) -> bool:
     return isinstance(over, cst.Call) and dotted_name(over.func) == "range"
 
 
-def find_averaging(index: FileIndex) -> list[Averaging]:
-    """All combinations in a file, in the order of the source."""
-    found = list(_candidates(index))
-    return sorted(found, key=lambda row: index.order[id(row.node)])
+def find_averaging(index: FileIndex, piece: Piece) -> list[Averaging]:
+    """All combinations in a part of a file, in the order of the source."""
+    found = list(_candidates(index, piece))
+    return sorted(found, key=lambda row: index.order(row.node))
 
 
-def _candidates(index: FileIndex) -> Iterator[Averaging]:
-    for node in index.assignments:
+def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
+    for node in piece.assignments:
         if isinstance(node, cst.AugAssign):
             if isinstance(node.operator, cst.AddAssign) and _looped(index, node):
                 yield from _accumulated(index, node, node.target, node.value, "+=")
@@ -93,11 +93,11 @@ def _candidates(index: FileIndex) -> Iterator[Averaging]:
                 added = _added_to(index, target, value) if _adds(value) and _looped(index, node) else None
                 if added is not None:
                     yield from _accumulated(index, node, target, added, "+")
-    for call in index.calls.get("add_", ()):
+    for call in piece.calls.get("add_", ()):
         if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
             yield from _accumulated(index, call, _bare(call.func.value), call.args[0].value, "add_")
     for name in _REDUCERS:
-        for call in index.calls.get(name, ()):
+        for call in piece.calls.get(name, ()):
             yield from _reduced(index, call)
 
 
@@ -200,7 +200,7 @@ def _roots(index: FileIndex, node: cst.CSTNode) -> set[str]:
         part.value
         for part in walk(node)
         if isinstance(part, cst.Name)
-        and not (isinstance(above := index.parents.get(id(part)), cst.Attribute) and above.attr is part)
+        and not (isinstance(above := index.parent(part), cst.Attribute) and above.attr is part)
     }
 
 
@@ -340,7 +340,7 @@ def _entry(
 
 def _nested(index: FileIndex, entry: cst.Subscript) -> bool:
     """Whether an entry is a container itself, or lies in one that a loop over keys picks: no state dict is so deep."""
-    above = index.parents.get(id(entry))
+    above = index.parent(entry)
     if isinstance(above, cst.Subscript) and above.value is entry and isinstance(above.slice[0].slice, cst.Index):
         return isinstance(above.slice[0].slice.value, (cst.SimpleString, cst.Integer))
     inner = entry.value
@@ -370,7 +370,7 @@ def _walk_expression(index: FileIndex, node: cst.CSTNode, seen: frozenset[str] =
     for part in walk(node):
         yield part
         if isinstance(part, cst.Name) and part.value not in seen and len(seen) < 4:
-            above = index.parents.get(id(part))
+            above = index.parent(part)
             if isinstance(above, cst.Attribute) and above.attr is part:
                 continue
             scope = index.scope_of(part)
@@ -386,7 +386,7 @@ def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[st
     for part in walk(node):
         if not isinstance(part, cst.Name):
             continue
-        above = index.parents.get(id(part))
+        above = index.parent(part)
         if isinstance(above, cst.Attribute) and above.attr is part:
             continue
         if isinstance(above, cst.Arg) and above.keyword is part:

@@ -71,11 +71,11 @@ class Callers:
                     module = self._follower.project.open(path)
                 except SourceError:
                     continue
-                calls = self._follower.index(module).calls
-                found.extend((module, call) for call in calls.get(name, ()))
-                found.extend((module, call) for call in dispatched_in(self._follower.index(module), name))
+                index = self._follower.index(module)
+                found.extend((module, call) for call in index.calls_of(name))
+                found.extend((module, call) for call in dispatched_in(index, name))
                 if function.name.value == "__init__":  # from subclasses, by super() or by the base's name
-                    found.extend((module, call) for call in calls.get("__init__", ()))
+                    found.extend((module, call) for call in index.calls_of("__init__"))
                 if len(found) >= MAX_CALLERS:
                     break
         found[:] = list({id(call): (module, call) for module, call in found}.values())[:MAX_CALLERS]
@@ -151,7 +151,7 @@ class Callers:
                 module = self._follower.project.open(path)
             except SourceError:
                 continue
-            for node in self._follower.index(module).classes:
+            for node in self._follower.index(module).classes():
                 if len(found) >= _MAX_SUBCLASSES:
                     return found
                 if node is cls.node or not any(dotted_name(base.value) for base in node.bases):

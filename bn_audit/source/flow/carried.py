@@ -422,7 +422,7 @@ class CargoReader:
 
     def inside(self, func: Func, receiver: Made | None, call: cst.Call | None, env: Env) -> Env | None:
         """The run of a function that a call makes."""
-        scope = self.follower.index(func.module).scopes.get(id(func.node))
+        scope = self.follower.index(func.module).scope(func.node)
         if scope is None or env.depth > 8:
             return None
         if receiver is None and scope.owner is not None:
@@ -613,7 +613,7 @@ class CargoReader:
     def _changed(self, way: Cargo, name: str, order: int, env: Env, use: cst.CSTNode | None) -> Iterable[Cargo]:
         """What becomes of a container between the place where it is bound and the place where it is used."""
         index = self.follower.index(env.module)
-        place = index.order[id(use)] if use is not None else None
+        place = index.order(use) if use is not None else None
         ways = [way]
         for change in self._changes_of(env.scope, index).get(name, ()):
             if change.order < order or (place is not None and change.order > place):
@@ -682,7 +682,7 @@ class CargoReader:
         for value, _receiver in self.follower.callee(call, env):
             if not isinstance(value, Func):
                 continue
-            scope = self.follower.index(value.module).scopes.get(id(value.node))
+            scope = self.follower.index(value.module).scope(value.node)
             if scope is None:
                 continue
             offset = 1 if scope.owner is not None else 0

@@ -37,7 +37,7 @@ def changes_in(scope: Scope, index: FileIndex) -> Iterator[Change]:
         node = stack.pop()
         if isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda)):
             continue
-        order = index.order.get(id(node), 0)
+        order = index.place(node) or 0
         if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Subscript):
             place = node.targets[0].target
             key = key_of(place)

@@ -40,7 +40,7 @@ def dispatched_in(index: FileIndex, name: str) -> list[cst.Call]:
     """The calls of a file that hand on a function of a name."""
     found: list[cst.Call] = []
     for attr in _KINDS:
-        for call in index.calls.get(attr, ()):
+        for call in index.calls_of(attr, beside=name):
             row = dispatch_of(call)
             if row is not None:
                 leaf = row[1].attr if isinstance(row[1], cst.Attribute) else row[1]

@@ -56,17 +56,17 @@ def _place(index: FileIndex, forward: Forward) -> cst.CSTNode | None:
             break
     if found is None:
         return None
-    above_it = index.parents.get(id(found))
+    above_it = index.parent(found)
     return found if isinstance(above_it, (cst.IndentedBlock, cst.Module)) else None
 
 
 def _bound(index: FileIndex, scope: Scope, model: cst.BaseExpression, statement: cst.CSTNode) -> bool:
     """Whether the model's name certainly stands for the model before a statement."""
     root = root_name(model)
-    place, blocks = index.order[id(statement)], index.blocks(statement)
+    place, blocks = index.order(statement), index.blocks(statement)
     if isinstance(model, cst.Attribute):
         writes = [row for row in scope.writes if row.root == root and not row.deep]
-        if any(index.order[id(row.node)] > place for row in writes if row.attr == model.attr.value):
+        if any(index.order(row.node) > place for row in writes if row.attr == model.attr.value):
             return False
     rows = [row for row in scope.bindings.get(root or "", ()) if row.region is None]
     if any(row.how != "other" and row.order > place and index.scope_of(row.node) is scope for row in rows):

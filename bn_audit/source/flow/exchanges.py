@@ -116,7 +116,7 @@ class ClientHunter:
 
     def _begin(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
         if _names(module, framework):
-            for node in index.classes:
+            for node in index.classes():
                 yield from self._classes(framework, module, node)
             yield from self._decorated(framework, module, index)
             yield from self._handed(framework, module, index)
@@ -144,7 +144,7 @@ class ClientHunter:
         for hook in kind.hooks:
             found = classes.find(cls, hook.name)
             method = function_of(found[0]) if found is not None else None
-            scope = self.follower.index(method.module).scopes.get(id(method.node)) if method is not None else None
+            scope = self.follower.index(method.module).scope(method.node) if method is not None else None
             if method is not None and scope is not None:
                 hooks.append((hook, Env(method.module, scope, receiver=receiver)))
         if not hooks:
@@ -160,51 +160,50 @@ class ClientHunter:
             yield client
 
     def _decorated(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
-        for rows in index.functions.values():
-            for node in rows:
-                for decorator in node.decorators:
-                    called = decorator.decorator.func if isinstance(decorator.decorator, cst.Call) else None
-                    target = called if called is not None else decorator.decorator
-                    if not isinstance(target, cst.Attribute):
+        for node in index.decorated():
+            for decorator in node.decorators:
+                called = decorator.decorator.func if isinstance(decorator.decorator, cst.Call) else None
+                target = called if called is not None else decorator.decorator
+                if not isinstance(target, cst.Attribute):
+                    continue
+                for callback in framework.callbacks:
+                    if callback.maker is None or callback.name != target.attr.value:
                         continue
-                    for callback in framework.callbacks:
-                        if callback.maker is None or callback.name != target.attr.value:
-                            continue
-                        env = self.follower.env(module, node)
-                        made = self.follower.items(self.follower.origins(target.value, env))
-                        makers = [row for row in made if isinstance(row, Made) and callback.maker.match(row.name)]
-                        if makers:
-                            client = Client(framework, module, node, "client")
-                            calls = [(decorator.decorator, env), *((row.node, row.env) for row in makers)]
-                            client.apart.extend(self._kept_by_mods(framework, calls))
-                            yield from self._callback(client, Env(module, index.scopes[id(node)]), 0, callback.initial)
+                    env = self.follower.env(module, node)
+                    made = self.follower.items(self.follower.origins(target.value, env))
+                    makers = [row for row in made if isinstance(row, Made) and callback.maker.match(row.name)]
+                    scope = index.scope(node)
+                    if makers and scope is not None:
+                        client = Client(framework, module, node, "client")
+                        calls = [(decorator.decorator, env), *((row.node, row.env) for row in makers)]
+                        client.apart.extend(self._kept_by_mods(framework, calls))
+                        yield from self._callback(client, Env(module, scope), 0, callback.initial)
 
     def _handed(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
         for callback in framework.callbacks:
             if callback.maker is not None or not _holds(module, callback.name):
                 continue
-            for rows in index.calls.values():
-                for call in rows:
-                    value = arguments_of(call)[1].get(callback.name)
-                    if value is None:
+            for call in index.calls_with(callback.name):
+                value = arguments_of(call)[1].get(callback.name)
+                if value is None:
+                    continue
+                env = self.follower.env(module, call)
+                for origin in self.follower.origins(value, env):
+                    func = function_of(origin.value) if isinstance(origin, Callee) else None
+                    scope = self.follower.index(func.module).scope(func.node) if func is not None else None
+                    if func is None or scope is None:
                         continue
-                    env = self.follower.env(module, call)
-                    for origin in self.follower.origins(value, env):
-                        func = function_of(origin.value) if isinstance(origin, Callee) else None
-                        scope = self.follower.index(func.module).scopes.get(id(func.node)) if func is not None else None
-                        if func is None or scope is None:
-                            continue
-                        receiver = origin.receiver if isinstance(origin, Callee) else None
-                        inner = Env(func.module, scope, receiver=receiver)
-                        place = callback.message + (1 if receiver is not None else 0)
-                        client = Client(framework, func.module, func.node, "server")
-                        yield from self._callback(client, inner, place, callback.initial)
+                    receiver = origin.receiver if isinstance(origin, Callee) else None
+                    inner = Env(func.module, scope, receiver=receiver)
+                    place = callback.message + (1 if receiver is not None else 0)
+                    client = Client(framework, func.module, func.node, "server")
+                    yield from self._callback(client, inner, place, callback.initial)
 
     def _receiving(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
         """Scripts: the scope in which a message is received."""
         seen: set[int] = set()
         for pattern in framework.receivers:
-            for call in index.calls.get("receive", ()):
+            for call in index.calls_of("receive"):
                 env = self.follower.env(module, call)
                 if id(env.scope) in seen or not self._is(call, env, pattern):
                     continue
@@ -338,10 +337,10 @@ class ClientHunter:
     def _apart_below(self, cls: ClassVal) -> Iterator[tuple[PyModule, cst.CSTNode]]:
         """The same in the methods of subclasses: who wrote one that keeps BatchNorm knows what the base does."""
         for other in self.follower.callers.subclasses(cls):
-            scopes = self.follower.index(other.module).scopes
+            index = self.follower.index(other.module)
             for member in other.attrs.values():
                 func = function_of(member)
-                scope = scopes.get(id(func.node)) if func is not None and func.module is other.module else None
+                scope = index.scope(func.node) if func is not None and func.module is other.module else None
                 if scope is not None:
                     yield from self._apart(Env(other.module, scope))
 
@@ -357,11 +356,11 @@ class ClientHunter:
                 except SourceError:
                     continue
                 index = self.follower.index(module)
-                for function in index.functions.get(name, ()):
+                for function in index.functions_of(name):
                     owner = index.owner_of(function)
                     holders = [function] if owner is None else owner.body.body
                     for node in holders:
-                        scope = index.scopes.get(id(node))
+                        scope = index.scope(node)
                         if scope is not None:
                             yield from self._apart(Env(module, scope))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at
-from bn_audit.source.flow.averaging import Averaging, conditions, find_averaging, is_begun, loops_around
+from bn_audit.source.flow.averaging import conditions, is_begun, loops_around
 from bn_audit.source.flow.callers import MAX_CALLERS, Callers, function_of
 from bn_audit.source.flow.circumstances import Condition, impossible
 from bn_audit.source.flow.dispatch import dispatch_of, without_remote
@@ -22,8 +22,8 @@ from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
 from bn_audit.source.flow.frameworks import held_by, is_flow
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
 from bn_audit.source.flow.lookup import Lookup
+from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.passing import PASSING_FUNCTIONS, PASSING_METHODS, STATES, makes_models
-from bn_audit.source.flow.server_steps import ServerStep, find_steps
 from bn_audit.source.flow.values import (
     Callee,
     Combined,
@@ -86,10 +86,6 @@ class Follower:
         self.finder = finder
         self.steps = steps
         self.exhausted = False
-        self.averagings: dict[str, list[Averaging]] = {}
-        """By file: where states may be combined."""
-        self._marks: dict[int, Averaging] = {}
-        self._steps: dict[int, ServerStep] = {}
         self.lookup = Lookup(project)
         self.callers = Callers(self)
         self._known: dict[tuple[object, ...], Origins] = {}
@@ -103,10 +99,6 @@ class Follower:
 
     def index(self, module: PyModule) -> FileIndex:
         """What each scope of a file binds."""
-        if module.path not in self.averagings:
-            self.averagings[module.path] = module.derive(_averagings)
-            self._marks.update((id(row.node), row) for row in self.averagings[module.path])
-            self._steps.update((id(row.node), row) for row in module.derive(_server_steps))
         return module.derive(FileIndex)
 
     def env(self, module: PyModule, node: cst.CSTNode) -> Env:
@@ -237,10 +229,11 @@ class Follower:
             yield Callee(Func("<lambda>", node, env.module, self.lookup.run.module_frame(env.module), {}))
 
     def _combined(self, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
-        averaging = self._marks.get(id(node))
+        marks = env.module.derive(Marks)
+        averaging = marks.averaging(node)
         if averaging is not None:
             yield Combined(averaging, env)
-        step = self._steps.get(id(node))
+        step = marks.step(node)
         if step is not None:
             yield Stepped(step, env)
 
@@ -629,10 +622,10 @@ class Follower:
         init = function_of(found[0]) if found is not None else None
         if init is not None and found is not None and isinstance(found[1], ClassVal):
             index = self.index(init.module)
-            scope = index.scopes.get(id(init.node))
+            scope = index.scope(init.node)
             if scope is not None:
                 env = self._env_of_method(init, scope, made, found[1])
-                yield from ((call, env) for call in index.calls.get("__init__", ()) if index.scope_of(call) is scope)
+                yield from ((call, env) for call in index.calls_of("__init__") if index.scope_of(call) is scope)
             return
         if isinstance(made.node, cst.Call):
             yield made.node, made.env
@@ -642,7 +635,7 @@ class Follower:
                 module = self.project.open(path)
             except SourceError:
                 continue
-            for call in self.index(module).calls.get(made.cls.name, ()):
+            for call in self.index(module).calls_of(made.cls.name):
                 env = self.env(module, call)
                 if any(isinstance(value, ClassVal) and value.node is made.node for value, _ in self.callee(call, env)):
                     yield call, env
@@ -655,7 +648,9 @@ class Follower:
                 func = function_of(member)
                 if func is None or func.module is not cls.module or not isinstance(func.node, cst.FunctionDef):
                     continue
-                scope = index.scopes.get(id(func.node))
+                if not index.may_write(func.node, attr):
+                    continue
+                scope = index.scope(func.node)
                 if scope is None or not scope.parameters:
                     continue
                 own = scope.parameters[0].name.value
@@ -697,11 +692,11 @@ class Follower:
             if func is None or not isinstance(func.node, cst.FunctionDef):
                 return None
             index = self.index(func.module)
-            scope = index.scopes.get(id(func.node))
+            scope = index.scope(func.node)
             if scope is None:
                 return None
             env = Env(func.module, scope, call, env, made, env.depth + 1)
-            above = next((row for row in index.calls.get("__init__", ()) if index.scope_of(row) is scope), None)
+            above = next((row for row in index.calls_of("__init__") if index.scope_of(row) is scope), None)
             if above is None:
                 return None
             following = classes.find(made.cls, "__init__", after=current)
@@ -873,7 +868,7 @@ class Follower:
     def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
         """What a function returns (or yields) when it is called so."""
         index = self.index(func.module)
-        scope = index.scopes.get(id(func.node))
+        scope = index.scope(func.node)
         if scope is None:
             return
         if receiver is None and scope.owner is not None:
@@ -903,14 +898,6 @@ class Follower:
                     yield from origin.parts[number]
             else:
                 yield origin
-
-
-def _averagings(module: PyModule) -> list[Averaging]:
-    return find_averaging(module.derive(FileIndex))
-
-
-def _server_steps(module: PyModule) -> list[ServerStep]:
-    return list(find_steps(module.derive(FileIndex)))
 
 
 def filtered(found: Iterable[Origin], filters: tuple[Filter, ...]) -> Iterator[Origin]:

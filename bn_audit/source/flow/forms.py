@@ -217,9 +217,9 @@ class _Reader:
         own = _code(self.index, slot)
         # ``avg[k] = torch.zeros_like(...)`` before the loop over parties.
         scope = self.index.scope_of(slot)
-        place = self.index.order[id(self.averaging.node)]
+        place = self.index.order(self.averaging.node)
         for target, value, node in _assigned(self.index, scope.node):
-            if node is self.averaging.node or self.index.order[id(node)] > place:
+            if node is self.averaging.node or self.index.order(node) > place:
                 continue
             if _code(self.index, target) == own:
                 found.extend(self._begin(value, True))
@@ -227,7 +227,7 @@ class _Reader:
             return list(dict.fromkeys(found))
         if isinstance(base, cst.Name):
             for row in scope.bindings.get(base.value, ()):
-                if row.how == "value" and row.value is not None and self.index.order[id(row.node)] < place:
+                if row.how == "value" and row.value is not None and self.index.order(row.node) < place:
                     found.extend(self._begin(row.value, False))
         return list(dict.fromkeys(found)) or [Begin.COPY, Begin.ZEROS, Begin.FLOAT_ZEROS]
 
@@ -305,10 +305,10 @@ class _Reader:
         assert slot is not None
         own = _code(self.index, slot)
         scope = self.index.scope_of(slot)
-        place = self.index.order[id(self.averaging.node)]
+        place = self.index.order(self.averaging.node)
         found: list[Factor | None] = []
         for node in walk(scope.node):
-            if self.index.order.get(id(node), 0) <= place:
+            if (self.index.place(node) or 0) <= place:
                 continue
             found.extend(self._scaling(node, own))
         return found or [None]

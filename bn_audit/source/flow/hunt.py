@@ -15,6 +15,7 @@ import libcst as cst
 from bn_audit.source.flow.averaging import Averaging, by_position
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import arguments_of
+from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
@@ -72,8 +73,7 @@ class Hunter:
                 if found is not None:
                     found.steps = (*stepped, *found.steps)
                     yield found
-        self.follower.index(module)
-        for averaging in self.follower.averagings[module.path]:
+        for averaging in module.derive(Marks).all_averagings():
             found = self._in_place(module, averaging)
             if found is not None:
                 yield found
@@ -81,16 +81,16 @@ class Hunter:
     def _loads(self, module: PyModule) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression, cst.BaseExpression]]:
         """Where a file puts values into a model: (where, the model, the value)."""
         index = self.follower.index(module)
-        for call in index.calls.get("load_state_dict", ()):
+        for call in index.calls_of("load_state_dict"):
             positional, keywords, _ = arguments_of(call)
             value = positional[0] if positional else keywords.get("state_dict")
             if value is not None and isinstance(call.func, cst.Attribute):
                 yield call, call.func.value, value
-        for call in index.calls.get("vector_to_parameters", ()):
+        for call in index.calls_of("vector_to_parameters"):
             positional, _, _ = arguments_of(call)
             if len(positional) > 1:
                 yield call, positional[1], positional[0]
-        for call in index.calls.get("copy_", ()):
+        for call in index.calls_of("copy_"):
             if call.args and isinstance(call.func, cst.Attribute):
                 yield call, call.func.value, call.args[0].value
 
@@ -157,7 +157,7 @@ class Hunter:
         if averaging.parties is None:
             return False
         index = self.follower.index(env.module)
-        for call in index.calls.get("load_state_dict", ()):
+        for call in index.calls_of("load_state_dict"):
             if averaging.parties.node in index.above(call) and call.args:
                 found = self.follower.origins(call.args[0].value, env)
                 if found and all(isinstance(origin, Loaded) for origin in found):

@@ -6,23 +6,23 @@ get at it through attributes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeVar
 
 import libcst as cst
 
 from bn_audit.source.nodes import children
 from bn_audit.source.project import PyModule
+from bn_audit.source.puts import PUTS
+from bn_audit.source.sketch import Body
+from bn_audit.source.suite import LazySuite
 
-__all__ = ["Binding", "FileIndex", "Scope", "Write", "arguments_of"]
+__all__ = ["Binding", "FileIndex", "Piece", "Scope", "Write", "arguments_of"]
 
 Function = cst.FunctionDef | cst.Lambda
-
-_PUTS = frozenset(
-    {"append", "extend", "insert", "add", "put", "appendleft", "setdefault", "update", "add_", "sub_", "copy_"}
-)
-"""Methods that put their last argument into a container."""
-
 
 _COMPREHENSIONS = frozenset([cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp])
 _SUITES = frozenset([cst.IndentedBlock, cst.SimpleStatementSuite])
@@ -109,50 +109,169 @@ class Scope:
         self.parameters = [*params.posonly_params, *params.params, *params.kwonly_params] if params is not None else []
 
 
+_Task = tuple[cst.CSTNode, Scope, tuple[int, ...], "cst.CSTNode | None"]
+"""A node to go over, its scope, the blocks around it, and the comprehension around it."""
+
+_Node = TypeVar("_Node", bound=cst.CSTNode)
+
+_DECORATOR = re.compile(r"^\s*@", re.MULTILINE)
+_CLASS = re.compile(r"^\s*class\b", re.MULTILINE)
+
+
+@lru_cache(maxsize=512)
+def _called(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\b{re.escape(name)}\b[\s\\)]*\(")
+
+
+@dataclass(slots=True)
+class Piece:
+    """A part of a file that is gone over at once: all but the bodies that are parsed when they are needed, or one such.
+
+    Attributes:
+        assignments: in no particular order.
+    """
+
+    assignments: list[cst.Assign | cst.AugAssign] = field(default_factory=list)
+    calls: dict[str, list[cst.Call]] = field(default_factory=dict)
+    functions: dict[str, list[cst.FunctionDef]] = field(default_factory=dict)
+    classes: list[cst.ClassDef] = field(default_factory=list)
+
+
+_ROOM = 4
+"""Nodes that a character of source makes at most, twice over: what is kept free in the order of nodes for a body."""
+
+
 class FileIndex:
-    """The scopes of a file, every node's parent and place in it, and its functions and classes by name."""
+    """The scopes of a file, every node's parent and place in it, and its functions and classes by name.
+
+    A body that is parsed only when it is needed is gone over when something in it is asked for: its scope, one of its
+    nodes, or, if its text has the word, the calls or functions of a name.
+
+    Attributes:
+        pieces: what was gone over so far.
+        alive: by the use of a name: the bindings that may hold there.
+    """
 
     def __init__(self, module: PyModule) -> None:
         self.module = module
-        self.parents: dict[int, cst.CSTNode] = {}
-        self.scopes: dict[int, Scope] = {}
+        self.pieces: list[Piece] = []
+        self.alive: dict[int, tuple[list[Binding], bool]] = {}
+        self._parents: dict[int, cst.CSTNode] = {}
+        self._scopes: dict[int, Scope] = {}
         """By the identity of the module, function or lambda."""
-        self.order: dict[int, int] = {}
-        """The place of every statement and expression in the file, in the order of the source."""
-        self.calls: dict[str, list[cst.Call]] = {}
-        self.functions: dict[str, list[cst.FunctionDef]] = {}
-        self.assignments: list[cst.Assign | cst.AugAssign] = []
-        """In no particular order."""
-        self.classes: list[cst.ClassDef] = []
+        self._order: dict[int, int] = {}
         self._around: dict[int, Scope] = {}
         """By node: the innermost scope it is evaluated in."""
-        self.alive: dict[int, tuple[list[Binding], bool]] = {}
-        """By the use of a name: the bindings that may hold there."""
+        self._waiting: dict[int, tuple[LazySuite, Scope]] = {}
+        """By identity: the bodies that were not gone over, each with its function's scope."""
+        self._number = 0
+        self._piece = Piece()
         self._root = Scope(module.tree, None, None)
-        self.scopes[id(module.tree)] = self._root
-        self._fill()
+        self._scopes[id(module.tree)] = self._root
+        self._go_over([(module.tree, self._root, (), None)])
 
     @property
     def top(self) -> Scope:
         """The module's own scope."""
         return self._root
 
+    def scope(self, node: cst.CSTNode) -> Scope | None:
+        """What happens in a module, class, function or lambda of this file; None for any other node."""
+        found = self._scopes.get(id(node))
+        if found is None and self._catch_up():
+            found = self._scopes.get(id(node))
+        if found is not None and type(node) is cst.FunctionDef:
+            self._look_into(node.body)
+        return found
+
+    def may_write(self, function: cst.FunctionDef, attr: str) -> bool:
+        """Whether a function may write to an attribute of a name, by what is known without parsing its body."""
+        waiting = self._waiting.get(id(function.body))
+        return waiting is None or attr in waiting[0].source.writes
+
     def scope_of(self, node: cst.CSTNode) -> Scope:
         """The innermost scope a node is evaluated in."""
-        return self._around.get(id(node), self._root)
+        found = self._around.get(id(node))
+        if found is None and self._catch_up():
+            found = self._around.get(id(node))
+        return self._root if found is None else found
+
+    def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
+        """The node above a node; None above the module."""
+        found = self._parents.get(id(node))
+        if found is None and self._catch_up():
+            found = self._parents.get(id(node))
+        return found
+
+    def place(self, node: cst.CSTNode) -> int | None:
+        """The place of a statement or expression in the order of the source; None if it is not of this file."""
+        found = self._order.get(id(node))
+        if found is None and self._catch_up():
+            found = self._order.get(id(node))
+        return found
+
+    def order(self, node: cst.CSTNode) -> int:
+        """The place of a node of this file in the order of the source."""
+        found = self.place(node)
+        if found is None:
+            raise KeyError(node)
+        return found
+
+    def calls_of(self, name: str, beside: str = "") -> list[cst.Call]:
+        """The calls of anything of a name, in order; if a word is to stand beside them, those in functions without it
+        may be missing."""
+        pattern = _called(name)
+        # To search for the words first takes a fraction of the time that the pattern does.
+        self.look_for(lambda body: name in body.text and beside in body.text and pattern.search(body.text))
+        return self._sorted(call for piece in self.pieces for call in piece.calls.get(name, ()))
+
+    def calls_with(self, *words: str) -> list[cst.Call]:
+        """The calls of a file, in order: all in those functions that hold one of some words, if not more."""
+        self.look_for(lambda body: any(word in body.text for word in words))
+        return self._sorted(call for piece in self.pieces for rows in piece.calls.values() for call in rows)
+
+    def functions_of(self, name: str) -> list[cst.FunctionDef]:
+        """The functions and methods of a name, in order."""
+        self._look_for(name, re.compile(rf"\bdef\s+{re.escape(name)}\b"))
+        return self._sorted(node for piece in self.pieces for node in piece.functions.get(name, ()))
+
+    def decorated(self) -> list[cst.FunctionDef]:
+        """The functions and methods with decorators, in order."""
+        self._look_for("@", _DECORATOR)
+        rows = (node for piece in self.pieces for found in piece.functions.values() for node in found)
+        return self._sorted(node for node in rows if node.decorators)
+
+    def classes(self) -> list[cst.ClassDef]:
+        """All classes, in order."""
+        self._look_for("class", _CLASS)
+        return self._sorted(node for piece in self.pieces for node in piece.classes)
+
+    def look_for(self, wanted: Callable[[Body], object]) -> None:
+        """Go over the bodies that are wanted, if they were not."""
+        for suite, _ in list(self._waiting.values()):
+            if wanted(suite.source):
+                self._look_into(suite)
+
+    def _look_for(self, word: str, pattern: re.Pattern[str]) -> None:
+        # To search for the word first takes a fraction of the time that the pattern does.
+        self.look_for(lambda body: word in body.text and pattern.search(body.text))
+
+    def _sorted(self, nodes: Iterable[_Node]) -> list[_Node]:
+        order = self._order
+        return sorted(nodes, key=lambda node: order[id(node)])
 
     def above(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         """The nodes around a node, innermost first."""
-        current = self.parents.get(id(node))
+        current = self.parent(node)
         while current is not None:
             yield current
-            current = self.parents.get(id(current))
+            current = self._parents.get(id(current))
 
     def statement_of(self, node: cst.CSTNode) -> cst.CSTNode:
         """The small or compound statement that a node is part of; the node itself if it is one."""
         current = node
         while not isinstance(current, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
-            above = self.parents.get(id(current))
+            above = self.parent(current)
             if above is None:
                 return current
             current = above
@@ -179,20 +298,45 @@ class FileIndex:
                 return None
         return None
 
-    def _fill(self) -> None:
-        stack: list[tuple[cst.CSTNode, Scope, tuple[int, ...], cst.CSTNode | None]] = [
-            (self.module.tree, self._root, (), None)
-        ]
-        order, around, parents = self.order, self._around, self.parents
-        number = 0
+    # --- going over the tree -----------------------------------------------------------------------------------------
+
+    def _catch_up(self) -> bool:
+        """Go over the bodies that others have looked into; False if there are none."""
+        parsed = [suite for suite, _ in self._waiting.values() if suite.whole is not None]
+        for suite in parsed:
+            self._look_into(suite)
+        return bool(parsed)
+
+    def _look_into(self, suite: cst.BaseSuite) -> None:
+        waiting = self._waiting.pop(id(suite), None)
+        if waiting is None:
+            return
+        lazy, scope = waiting
+        number, self._number = self._number, self._order[id(lazy)] + 1
+        self._piece = Piece()
+        parents = self._parents
+        stack: list[_Task] = []
+        for child in reversed(list(children(lazy))):
+            parents[id(child)] = lazy
+            stack.append((child, scope, (id(lazy),), None))
+        self._go_over(stack)
+        self._number = number
+
+    def _go_over(self, stack: list[_Task]) -> None:
+        order, around, parents = self._order, self._around, self._parents
+        self.pieces.append(self._piece)
         while stack:
             node, scope, blocks, region = stack.pop()
-            order[id(node)] = number
+            order[id(node)] = self._number
             around[id(node)] = scope
-            number += 1
+            self._number += 1
             # An `isinstance` of libcst's classes, which are abstract, would be half of all the time that this takes.
             kind = type(node)
             if type(node) is cst.Name:
+                continue
+            if type(node) is LazySuite:
+                self._waiting[id(node)] = (node, scope)
+                self._number += _ROOM * len(node.source.text)
                 continue
             if type(node) is cst.FunctionDef or type(node) is cst.Lambda or type(node) is cst.ClassDef:
                 inner = self._scope(node, scope, blocks)
@@ -215,12 +359,12 @@ class FileIndex:
 
     def _scope(self, node: cst.ClassDef | Function, scope: Scope, blocks: tuple[int, ...]) -> Scope:
         if isinstance(node, cst.FunctionDef):
-            self.functions.setdefault(node.name.value, []).append(node)
+            self._piece.functions.setdefault(node.name.value, []).append(node)
         elif isinstance(node, cst.ClassDef):
-            self.classes.append(node)
+            self._piece.classes.append(node)
         if not isinstance(node, cst.Lambda):
             self._bind(scope, node.name, "other", None, (), node, blocks, None)
-        inner = self.scopes[id(node)] = Scope(node, scope, self._class_around(node))
+        inner = self._scopes[id(node)] = Scope(node, scope, self._class_around(node))
         if isinstance(node, cst.Lambda):
             inner.returns.append(node.body)
         return inner
@@ -231,15 +375,15 @@ class FileIndex:
     def _call(self, node: cst.Call, scope: Scope) -> None:
         func = node.func
         name = func.attr.value if isinstance(func, cst.Attribute) else func.value if isinstance(func, cst.Name) else ""
-        self.calls.setdefault(str(name), []).append(node)
+        self._piece.calls.setdefault(str(name), []).append(node)
         if name == "pop" and isinstance(func, cst.Attribute) and isinstance(func.value, cst.Name) and node.args:
             self._removal(scope, func.value.value, node.args[0].value, node)
-        if name in _PUTS and isinstance(func, cst.Attribute) and node.args:
+        if name in PUTS and isinstance(func, cst.Attribute) and node.args:
             self._put(scope, func.value, node.args[-1].value, node)
 
     def _statement(self, node: cst.CSTNode, scope: Scope, blocks: tuple[int, ...], region: cst.CSTNode | None) -> None:
         if isinstance(node, (cst.Assign, cst.AugAssign)):
-            self.assignments.append(node)
+            self._piece.assignments.append(node)
         if isinstance(node, cst.Assign):
             for target in node.targets:
                 self._target(scope, target.target, "value", node.value, (), node, blocks, region)
@@ -323,7 +467,7 @@ class FileIndex:
         blocks: tuple[int, ...],
         region: cst.CSTNode | None,
     ) -> None:
-        row = Binding(how, value, path, node, len(self.order), blocks, region)
+        row = Binding(how, value, path, node, self._number, blocks, region)
         scope.bindings.setdefault(name.value, []).append(row)
 
 

@@ -27,7 +27,7 @@ Handed = tuple[cst.CSTNode, Env, tuple[Made, ...]]
 def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex) -> Iterator[Handed]:
     """The models that a file hands to a kit, or that derive from it."""
     if not kit.argument:
-        for node in index.classes:
+        for node in index.classes():
             cls = follower.lookup.class_of(module, node)
             if cls is None or not _derives(cls, kit):
                 continue
@@ -40,26 +40,31 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
                 yield node, made.env, (made,)
         return
     known: dict[str, bool] = {}
-    for rows in index.calls.values():
-        for call in rows:
-            name = dotted_name(call.func)
-            if name is None or not known.get(name, True):
-                continue
-            positional, keywords, _ = arguments_of(call)
-            value = keywords.get(kit.argument)
-            if value is None and kit.place < len(positional):
-                value = positional[kit.place]
-            if value is None:
-                continue
-            env = follower.env(module, call)
-            target = follower.lookup.dotted(call.func, env)
-            known[name] = target is not None and _is_kit(target, kit)
-            own = any(word in keywords for word in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
-            if own or not known[name]:
-                continue
-            found = follower.items(follower.origins(value, env))
-            models = [made for origin in found for made in _made(origin, env, follower)]
-            yield call, env, tuple(dict.fromkeys(made for made in models if made.kind == "model"))
+    for call in index.calls_with(*_called(kit, module)):
+        name = dotted_name(call.func)
+        if name is None or not known.get(name, True):
+            continue
+        positional, keywords, _ = arguments_of(call)
+        value = keywords.get(kit.argument)
+        if value is None and kit.place < len(positional):
+            value = positional[kit.place]
+        if value is None:
+            continue
+        env = follower.env(module, call)
+        target = follower.lookup.dotted(call.func, env)
+        known[name] = target is not None and _is_kit(target, kit)
+        own = any(word in keywords for word in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
+        if own or not known[name]:
+            continue
+        found = follower.items(follower.origins(value, env))
+        models = [made for origin in found for made in _made(origin, env, follower)]
+        yield call, env, tuple(dict.fromkeys(made for made in models if made.kind == "model"))
+
+
+def _called(kit: Kit, module: PyModule) -> tuple[str, ...]:
+    """Words of which one stands in every function that hands something to a kit."""
+    text = "".join(part.source for part in module.parsed.parts)
+    return ("",) if any(f"{word} as " in text for word in kit.words) else kit.words
 
 
 def sent_by(kit: Kit, handed: Handed) -> tuple[Cargo, Cargo]:
@@ -112,7 +117,7 @@ def _returns(
     func = found[0] if found is not None else None
     if not isinstance(func, Func):
         return
-    scope = follower.index(func.module).scopes.get(id(func.node))
+    scope = follower.index(func.module).scope(func.node)
     if scope is not None:
         env = Env(func.module, scope, receiver=made)
         yield from ((value, env) for value in scope.returns)

@@ -270,9 +270,7 @@ class _Judgement:
     def _follows(self, forward: Forward, setting: Setting) -> bool:
         """Whether a forward comes after a setting in the function where the mode is set, or by a call there."""
         order = self.follower.index(setting.env.module).order
-        return any(
-            env.scope is setting.env.scope and order[id(node)] > order[id(setting.node)] for node, env in forward.around
-        )
+        return any(env.scope is setting.env.scope and order(node) > order(setting.node) for node, env in forward.around)
 
     def _in_eval_mode(self, one: _Seen, model: Made) -> bool:
         """Whether a model comes to its training from an evaluation, and nothing puts it into train mode on any way."""
@@ -297,9 +295,9 @@ class _Judgement:
         for forward in evaluations:
             if setting not in forward.settings(model):
                 continue
-            places = [order[id(node)] for node, env in forward.around if env.scope is setting.env.scope]
+            places = [order(node) for node, env in forward.around if env.scope is setting.env.scope]
             # Set ahead of the training in the same function, with no evaluation between: somebody wants it so.
-            if not ahead or not places or not order[id(setting.node)] < order[id(ahead[0])] < places[0]:
+            if not ahead or not places or not order(setting.node) < order(ahead[0]) < places[0]:
                 return True
         return False
 

@@ -271,7 +271,7 @@ class ModeWalk:
         return found
 
     def _alone(self, func: Func, made: Made) -> Env | None:
-        scope = self.follower.index(func.module).scopes.get(id(func.node))
+        scope = self.follower.index(func.module).scope(func.node)
         return Env(func.module, scope, receiver=made) if scope is not None else None
 
     # --- blocks ------------------------------------------------------------------------------------------------------
@@ -329,8 +329,15 @@ class ModeWalk:
         if self._steps < 0 or self.follower.steps < 0:
             self.exhausted = True
             return _Flow(None)
-        if isinstance(node, cst.SimpleStatementLine):
+        if type(node) is cst.SimpleStatementLine:
             return self._block(node.body, env, state, quiet)
+        return (
+            self._compound(node, env, state, quiet)
+            if isinstance(node, cst.BaseCompoundStatement)
+            else self._small(node, env, state, quiet)
+        )
+
+    def _compound(self, node: cst.CSTNode, env: Env, state: State, quiet: Step | None) -> _Flow:
         if isinstance(node, cst.If):
             state = self._expression(node.test, env, state, quiet)
             then = self._block(node.body.body, env, state, quiet)
@@ -349,12 +356,13 @@ class ModeWalk:
                 flow = _both(flow, self._block(case.body.body, env, state, quiet))
             return flow
         if isinstance(node, cst.FunctionDef):
-            scope = self.follower.index(env.module).scopes.get(id(node))
+            scope = self.follower.index(env.module).scope(node)
             if scope is not None and env.scope.function is not None:
                 self._nested[id(node)] = Env(env.module, scope, receiver=env.receiver)
             return _Flow(state)
-        if isinstance(node, cst.ClassDef):
-            return _Flow(state)
+        return _Flow(state)
+
+    def _small(self, node: cst.CSTNode, env: Env, state: State, quiet: Step | None) -> _Flow:
         state = self._expression(node, env, state, quiet)
         if isinstance(node, cst.Assign):
             state = self._assigned(node, env, state)
@@ -491,7 +499,7 @@ class ModeWalk:
                 found = _join(found, self._constructed(inner_value, node, env, state, quiet))
                 continue
             assert isinstance(inner_value, Func)
-            scope = self.follower.index(inner_value.module).scopes.get(id(inner_value.node))
+            scope = self.follower.index(inner_value.module).scope(inner_value.node)
             if scope is None or (inner_value.name == "forward" and receiver is not None and receiver.kind == "model"):
                 found = _join(found, state)
                 continue
@@ -562,7 +570,7 @@ class ModeWalk:
         method = function_of(found[0]) if found is not None else None
         if found is None or method is None or not isinstance(found[1], ClassVal):
             return state
-        scope = self.follower.index(method.module).scopes.get(id(method.node))
+        scope = self.follower.index(method.module).scope(method.node)
         if scope is None:
             return state
         return self._called(node, env, Env(method.module, scope, node, env, made, env.depth + 1), state, quiet)
@@ -598,7 +606,7 @@ class ModeWalk:
             for origin in self.follower.items(self.follower.origins(arg.value, env)):
                 func = function_of(origin.value) if isinstance(origin, Callee) else None
                 if func is not None and isinstance(func.node, cst.FunctionDef):
-                    scope = self.follower.index(func.module).scopes.get(id(func.node))
+                    scope = self.follower.index(func.module).scope(func.node)
                     if scope is not None and scope.owner is None:
                         self._nested[id(func.node)] = self.follower.alone(func.module, scope)
 
@@ -767,22 +775,24 @@ def _both(one: _Flow, other: _Flow) -> _Flow:
 
 def _calls(node: cst.CSTNode, perhaps: bool) -> Iterator[tuple[cst.Call, bool]]:
     """The calls in an expression in the order in which they are made, and whether one may be left out."""
-    if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+    # An `isinstance` of libcst's classes, which are abstract, takes long where it says no.
+    kind = type(node)
+    if kind is cst.Name or kind is cst.FunctionDef or kind is cst.ClassDef:
         return
-    if isinstance(node, cst.Lambda):
+    if kind is cst.Lambda:
         perhaps = True
-    if isinstance(node, cst.IfExp):
+    if type(node) is cst.IfExp:
         yield from _calls(node.test, perhaps)
         yield from _calls(node.body, True)
         yield from _calls(node.orelse, True)
         return
-    if isinstance(node, cst.BooleanOperation):
+    if type(node) is cst.BooleanOperation:
         yield from _calls(node.left, perhaps)
         yield from _calls(node.right, True)
         return
     for child in children(node):
         yield from _calls(child, perhaps)
-    if isinstance(node, cst.Call):
+    if type(node) is cst.Call:
         yield node, perhaps
 
 

@@ -41,9 +41,6 @@ class ObjectFollower(Follower):
     def beside(cls, other: Follower) -> ObjectFollower:
         """One that shares what another has found out about files, names and callers, which copies do not change."""
         found = cls(other.project, other.finder)
-        found.averagings = other.averagings
-        found._marks = other._marks
-        found._steps = other._steps
         found.lookup = other.lookup
         found.callers = other.callers.beside(found)
         return found

@@ -108,7 +108,7 @@ def _hints(settings: list[Setting]) -> Iterator[tuple[str, Const]]:
 def _defaults(module: PyModule) -> list[tuple[str, Const]]:
     """The options that a file adds to a parser, with their defaults; the first choice of one that has none."""
     found: list[tuple[str, Const]] = []
-    for call in module.derive(FileIndex).calls.get(_ADDS, ()):
+    for call in module.derive(FileIndex).calls_of(_ADDS):
         positional, keywords, _ = arguments_of(call)
         name = _name(positional, keywords.get("dest"))
         value = keywords.get("default")

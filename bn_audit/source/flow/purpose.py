@@ -75,7 +75,7 @@ def _fate(index: FileIndex, node: cst.CSTNode) -> tuple[cst.CSTNode | None, bool
 def _names(index: FileIndex, scope: Scope) -> Iterator[cst.Name]:
     for part in walk(scope.node):
         if isinstance(part, cst.Name):
-            above = index.parents.get(id(part))
+            above = index.parent(part)
             if isinstance(above, cst.Attribute) and above.attr is part:
                 continue
             yield part
@@ -105,7 +105,7 @@ def _use(index: FileIndex, source: cst.CSTNode) -> tuple[cst.CSTNode | None, set
             if name == "eq" or (name != "" and _MEASURES.search(name)):
                 return above, set(), False
         if isinstance(above, cst.Arg):
-            call = index.parents.get(id(above))
+            call = index.parent(above)
             if isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute) and call.func.attr.value in _PUTS:
                 kept = _root(call.func.value)
                 if kept:
@@ -172,8 +172,8 @@ def trained_by(follower: Follower, around: Iterable[tuple[cst.Call, Env]]) -> tu
     """
     for _, current in itertools.islice(around, _MAX_CALLERS):
         index = follower.index(current.module)
-        if any(index.scope_of(call) is current.scope for call in index.calls.get("backward", ())):
-            for call in index.calls.get("step", ()):
+        if any(index.scope_of(call) is current.scope for call in index.calls_of("backward")):
+            for call in index.calls_of("step"):
                 if index.scope_of(call) is current.scope:
                     models = frozenset(_stepped(follower, call, current))
                     if models:

@@ -13,7 +13,7 @@ from typing import Literal
 import libcst as cst
 
 from bn_audit.source.flow.averaging import Loop, conditions, loops_around
-from bn_audit.source.flow.index import FileIndex
+from bn_audit.source.flow.index import FileIndex, Piece
 from bn_audit.source.nodes import dotted_name, walk
 
 __all__ = ["ServerStep", "find_steps"]
@@ -52,12 +52,12 @@ class ServerStep:
     tests: tuple[tuple[cst.BaseExpression, bool], ...] = field(default=())
 
 
-def find_steps(index: FileIndex) -> list[ServerStep]:
-    """All such steps in a file, in the order of the source."""
-    gathered = _gathered(index)
+def find_steps(index: FileIndex, piece: Piece) -> list[ServerStep]:
+    """All such steps in a part of a file, in the order of the source."""
+    gathered = _gathered(index, piece)
     found: list[ServerStep] = []
-    calls = [call for name in _IN_PLACE for call in index.calls.get(name, ())]
-    for node in (*index.assignments, *calls):
+    calls = [call for name in _IN_PLACE for call in piece.calls.get(name, ())]
+    for node in (*piece.assignments, *calls):
         for target, value in _writes(node):
             keyed = _keyed(index, node, target)
             if keyed is None:
@@ -66,7 +66,7 @@ def find_steps(index: FileIndex) -> list[ServerStep]:
             kind = _kind(index, node, target, value, gathered)
             if kind is not None:
                 found.append(ServerStep(node, kind, key, conditions(index, node, loop)))
-    return sorted(found, key=lambda step: index.order[id(step.node)])
+    return sorted(found, key=lambda step: index.order(step.node))
 
 
 def _writes(node: cst.CSTNode) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression]]:
@@ -96,10 +96,10 @@ def _keyed(index: FileIndex, node: cst.CSTNode, target: cst.BaseExpression) -> t
     return (loop, name) if loop is not None else None
 
 
-def _gathered(index: FileIndex) -> set[tuple[int, str]]:
+def _gathered(index: FileIndex, piece: Piece) -> set[tuple[int, str]]:
     """The dicts that gather over rounds, ``m[k] = beta * m[k] + ...``: by scope and the code of the dict."""
     found: set[tuple[int, str]] = set()
-    for node in index.assignments:
+    for node in piece.assignments:
         if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Subscript):
             target = node.targets[0].target
             if not isinstance(node.value, cst.BinaryOperation):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bn_audit.source.flow.averaging import Averaging, find_averaging
-from bn_audit.source.flow.index import FileIndex
+from bn_audit.source.flow.averaging import Averaging
+from bn_audit.source.flow.marks import Marks
 from bn_audit.source.project import Project
 
 COMBINES = {
@@ -172,7 +172,7 @@ DOES_NOT = {
 def combined(tmp_path: Path, source: str) -> list[Averaging]:
     path = tmp_path / "code.py"
     path.write_text("import copy\nimport torch\n" + textwrap.dedent(source))
-    return find_averaging(FileIndex(Project([str(tmp_path)]).open(str(path))))
+    return Project([str(tmp_path)]).open(str(path)).derive(Marks).all_averagings()
 
 
 @pytest.mark.parametrize("name", COMBINES)

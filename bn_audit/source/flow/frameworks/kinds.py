@@ -93,6 +93,11 @@ class Kit:
     method: str = ""
     harmless: re.Pattern[str] | None = None
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The last parts of the dotted names: the names of the classes."""
+        return tuple(re.findall(r"\w+(?=[|)])", self.name.pattern))
+
 
 @dataclass(frozen=True, slots=True)
 class Framework:
