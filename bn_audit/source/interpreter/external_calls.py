@@ -151,10 +151,16 @@ def _set_value(run: Run, value: Const, frame: Frame, node: cst.CSTNode) -> Value
     return value
 
 
+_FEDML_AVERAGES = ("FedAvg", "FedOpt", "FedProx", "FedNova", "FedDyn", "FedSGD", "SCAFFOLD", "Mime", "HierarchicalFL")
+"""FedML's optimizers that average the parties' models; with others (FedGKT, split_nn) something else travels."""
+
+
 def _fedml_model(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     """FedML's ``model.create(args, classes)``, which takes the model's name from the settings."""
-    hint = run.likely.get("model")
-    if hint is not None and isinstance(hint.value, str):
+    hint = run.likely.get("model_args.model")
+    optimizer = run.likely.get("train_args.federated_optimizer")
+    averages = optimizer is not None and str(optimizer.value).startswith(_FEDML_AVERAGES)
+    if hint is not None and isinstance(hint.value, str) and averages:
         text = f"args.model == {hint.value!r}"
         if run.decide(text, lambda: text, frozenset(), likely=True):
             classes = run.unknown("the number of classes")
