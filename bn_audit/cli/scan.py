@@ -176,7 +176,8 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     incomplete = _complain(result)
     if flags["verbose"]:
         for note in result.notes:
-            _say(note)
+            for line in note.split("\n"):  # a traceback has several
+                _say(line)
     if adds_noqa:
         return max(2 * incomplete, _add_noqa(result, flags, settings, book))
     if flags["fix"] or flags["diff"]:

@@ -37,9 +37,9 @@ class Watcher:
         if name == "bn_audit.source.project":
             import bn_audit.source.parse as module
             original = module.parse
-            def parse(path, data):
+            def parse(path, data, **options):
                 parsed.append(path[len(folder):])
-                return original(path, data)
+                return original(path, data, **options)
             module.parse = parse
         return None
 
@@ -119,7 +119,7 @@ def test_ten_times_the_files_are_ten_times_the_work(large: Path) -> None:
             copy.parent.mkdir(exist_ok=True)
             copy.write_bytes(path.read_bytes())
     eleven = work("--no-cache")
-    assert sum(eleven.parsed.values()) == 11 * sum(one.parsed.values())
+    assert sum(eleven.parsed.values()) == 11 * sum(one.parsed.values()) > 0
     assert eleven.bytes() - one.bytes() <= 10 * 1.1 * sum(
         count * os.path.getsize(path) for path, count in one.opened.items() if "/" not in path and os.path.isfile(path)
     )
