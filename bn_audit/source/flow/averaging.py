@@ -474,7 +474,7 @@ def _bare(node: cst.BaseExpression) -> cst.BaseExpression:
 
 
 def _code(index: FileIndex, node: cst.CSTNode) -> str:
-    return index.module.tree.code_for_node(node).strip()
+    return index.code(node)
 
 
 def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[cst.BaseExpression, bool], ...]:

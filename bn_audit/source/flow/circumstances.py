@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["Condition", "impossible", "told"]
@@ -51,7 +52,8 @@ def impossible(conditions: Sequence[Condition]) -> bool:
     return False
 
 
-def _equalities(text: str) -> list[tuple[str, object]]:
+@lru_cache(maxsize=2048)
+def _equalities(text: str) -> tuple[tuple[str, object], ...]:
     """``args.model == "a"`` as (args.model, a), each where several must hold."""
     node = _parsed(text)
     parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
@@ -65,7 +67,7 @@ def _equalities(text: str) -> list[tuple[str, object]]:
             and isinstance(part.left, (ast.Name, ast.Attribute))
         ):
             found.append((ast.unparse(part.left), part.comparators[0].value))
-    return found
+    return tuple(found)
 
 
 def _subjects(text: str) -> set[str]:

@@ -91,6 +91,7 @@ class Follower:
         self._known: dict[tuple[object, ...], Origins] = {}
         self._tentative: dict[tuple[object, ...], Origins] = {}
         self._busy: set[tuple[object, ...]] = set()
+        self._standings: dict[tuple[object, ...], tuple[bool, int]] = {}
         self._depth = 0
         self.cut = 0
         """Above 0 where a circle was met: what was found then is no whole answer."""
@@ -171,6 +172,13 @@ class Follower:
     def _standing(self, made: Made) -> tuple[bool, int]:
         """Whether the branches exclude one another in which the calls stand that lead to an object, and how many they
         are."""
+        key = (id(made.node), made.env.key, id(made.env.call))
+        known = self._standings.get(key)
+        if known is None:
+            known = self._standings[key] = self._stands(made)
+        return known
+
+    def _stands(self, made: Made) -> tuple[bool, int]:
         count = 0
         tests: list[Condition] = []
         node: cst.CSTNode = made.node
@@ -182,7 +190,7 @@ class Follower:
                 if isinstance(above, cst.If):
                     count += 1
                     if node is above.body:
-                        tests.append(Condition(env.module.tree.code_for_node(above.test).strip(), True))
+                        tests.append(Condition(self.index(env.module).code(above.test), True))
                 node = above
             if env.call is None:
                 break

@@ -383,4 +383,4 @@ def _assigned(
 
 
 def _code(index: FileIndex, node: cst.CSTNode) -> str:
-    return index.module.tree.code_for_node(node).strip()
+    return index.code(node)

@@ -159,6 +159,7 @@ class FileIndex:
         self._parents: dict[int, cst.CSTNode] = {}
         self._scopes: dict[int, Scope] = {}
         """By the identity of the module, function or lambda."""
+        self._code: dict[int, str] = {}
         self._order: dict[int, int] = {}
         self._around: dict[int, Scope] = {}
         """By node: the innermost scope it is evaluated in."""
@@ -266,6 +267,13 @@ class FileIndex:
         while current is not None:
             yield current
             current = self._parents.get(id(current))
+
+    def code(self, node: cst.CSTNode) -> str:
+        """A node of the file as it is written."""
+        found = self._code.get(id(node))
+        if found is None:
+            found = self._code[id(node)] = self.module.tree.code_for_node(node).strip()
+        return found
 
     def statement_of(self, node: cst.CSTNode) -> cst.CSTNode:
         """The small or compound statement that a node is part of; the node itself if it is one."""

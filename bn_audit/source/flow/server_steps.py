@@ -142,4 +142,4 @@ def _parts(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> Iterator[cst.
 
 
 def _code(index: FileIndex, node: cst.CSTNode) -> str:
-    return index.module.tree.code_for_node(node).strip()
+    return index.code(node)
