@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -19,7 +18,7 @@ from torch import nn
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.live.errors import MissingExtra, TargetError
 from bn_audit.live.secretflow_engine import party_names, quiet, run_classes
-from bn_audit.live.secretflow_runtime import Call
+from bn_audit.live.secretflow_runtime import Call, InProcess
 from bn_audit.live.verify import Run
 from bn_audit.profile import Profile
 
@@ -114,7 +113,7 @@ def classes_of_installed() -> tuple[Any, Any, dict[str, Any]]:
     return secretflow, distributed, {name: _found(name, places) for name, places in _PLACES.items()}
 
 
-class Installed(types.SimpleNamespace):
+class Installed(InProcess):
     """The installed classes by their names, as the engine asks for them."""
 
     FLModel: Any
@@ -136,20 +135,6 @@ class Installed(types.SimpleNamespace):
     def federated(self, arrays: Mapping[Any, Any]) -> Any:
         placed = {device: device(_itself)(array) for device, array in arrays.items()}
         return self.FedNdarray(placed, partition_way=self.PartitionWay.HORIZONTAL)
-
-    @property
-    def number(self) -> Callable[[], int] | None:
-        return None
-
-    def ready(self, federated: Any) -> None:
-        pass
-
-    def raised(self, error: Exception) -> Exception:
-        return error
-
-    @property
-    def failures(self) -> tuple[type[Exception], ...]:
-        return ()
 
     def worker(self, proxy: Any) -> Any:
         return proxy.data._actor_handle

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PYU", "Call", "FedNdarray", "Runtime", "loaded", "observing"]
+__all__ = ["PYU", "Call", "FedNdarray", "InProcess", "Runtime", "loaded", "observing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,25 @@ _TORCH_NAMES = {
 _ROOTS = ("secretflow", "secretflow_fl")
 
 
-class Runtime(types.SimpleNamespace):
+class InProcess(types.SimpleNamespace):
+    """The part of a platform that is the same wherever the parties are objects in this process, one after the other."""
+
+    @property
+    def number(self) -> Callable[[], int] | None:
+        return None
+
+    def ready(self, federated: Any) -> None:
+        pass
+
+    def raised(self, error: Exception) -> Exception:
+        return error
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        return ()
+
+
+class Runtime(InProcess):
     """The wheel's own classes by their names: FLModel, the aggregators, for torch TorchModel and what fed_gen needs.
 
     What a release does not have yet is missing.
@@ -218,20 +236,6 @@ class Runtime(types.SimpleNamespace):
 
     def worker(self, proxy: PYUObject) -> Any:
         return proxy.data
-
-    @property
-    def number(self) -> None:
-        return None
-
-    def ready(self, federated: Any) -> None:
-        pass
-
-    def raised(self, error: Exception) -> Exception:
-        return error
-
-    @property
-    def failures(self) -> tuple[type[Exception], ...]:
-        return ()
 
     def observing(self, federated: Any, observer: Callable[[Call], None]) -> AbstractContextManager[None]:
         return observing(observer)
