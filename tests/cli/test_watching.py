@@ -22,6 +22,14 @@ PATIENCE = 60
 """Seconds, for machines that do much besides."""
 
 
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """The process under test takes interrupts, also where the tests run in the background, which ignores them."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 class Watching:
     """A running ``bn-audit scan --watch`` and what it has said so far."""
 
