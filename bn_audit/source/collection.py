@@ -14,17 +14,12 @@ def no_collection() -> Iterator[None]:
     """Do not look for garbage inside.
 
     Trees are millions of objects, nearly all of them alive: to go over them again and again takes a fifth of all the
-    time. They are not looked at afterwards either, which would take as long as to report what was found, and once more
-    when Python ends: what is garbage by then is taken away the next time somebody comes here.
+    time.
     """
     enabled = gc.isenabled()
-    if enabled and gc.get_freeze_count():
-        gc.unfreeze()
-        gc.collect()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
-            gc.freeze()
             gc.enable()
