@@ -31,7 +31,7 @@ from bn_audit.source.trigger import speaks_of_parties
 __all__ = ["Inspector"]
 
 _MAX_CHARACTERS = 6_000_000
-"""Source whose trees are kept, most of them without the bodies of functions: 262 MB for the benchmarks' corpus."""
+"""Characters of source whose trees are kept, most of them without the bodies of functions."""
 
 _MAX_FOR_A_GUESS = 100_000
 """Characters of source that are opened for a file that only may have to do with a federation: what it

@@ -80,8 +80,8 @@ _FORMAT_SPEC = re.compile(r"[{}]")
 
 _LETTERS_AND_BLANKS = b"_ \t" + bytes(byte for byte in range(256) if byte > 0x7F or chr(byte).isalnum())
 _SHORT = 120
-"""Characters of a line that by itself cannot go beyond any limit, whatever it holds. Such lines are not counted as work:
-250,000 brackets, the most that are parsed, 58 deep in every line, take libcst four seconds."""
+"""Characters of a line that by itself cannot go beyond any limit, whatever it holds. Such lines are not counted as
+work: 250,000 brackets, the most that are parsed, 58 deep in every line, take libcst four seconds."""
 _SIMPLE_STRING = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 _INDENT_AND_WORD = re.compile(r"""([ \t\f]*)(case\b(?=[ \t]*[\w"'(\[{*-])|elif\b)?""")
