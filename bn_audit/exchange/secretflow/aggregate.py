@@ -80,12 +80,6 @@ def average(
             return UNKNOWN
 
 
-def _suits_spu(entry: StateEntry | None) -> bool:
-    return (
-        entry is not None and entry.dtype in ("float32", "int64") and entry.shape is not None and 0 not in entry.shape
-    )
-
-
 def _mean(uploads: Iterable[Upload], round_: int) -> Phase:
     """``np.average`` without weights, as when ``fit`` begins, divides by the size of what it averages."""
     exact = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from bn_audit.exchange.plan import ANY, Fate
 from bn_audit.parties import PartiesReport, PartyEntry, Standing
@@ -28,11 +28,6 @@ __all__ = [
 ]
 
 Entry = TypeVar("Entry", VerifiedEntry, PartyEntry)
-
-
-class _Keyed(Protocol):
-    @property
-    def key(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
