@@ -23,7 +23,7 @@ from bn_audit.finding import Edit, Location
 from bn_audit.fix.contents import edit_bytes
 from bn_audit.fix.edits import applicable
 from bn_audit.fix.files import take
-from bn_audit.fix.rounds import FixedFile, Judgement, fix_files
+from bn_audit.fix.rounds import FixedFile, Judgement, fix_files, lasting
 from bn_audit.source.interpreter.needs import FLMODEL_PARAMETERS
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
@@ -140,7 +140,7 @@ def look(contents: Mapping[str, bytes]) -> Judgement:
     named = {os.path.abspath(path): data for path, data in contents.items()}
     result = read(["."], options=ReadOptions(jobs=1), contents=named)
     found = audit(result.sites, result.unreadable, Selection(), lambda path: Versions(torch="2.13.0"))
-    return Judgement(found, found, frozenset(site.location for site in result.sites))
+    return Judgement(found, found, lasting(result.sites))
 
 
 def inspect(file: FixedFile) -> list[str]:

@@ -20,7 +20,7 @@ __all__ = ["SOMEWHERE", "Gap", "NormLayer", "Profile", "Shape", "StateEntry"]
 SOMEWHERE = "(BatchNorm)"
 """Stands in a path for a norm layer that lies somewhere below the module before it, nobody knows where."""
 
-Shape = tuple["int | None", ...]
+Shape = tuple[int | None, ...]
 """Dimensions in order; None for one that is unknown. ``()`` is a scalar."""
 
 

@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 
 from bn_audit.audit import Selection, Versions, audit
+from bn_audit.fix.edits import applicable
+from bn_audit.fix.files import take
+from bn_audit.fix.rounds import fix_files
 from bn_audit.source.read import ReadOptions, read
+from tests.fix.programs import judge
 
 CASES = sorted((Path(__file__).parent / "data" / "federated").glob("*/*.txt"))
 RULES = ("BNA2", "BNA301", "BNA302", "BNA409")
@@ -45,3 +49,21 @@ def test_a_case_is_judged_right(case: Path, tmp_path: Path) -> None:
         place = (os.path.relpath(finding.location.path, tmp_path), finding.location.line)
         found.setdefault(place, set()).add(finding.code)
     assert found == expected
+
+
+def _is_fixable(case: Path) -> bool:
+    return any(code in case.read_text() for code in ("# BNA205", "# BNA301"))
+
+
+@pytest.mark.parametrize("case", [*filter(_is_fixable, CASES)], ids=lambda case: f"{case.parent.name}/{case.stem}")
+def test_what_can_be_fixed_is_fixed(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``scan --fix --unsafe-fixes`` does it: nothing is refused, and a second run has nothing to do."""
+    unpack(case, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    first = judge(["."])
+    fixable = [finding for finding in first.findings if applicable(finding, unsafe=True)]
+    outcome = fix_files(first, lambda contents: judge(["."], contents), take, unsafe=True)
+    assert outcome.refused == ()
+    assert sum(len(file.fixed) for file in outcome.files) >= len(fixable)
+    assert not any(applicable(finding, unsafe=True) for finding in outcome.judgement.findings)
+    assert len(outcome.judgement.findings) <= len(first.findings) - len(fixable)

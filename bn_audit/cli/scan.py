@@ -244,10 +244,11 @@ def _seen(
     """What was read and found, as the application of fixes sees it: a fix must not add to what is not selected
     either."""
     from bn_audit.cli.fixing import Scan
+    from bn_audit.fix.rounds import lasting
 
     every = judge(result, settings, every_rule=True)
     heard = _hear(reported(every, settings), result, settings, stdin, contents, book)
-    return Scan(heard.findings, every, frozenset(site.location for site in result.sites), result, heard)
+    return Scan(heard.findings, every, lasting(result.sites), result, heard)
 
 
 def _fix(

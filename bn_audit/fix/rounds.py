@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from bn_audit.federation import EvaluationSite, FederatedSite, TrainingSite
 from bn_audit.finding import Applicability, Edit, Finding, Location, Severity
 from bn_audit.fix.contents import Edited, Refused, edit_bytes
 from bn_audit.fix.edits import compatible
+from bn_audit.site import FLModelSite
 from bn_audit.source.parse import parse
 from bn_audit.source.text import SourceError
 
-__all__ = ["LIMIT", "FixedFile", "Judgement", "Outcome", "fix_files"]
+__all__ = ["LIMIT", "FixedFile", "Judgement", "Outcome", "fix_files", "lasting"]
 
 LIMIT = 10
 """Rounds; as many fixes that wait for one another are more than a file has."""
@@ -33,12 +35,18 @@ class Judgement:
     Attributes:
         findings: those that are reported, and may be fixed.
         every: those of all rules, whether or not they are reported: what a fix must not add to.
-        sites: where calls were judged.
+        sites: where calls were judged that are there whatever is fixed; see ``lasting``.
     """
 
     findings: tuple[Finding, ...]
     every: tuple[Finding, ...]
     sites: frozenset[Location]
+
+
+def lasting(sites: Iterable[FLModelSite | FederatedSite]) -> frozenset[Location]:
+    """The places of sites that have to be found after a fix too. A model that runs in the wrong mode is a site only as
+    long as it does."""
+    return frozenset(site.location for site in sites if not isinstance(site, (EvaluationSite, TrainingSite)))
 
 
 J = TypeVar("J", bound=Judgement)

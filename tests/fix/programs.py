@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bn_audit.audit import Selection, Versions, audit
-from bn_audit.fix.rounds import Judgement
+from bn_audit.fix.rounds import Judgement, lasting
 from bn_audit.source.read import ReadOptions, read
 
 __all__ = ["CALL", "HEAD", "PROGRAM", "judge", "judge_program"]
@@ -55,4 +55,4 @@ def judge(paths: list[str], contents: Mapping[str, bytes] | None = None) -> Judg
 
 def _judgement(sites: object, unreadable: object) -> Judgement:
     found = audit(sites, unreadable, Selection(), lambda path: Versions(torch="2.13.0"))  # type: ignore[arg-type]
-    return Judgement(found, found, frozenset(site.location for site in sites))  # type: ignore[attr-defined]
+    return Judgement(found, found, lasting(sites))  # type: ignore[arg-type]
