@@ -142,11 +142,18 @@ def calls(data: bytes, name: str) -> bool:
 
 def derives(data: bytes, name: str) -> bool:
     """Whether a class has something of a name among its bases."""
-    bases = False
-    for match in _base(name.encode()).finditer(data):
-        if match.lastgroup == "name" and bases:
+    # Bases stand between a class's name and the next bracket that closes.
+    closed, before = 0, 0
+    head = _HEAD.search(data)
+    for match in _whole(name.encode()).finditer(data):
+        closed = max(closed, data.rfind(b")", before, match.start()) + 1)
+        before = match.start()
+        if head is not None and head.start() < closed:
+            head = _HEAD.search(data, closed)
+        if head is None:
+            return False
+        if head.end() <= match.start():
             return True
-        bases = match.lastgroup == "head" or (bases and match.lastgroup == "name")
     return False
 
 
@@ -158,9 +165,13 @@ def _called(word: bytes) -> re.Pattern[bytes]:
     return re.compile(re.escape(word) + rb"\s*\(")
 
 
+_HEAD = re.compile(rb"class\s+\w+\s*\(")
+
+
 @lru_cache(maxsize=512)
-def _base(word: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"(?P<head>class\s+\w+\s*\()|(?P<end>\))|(?P<name>(?<!\w)%s(?!\w))" % re.escape(word))
+def _whole(word: bytes) -> re.Pattern[bytes]:
+    # Begun with what is certain to be there, as above.
+    return re.compile(rb"%s(?<!\w%s)(?!\w)" % (re.escape(word), re.escape(word)))
 
 
 def steps_between(module: str, path: str) -> int:

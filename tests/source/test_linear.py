@@ -25,6 +25,13 @@ CASES: dict[str, Callable[[], object]] = {
     "from and dots": lambda: trigger.may_import(b"from " + b"." * LENGTH, ["Net"], "/a/b.py"),
     "brackets that never close": lambda: trigger.may_import(b"from a import (\n" * (LENGTH // 15), ["Net"], "/a/b.py"),
     "bases that never end": lambda: words.derives(b"class a(" * (LENGTH // 8), "Net"),
+    "bases of one name": lambda: words.derives(b"Net " * (LENGTH // 4), "Net"),
+    "classes of one name": lambda: words.derives(b"class Net(" * (LENGTH // 10), "Net"),
+    "words of parties": lambda: trigger.may_federate(b"set_parameters " + b"part" * (LENGTH // 4)),
+    "averages of all sorts": lambda: trigger.may_federate(
+        b"set_parameters " + b" ".join(b"averag%d" % number for number in range(LENGTH // 12))
+    ),
+    "averages of averages": lambda: trigger.may_federate(b"set_parameters " + b"averag" * (LENGTH // 6)),
     "import and blanks": lambda: re.search(outside._IMPORTS_ALL, b"import" + BLANKS),
     "a comment that says noqa, and blanks": lambda: marks_of("a.py", b"x = 1  # noqa" + BLANKS + b"x"),
     "a requirement of blanks": lambda: list(pins._requirement("torch" + " " * LENGTH + "x")),

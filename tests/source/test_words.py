@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bn_audit.source.prefilter import mentions
@@ -93,6 +93,19 @@ def test_bases_of_classes() -> None:
     data = b"class Client(nn.Module,\n    fl.client.NumPyClient):\n    pass\nNumPyClientX(load)"
     assert derives(data, "NumPyClient") and derives(data, "Module")
     assert not derives(data, "load") and not derives(data, "Py") and not derives(data, "Client")
+
+
+@given(st.lists(st.sampled_from(["class ", "A", "B", "(", ")", ", ", " ", "\n", ".", "class A (", "x"]), max_size=24))
+def test_bases_are_what_one_reading_from_the_left_finds(parts: list[str]) -> None:
+    data = "".join(parts).encode()
+    assume(re.search(rb"class\s+\w+\s*\([^)]*class", data) is None)  # no Python
+    for name in ("A", "B"):
+        tokens = re.finditer(rb"(?P<head>class\s+\w+\s*\()|(?P<end>\))|(?P<name>(?<!\w)%s(?!\w))" % name.encode(), data)
+        bases, expected = False, False
+        for match in tokens:
+            expected = expected or (bases and match.lastgroup == "name")
+            bases = match.lastgroup == "head" or (bases and match.lastgroup == "name")
+        assert derives(data, name) == expected
 
 
 @pytest.mark.parametrize(
