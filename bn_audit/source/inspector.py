@@ -18,6 +18,7 @@ from bn_audit.finding import Location
 from bn_audit.site import Unreadable
 from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
 from bn_audit.source.explore import Explorer
+from bn_audit.source.first_look import speaks_of_parties
 from bn_audit.source.flow.sites import FederatedReader
 from bn_audit.source.outside import Outside
 from bn_audit.source.part import REMEDY, Limits, Part, Task
@@ -26,7 +27,6 @@ from bn_audit.source.raw import SourceError
 from bn_audit.source.residence import Residence
 from bn_audit.source.suite import UnreadableBody
 from bn_audit.source.targets import Tree
-from bn_audit.source.trigger import speaks_of_parties
 
 __all__ = ["Inspector"]
 

@@ -162,7 +162,7 @@ class Outside:
         return self.ask(("gives", path, name)) == YES
 
     def triggers(self, path: str) -> tuple[str, ...]:
-        """What a file with a trigger is worth a look for, as :func:`bn_audit.source.trigger.kinds` says.
+        """What a file with a trigger is worth a look for, as :func:`bn_audit.source.first_look.kinds` says.
 
         Raises:
             SourceError: it cannot be read.
@@ -248,13 +248,13 @@ class Outside:
         if kind == "read":
             return digest(data)
         if kind == "triggers":
-            from bn_audit.source.trigger import kinds
+            from bn_audit.source.first_look import kinds
 
             return "\0".join(kinds(data))
         if kind == "holds":
             return _yes_or_no(any(word.encode() in data for word in rest))
         if kind == "imports":
-            from bn_audit.source.trigger import may_import
+            from bn_audit.source.first_look import may_import
 
             return _yes_or_no(may_import(data, rest[1:], rest[0]))
         (name,) = rest

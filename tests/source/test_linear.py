@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bn_audit import pins
 from bn_audit.silencing import marks_of
-from bn_audit.source import glob, ignore, outside, trigger, words
+from bn_audit.source import first_look, glob, ignore, outside, words
 
 LENGTH = 300_000
 SECONDS = 5.0
@@ -21,17 +21,19 @@ SECONDS = 5.0
 BLANKS = b" " * LENGTH
 
 CASES: dict[str, Callable[[], object]] = {
-    "from and blanks": lambda: trigger.may_import(b"from" + BLANKS, ["Net"], "/a/b.py"),
-    "from and dots": lambda: trigger.may_import(b"from " + b"." * LENGTH, ["Net"], "/a/b.py"),
-    "brackets that never close": lambda: trigger.may_import(b"from a import (\n" * (LENGTH // 15), ["Net"], "/a/b.py"),
+    "from and blanks": lambda: first_look.may_import(b"from" + BLANKS, ["Net"], "/a/b.py"),
+    "from and dots": lambda: first_look.may_import(b"from " + b"." * LENGTH, ["Net"], "/a/b.py"),
+    "brackets that never close": lambda: first_look.may_import(
+        b"from a import (\n" * (LENGTH // 15), ["Net"], "/a/b.py"
+    ),
     "bases that never end": lambda: words.derives(b"class a(" * (LENGTH // 8), "Net"),
     "bases of one name": lambda: words.derives(b"Net " * (LENGTH // 4), "Net"),
     "classes of one name": lambda: words.derives(b"class Net(" * (LENGTH // 10), "Net"),
-    "words of parties": lambda: trigger.may_federate(b"set_parameters " + b"part" * (LENGTH // 4)),
-    "averages of all sorts": lambda: trigger.may_federate(
+    "words of parties": lambda: first_look.may_federate(b"set_parameters " + b"part" * (LENGTH // 4)),
+    "averages of all sorts": lambda: first_look.may_federate(
         b"set_parameters " + b" ".join(b"averag%d" % number for number in range(LENGTH // 12))
     ),
-    "averages of averages": lambda: trigger.may_federate(b"set_parameters " + b"averag" * (LENGTH // 6)),
+    "averages of averages": lambda: first_look.may_federate(b"set_parameters " + b"averag" * (LENGTH // 6)),
     "import and blanks": lambda: re.search(outside._IMPORTS_ALL, b"import" + BLANKS),
     "a comment that says noqa, and blanks": lambda: marks_of("a.py", b"x = 1  # noqa" + BLANKS + b"x"),
     "a requirement of blanks": lambda: list(pins._requirement("torch" + " " * LENGTH + "x")),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bn_audit.source.trigger import may_exchange, may_federate, speaks_of_parties
+from bn_audit.source.first_look import may_exchange, may_federate, speaks_of_parties
 
 STATE = (
     rb"load_state_dict\s*\((?!\s*torch\.load\s*\()|copy_\s*\(|\.data\b|set_parameters|ArrayRecord|\bparams\s*="
