@@ -19,7 +19,6 @@ from bn_audit.site import Unreadable
 from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
 from bn_audit.source.explore import Explorer
 from bn_audit.source.first_look import speaks_of_parties
-from bn_audit.source.flow.sites import FederatedReader
 from bn_audit.source.outside import Outside
 from bn_audit.source.part import REMEDY, Limits, Part, Task
 from bn_audit.source.project import Project, PyModule
@@ -123,6 +122,8 @@ class Inspector:
         return Part((*calls, *others), unreadable, self._parsed(), tuple(notes))
 
     def _federated(self, module: PyModule) -> tuple[list[FederatedSite], list[str]]:
+        from bn_audit.source.flow.sites import FederatedReader  # as much to import as the rest of the reader
+
         certain = speaks_of_parties(self.outside.read(module.path))
         if not certain:
             self._project.limit(_MAX_FOR_A_GUESS)
