@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import traceback
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -73,6 +72,8 @@ class Inspector:
         except Exception as error:
             if not self._limits.contain:
                 raise
+            import traceback
+
             left = f"internal error: {type(error).__name__}: {error} (please report it, with the output of --verbose)"
             notes = (f"{shown}: {''.join(traceback.format_exception(error)).rstrip()}",)
         self._forget()  # what was under way may be half done
