@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -50,6 +51,8 @@ def test_a_file_that_takes_long(project: Path, bn_audit: Command, monkeypatch: p
         "more with --timeout\n"
     )
     assert "slow.py" not in done.out
+    done = bn_audit("scan", "--output-format", "json", "slow.py")
+    assert [f"bn-audit: {problem}\n" for problem in json.loads(done.out)["problems"]] == [done.err]
     # Nothing of this is kept: with more time, the file is judged.
     done = bn_audit("scan", "--timeout", "0", "--output-format", "concise", "slow.py")
     assert (done.status, done.err) == (1, "")

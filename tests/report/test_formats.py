@@ -77,6 +77,8 @@ def test_json_keeps_to_its_schema(report: Report) -> None:
     document = json.loads(render("json", report))
     jsonschema.validate(document, SCHEMA)
     assert document["summary"]["errors"] == len([f for f in document["findings"] if f["severity"] == "error"])
+    assert document["problems"] == list(report.problems)
+    assert json.loads("".join(renderer("json", statistics=True)(report, view())))["problems"] == document["problems"]
     assert document["summary"]["suppressed"] == sum(one.by == "comment" for one in report.silenced)
     assert document["summary"]["baselined"] == sum(one.by == "baseline" for one in report.silenced)
 

@@ -19,6 +19,7 @@ def render(report: Report, view: View) -> Iterator[str]:
         {
             "version": VERSION,
             "findings": [as_data(finding) for finding in report.findings],
+            "problems": list(report.problems),
             "summary": _summary(report),
         },
         indent=2,
@@ -33,7 +34,8 @@ def statistics(report: Report, view: View) -> Iterator[str]:
         rules.setdefault(finding.code, {"code": finding.code, "name": finding.name})
         counts[finding.code] = counts.get(finding.code, 0) + 1
     rows = [{**rules[code], "count": counts[code]} for code in sorted(rules)]
-    yield json.dumps({"version": VERSION, "statistics": rows, "summary": _summary(report)}, indent=2)
+    data = {"version": VERSION, "statistics": rows, "problems": list(report.problems), "summary": _summary(report)}
+    yield json.dumps(data, indent=2)
 
 
 def _summary(report: Report) -> dict[str, int]:
