@@ -1,4 +1,4 @@
-"""Measure scans of real packages, cold and warm, beside ruff, and start-up beside an empty Python. See README.md."""
+"""Measure scans of real packages, cold and warm, beside ruff, and start-up beside Python's own. See README.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,24 @@ from pathlib import Path
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 RUFF = "check --no-cache --isolated --select E9,F --quiet"
-MAX_COLD, MAX_WARM, MAX_MEMORY, MAX_START = 1.5, 0.5, 400e6, 7.0
+MAX_COLD, MAX_WARM, MAX_MEMORY, MAX_START, MAX_TRIGGERED = 1.5, 0.3, 400e6, 6.0, 1.6
+PLAIN = "import math\n\n\ndef area(radius):\n    return math.pi * radius**2\n"
+TRIGGERED = """\
+from secretflow.security.aggregation import SecureAggregator
+from secretflow_fl.ml.nn import FLModel
+from secretflow_fl.ml.nn.core.torch import TorchModel
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 8)
+        self.bn = nn.BatchNorm1d(8)
+
+
+FLModel(model=TorchModel(model_fn=Net), aggregator=SecureAggregator(None, []), backend="torch")
+"""
 SETTLING = 3.0
 """Seconds: what was written just before a scan is not trusted by the next one."""
 
@@ -34,6 +51,11 @@ class Run:
     memory: float
     status: int
 
+    @property
+    def cpu(self) -> float:
+        """What the system counts exactly; how much of it was in user mode it only samples."""
+        return self.user + self.system
+
 
 def main() -> int:
     arguments = parse_arguments()
@@ -41,7 +63,7 @@ def main() -> int:
     if arguments.fetch_only:
         return 0
     print(f"{count_files(folders):,} Python files and notebooks, {arguments.rounds} rounds")
-    goals = [*corpus_goals(arguments, folders), start_goals(arguments)]
+    goals = [*corpus_goals(arguments, folders), *start_goals(arguments)]
     return 1 if arguments.fail and not all(goals) else 0
 
 
@@ -135,17 +157,24 @@ def corpus_goals(arguments: argparse.Namespace, folders: Sequence[Path]) -> list
     ]
 
 
-def start_goals(arguments: argparse.Namespace) -> bool:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "one_file.py"
-        path.write_text("import math\n\n\ndef area(radius):\n    return math.pi * radius**2\n", encoding="utf-8")
-        empty = [*shlex.split(arguments.python), "-c", "pass"]
-        rounds = 10  # of a few hundredths of a second each, which the clock of the system hardly resolves
-        ours, theirs = in_turns([*shlex.split(arguments.tool), str(path)], empty, arguments, rounds)
-    print("one file without a trigger")
-    show(arguments.tool, ours)
-    show("python -c pass", theirs)
-    return ratio_of(ours, theirs) <= MAX_START
+def start_goals(arguments: argparse.Namespace) -> list[bool]:
+    """One file: what starting costs, without the parser and with it."""
+    rounds = 10  # of a few hundredths of a second each, which the clock of the system hardly resolves
+    goals = []
+    for title, program, beside, bar in (
+        ("without a trigger", PLAIN, "pass", MAX_START),
+        ("with an FLModel call", TRIGGERED, "import libcst", MAX_TRIGGERED),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "one_file.py"
+            path.write_text(program, encoding="utf-8")
+            command = [*shlex.split(arguments.tool), "--no-cache", str(path)]
+            ours, theirs = in_turns(command, [*shlex.split(arguments.python), "-c", beside], arguments, rounds)
+        print(f"one file {title}")
+        show(arguments.tool, ours)
+        show(f"python -c '{beside}'", theirs)
+        goals.append(ratio_of(ours, theirs, "cpu") <= bar)
+    return goals
 
 
 def in_turns(
@@ -169,7 +198,7 @@ def measure(command: Sequence[str]) -> Run:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=_compiled(),
+        env=compiled(),
     )
     assert process.stderr is not None
     message = process.stderr.read()
@@ -183,7 +212,7 @@ def measure(command: Sequence[str]) -> Run:
     return Run(usage.ru_utime, usage.ru_stime, wall, usage.ru_maxrss * unit, process.returncode)
 
 
-def _compiled() -> dict[str, str]:
+def compiled() -> dict[str, str]:
     """The environment, but for what keeps Python from writing bytecode: pip compiles what it installs, so that nobody
     who uses the tool waits for it. Here the first run does, which is not counted."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -200,10 +229,10 @@ def show(name: str, runs: Sequence[Run]) -> None:
 
 
 def ratio_of(ours: Sequence[Run], theirs: Sequence[Run], field: str = "user", name: str = "") -> float:
-    """Print the ratio of user CPU or of wall time, round by round; the median of it."""
-    ratios = [getattr(a, field) / max(getattr(b, field), 1e-3) for a, b in zip(ours, theirs, strict=True)]
+    """Print the ratio of CPU or of wall time, round by round; the median of it."""
+    ratios: list[float] = [getattr(a, field) / max(getattr(b, field), 1e-3) for a, b in zip(ours, theirs, strict=True)]
     median = statistics.median(ratios)
-    of = "user CPU" if field == "user" else "wall time"
+    of = {"user": "user CPU", "cpu": "CPU", "wall": "wall time"}[field]
     print(f"  {name}ratio of {of}: minimum {min(ratios):.2f}, median {median:.2f}, maximum {max(ratios):.2f}")
     return median
 

@@ -141,3 +141,16 @@ def test_nothing_in_an_input_is_executed(runner: Runner, project: Path) -> None:
     assert done.returncode == 2
     assert not (project / "owned").exists()
     assert runner.step("scan", project, path='"right').returncode != 0
+
+
+def test_the_workflow_runs_the_scripts_with_the_pythons_that_are_supported() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    jobs = {name: job["steps"] for name, job in workflow["jobs"].items()}
+    commands = {name: step["run"] for name, steps in jobs.items() for step in steps if "run" in step}
+    assert commands == {"checks": "bash .ci/run", "release": "bash .ci/release"}
+    release = (ROOT / ".ci" / "release").read_text(encoding="utf-8")
+    tested = re.search(r"versions=\(([\d. ]+)\)", release)
+    given = [step["with"]["python-version"] for step in jobs["release"] if "with" in step]
+    metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', metadata)
+    assert tested is not None and given[0].split() == tested[1].split() == supported

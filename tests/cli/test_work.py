@@ -138,7 +138,7 @@ def test_a_chain_of_imports(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "ours", "modules"), [("plain.py", PLAIN, 32, 160), ("train.py", TRAIN, 220, 460)]
+    ("name", "content", "ours", "modules"), [("plain.py", PLAIN, 30, 145), ("train.py", TRAIN, 180, 400)]
 )
 def test_modules_that_are_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str, ours: int, modules: int
