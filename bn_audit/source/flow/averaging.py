@@ -24,6 +24,7 @@ __all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 _REDUCERS = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}
 _VECTOR = "parameters_to_vector"
+_TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
 _MAX_LOOPS = 6
 
 
@@ -400,7 +401,22 @@ def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[st
             # What is added to a sum makes it nobody's own, nor does the first that it begins with.
             if row.how == "part" or (inside and _begins(index, row, part.value)):
                 continue
-            if inside and row.value is not None and _depends(index, _part(row), loop, seen | {part.value}):
+            if not inside or row.value is None:
+                continue
+            if _takes_next(row.value) or _depends(index, _part(row), loop, seen | {part.value}):
+                return True
+    return False
+
+
+def _takes_next(node: cst.CSTNode) -> bool:
+    """Whether an expression takes the next of what comes in: ``queue.get()``, ``pipe.recv()``, ``next(replies)``."""
+    for part in walk(node):
+        if isinstance(part, cst.Call):
+            if isinstance(part.func, cst.Attribute) and part.func.attr.value in _TAKERS:
+                # With an argument, ``get`` and ``pop`` look for a key.
+                if part.func.attr.value not in ("get", "pop") or all(arg.keyword is not None for arg in part.args):
+                    return True
+            elif isinstance(part.func, cst.Name) and part.func.value == "next":
                 return True
     return False
 

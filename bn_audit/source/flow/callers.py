@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.dispatch import dispatch_of, dispatched_in
+from bn_audit.source.flow.indirect import indirect_calls
 from bn_audit.source.flow.values import Callee, Env, Made
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import BoundMethod, ClassVal, Func, Partial, Value
@@ -25,6 +26,8 @@ MAX_CALLERS = 24
 """Callers of one function that are looked at."""
 _MAX_CALLER_SOURCE = 120_000
 """Characters of source that are opened to find the callers of one function: the nearest files come first."""
+_MAX_HEIRS = 4
+"""Classes that inherit a constructor which are looked for in tables."""
 _MAX_SUBCLASSES = 16
 """Subclasses of a class whose methods are looked at for what they write to ``self``."""
 
@@ -37,11 +40,12 @@ class Callers:
         self._running: dict[tuple[int, cst.CSTNode | None], list[tuple[cst.Call, Env]]] = {}
         self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
         self._subclasses: dict[int, list[ClassVal]] = {}
+        self._indirect: dict[int, list[tuple[PyModule, cst.Call]]] = {}
 
     def beside(self, follower: Follower) -> Callers:
         """The same for another follower of the same project: what is found by name alone is shared."""
         found = Callers(follower)
-        found._callers, found._subclasses = self._callers, self._subclasses
+        found._callers, found._subclasses, found._indirect = self._callers, self._subclasses, self._indirect
         return found
 
     def of(self, env: Env) -> list[tuple[PyModule, cst.Call]]:
@@ -55,7 +59,7 @@ class Callers:
         found = self._callers[id(function)] = []
         names = [function.name.value]
         if names[0] == "__init__" and env.scope.owner is not None:
-            names = [env.scope.owner.name.value, *self._heirs(env, function)]
+            names = [env.scope.owner.name.value, *(heir.name for heir in self._heirs(env, function))]
         least = self._follower.project.left - _MAX_CALLER_SOURCE
         for name in names:
             paths = [*self._follower.finder(name, env.module)]
@@ -81,6 +85,23 @@ class Callers:
         found[:] = list({id(call): (module, call) for module, call in found}.values())[:MAX_CALLERS]
         return found
 
+    def indirectly(self, env: Env) -> list[tuple[PyModule, cst.Call]]:
+        """The calls in the project that may run a constructor or function through a table, or by a name that is put
+        together at run time."""
+        function = env.scope.function
+        owner = env.scope.owner
+        if not isinstance(function, cst.FunctionDef) or (owner is not None and function.name.value != "__init__"):
+            return []
+        found = self._indirect.get(id(function))
+        if found is None:
+            found = self._indirect[id(function)] = []
+            names = [(function.name.value if owner is None else owner.name.value, env.module)]
+            if owner is not None:
+                names.extend((heir.name, heir.module) for heir in self._heirs(env, function)[:_MAX_HEIRS])
+            for name, module in names:
+                found.extend(indirect_calls(self._follower.project, self._follower.finder, name, module))
+        return found
+
     def _may_import(self, path: str, module: PyModule) -> bool:
         """Whether a file names a module, or the package it lies in: to call its function by name it has to."""
         if os.path.abspath(path) == module.path:
@@ -89,16 +110,16 @@ class Callers:
         names = [name for name in (stem, os.path.basename(module.folder)) if name and name != "__init__"]
         return self._follower.project.outside.holds(os.path.abspath(path), [name.encode() for name in names])
 
-    def _heirs(self, env: Env, init: cst.FunctionDef) -> list[str]:
+    def _heirs(self, env: Env, init: cst.FunctionDef) -> list[ClassVal]:
         """The subclasses that have an ``__init__`` from their base: to call them is to call it."""
         assert env.scope.owner is not None
         cls = self._follower.lookup.class_of(env.module, env.scope.owner)
-        found: list[str] = []
+        found: list[ClassVal] = []
         for other in self.subclasses(cls) if cls is not None else ():
             member = classes.find(other, "__init__")
             method = function_of(member[0]) if member is not None else None
             if method is not None and method.node is init:
-                found.append(other.name)
+                found.append(other)
         return found
 
     def running(self, env: Env) -> Iterator[tuple[cst.Call, Env]]:
@@ -111,20 +132,23 @@ class Callers:
             return
         before = self._follower.cut
         found: list[tuple[cst.Call, Env]] = []
-        for module, call in self.of(env):
-            caller = self._follower.env(module, call)
-            if self._calls(call, caller, env):
-                found.append((call, caller))
-                yield call, caller
+        for rows in (self.of, self.indirectly):
+            for module, call in rows(env):
+                caller = self._follower.env(module, call)
+                if self.runs(call, caller, env):
+                    found.append((call, caller))
+                    yield call, caller
+            if found:
+                break
         if self._follower.cut == before:
             self._running[key] = found
 
-    def _calls(self, call: cst.Call, caller: Env, env: Env) -> bool:
+    def runs(self, call: cst.Call, caller: Env, env: Env) -> bool:
         """Whether a call certainly runs a scope."""
         function = env.scope.function
         handed = dispatch_of(call)
         if handed is not None:
-            for origin in self._follower.origins(handed[1], caller):
+            for origin in self._follower.origins(handed.function, caller):
                 target = function_of(origin.value) if isinstance(origin, Callee) else None
                 if target is not None and target.node is function:
                     return True

@@ -17,9 +17,10 @@ from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import conditions, is_begun, loops_around
 from bn_audit.source.flow.callers import MAX_CALLERS, Callers, function_of
 from bn_audit.source.flow.circumstances import Condition, impossible
-from bn_audit.source.flow.dispatch import dispatch_of, without_remote
+from bn_audit.source.flow.dispatch import Dispatch, dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
 from bn_audit.source.flow.frameworks import held_by, is_flow
+from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text_with_holes
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
 from bn_audit.source.flow.lookup import Lookup
 from bn_audit.source.flow.marks import Marks
@@ -29,6 +30,7 @@ from bn_audit.source.flow.values import (
     Combined,
     Env,
     Filter,
+    Imported,
     Loaded,
     Made,
     Opaque,
@@ -49,6 +51,7 @@ from bn_audit.source.interpreter.values import (
     Func,
     Instance,
     Module,
+    ModuleRef,
     Partial,
     Property,
     Value,
@@ -278,12 +281,20 @@ class Follower:
                 yield Callee(value)
             elif isinstance(value, External):
                 yield Opaque(value.name) if not makes_models(canonical(value.name)) else Callee(value)
-            elif value is None:
-                yield Opaque(name)
-            else:
+            elif value is not None:
                 yield from self._global_object(name, env)
+            else:
+                found = tuple(self._declared(name, env))
+                yield from found or (Opaque(name),)
             return
         yield from self.bound(name, node, here, env)
+
+    def _declared(self, name: str, env: Env) -> Iterator[Origin]:
+        """What functions of a file put into a global of it: ``global client; client = Client(data)``."""
+        for scope in self.index(env.module).declaring(name):
+            here = self.alone(env.module, scope)
+            for row in scope.bindings[name]:
+                yield from self.binding(row, here)
 
     def _global_object(self, name: str, env: Env) -> Iterable[Origin]:
         """A variable of a module's top level, here or where it is imported from."""
@@ -341,8 +352,48 @@ class Follower:
             passed = (*self._passed(node, here), *removed)
             yield from filtered(self._combined(node, here), passed)
             yield from filtered(self.origins(value, here), passed)
+        if name not in scope.puts and alive and all(row.how == "value" and is_empty(row.value) for row in alive):
+            yield from self._filled(name, here)
         if not sealed:
             yield from self.parameter(name, here)
+            if scope.parent is None:
+                yield from self._declared(name, here)
+
+    def _filled(self, name: str, here: Env) -> Iterable[Origin]:
+        """What other functions put into a container that a variable holds: ``train(client, states)``."""
+        index = self.index(here.module)
+        for call in index.calls_in(here.scope):
+            if not _hands(call, name):
+                continue
+            handed = dispatch_of(call)
+            targets = self.callee(call, here)
+            if handed is not None:
+                rows = [row for row in self.origins(handed.function, here) if isinstance(row, Callee)]
+                targets = [(row.value, row.receiver) for row in rows]
+            for value, receiver in targets:
+                func = function_of(value)
+                scope = self.index(func.module).scope(func.node) if func is not None else None
+                if func is None or scope is None or here.depth >= _MAX_CALLS:
+                    continue
+                inner = Env(func.module, scope, call, here, receiver, here.depth + 1)
+                for param in scope.parameters:
+                    for put, _ in scope.puts.get(param.name.value, ()) if self._is_given(param, name, inner) else ():
+                        yield from self.origins(put, inner)
+
+    def _is_given(self, param: cst.Param, name: str, env: Env) -> bool:
+        """Whether a parameter is given a variable of the caller's."""
+        assert env.call is not None
+        scope = env.scope
+        method = scope.owner is not None and not _is_static(scope.node)
+        number = next(place for place, row in enumerate(scope.parameters) if row is param) - (1 if method else 0)
+        handed = dispatch_of(env.call)
+        if handed is not None:
+            given = handed.named.get(param.name.value)
+            if given is None and 0 <= number < len(handed.given) and handed.how != "map":
+                given = handed.given[number]
+        else:
+            given = _argument(env.call, number, param.name.value)
+        return isinstance(given, cst.Name) and given.value == name
 
     def _removed(self, name: str, env: Env) -> tuple[Filter, ...]:
         """What is taken out of a named state again: ``if "bn" in key: del state[key]``."""
@@ -450,11 +501,8 @@ class Follower:
             return
         assert number is not None
         handed = dispatch_of(call)
-        if handed is not None and self._hands_on(handed[1], env, caller):
-            place = number + 1 - (1 if method else 0)
-            if 0 < place < len(positional):
-                given = positional[place]
-                yield from self.each(given, caller) if handed[0] == "map" else self.origins(given, caller)
+        if handed is not None and self._hands_on(handed.function, env, caller):
+            yield from self._handed(handed, name, number - (1 if method else 0), caller)
             return
         if name in keywords:
             yield from self.origins(keywords[name], caller)
@@ -475,6 +523,21 @@ class Follower:
         if default is not None:
             above = env.scope.parent
             yield from self.origins(default, self.alone(env.module, above) if above is not None else env)
+
+    def _handed(self, handed: Dispatch, name: str, place: int, caller: Env) -> Iterable[Origin]:
+        """What a parameter gets where its function is handed on to be called."""
+        given: cst.BaseExpression | None = handed.named.get(name)
+        if given is None and handed.how == "starmap":
+            for origin in self.each(handed.given[0], caller) if handed.given[0] is not None else ():
+                if not isinstance(origin, Parts):
+                    yield origin
+                elif 0 <= place < len(origin.parts):
+                    yield from origin.parts[place]
+            return
+        if given is None and 0 <= place < len(handed.given):
+            given = handed.given[place]
+        if given is not None:
+            yield from self.each(given, caller) if handed.how == "map" else self.origins(given, caller)
 
     def _hands_on(self, function: cst.BaseExpression, env: Env, caller: Env) -> bool:
         """Whether a function that is handed on is the one that is run."""
@@ -505,11 +568,20 @@ class Follower:
             if isinstance(inner, External):
                 yield Opaque(inner.name)
                 return
+            if isinstance(value, ModuleRef):
+                if isinstance(inner, (ClassVal, Func, Partial)):
+                    yield Callee(inner)
+                else:
+                    top = self.index(value.module).top
+                    yield from self._global_object(attr, Env(value.module, top))
+                return
         for origin in self.items(self.origins(base, env)):
             if isinstance(origin, Made):
                 for each in self.of_object(origin, attr):
                     found = True
                     yield each
+            elif isinstance(origin, Imported):
+                yield from self._picked_in(origin, (attr,))
             if attr in PASSING_METHODS and isinstance(origin, (State, Loaded, Received, Made)):
                 found = True
                 yield origin
@@ -584,8 +656,9 @@ class Follower:
     def of_object(self, made: Made, attr: str) -> Iterable[Origin]:
         """What an attribute of an object may hold: what the methods of its class, and of its bases, write to it."""
         if made.cls is None:
+            yield from self._given_as(attr, made)
             return
-        key = (id(made.node), made.name, attr, "attribute")
+        key = (id(made.node), made.name, attr, "attribute", id(made.cls.node) if made.picked else 0)
         if key in self._busy:
             self.cut += 1
             return
@@ -593,12 +666,15 @@ class Follower:
         try:
             written = False
             for write, env in self.writes_of(made, attr):
-                written = True
+                written = written or not is_empty(write.value)
                 passed = self._passed(write.node, env) if write.deep else ()
                 yield from filtered(self._combined(write.node, env), passed)
                 yield from filtered(self._take(self.origins(write.value, env), write.path), passed)
             if not written:
                 yield from self._held(made, attr)
+                yield from self._given_as(attr, made)
+                if classes.find(made.cls, attr) is None:
+                    yield from self._set_outside(made, attr)
             member = classes.find(made.cls, attr)
             method = function_of(member[0]) if member is not None else None
             if method is not None:
@@ -609,6 +685,45 @@ class Follower:
                 yield from self.returned(member[0].func, None, made, made.env)
         finally:
             self._busy.discard(key)
+
+    def _given_as(self, attr: str, made: Made) -> Iterable[Origin]:
+        """What a message or record is made with under a name: ``Reply(content=state).content``."""
+        if not isinstance(made.node, cst.Call):
+            return
+        place = -1
+        if made.cls is not None:
+            init = classes.find(made.cls, "__init__")
+            fields = list(classes.annotated_fields(made.cls))
+            if attr not in fields or (init is not None and isinstance(getattr(init[0], "node", None), cst.FunctionDef)):
+                return
+            place = fields.index(attr)
+        given = _argument(made.node, place, attr)
+        if given is not None:
+            yield from self.origins(given, made.env)
+
+    def _set_outside(self, made: Made, attr: str) -> Iterable[Origin]:
+        """What is written to an object's attribute where it is made: ``server = Server(args); server.nets = nets``."""
+        assert made.cls is not None
+        if isinstance(made.node, cst.Call):
+            yield from self._set_beside(made.node, made.env, attr)
+            return
+        found = classes.find(made.cls, "__init__")
+        init = function_of(found[0]) if found is not None else None
+        scope = self.index(init.module).scope(init.node) if init is not None else None
+        if init is None or scope is None:
+            return
+        env = Env(init.module, scope, receiver=made)
+        for module, call in self.callers.of(env):
+            caller = self.env(module, call)
+            if any(write.attr == attr for write in caller.scope.writes) and self.callers.runs(call, caller, env):
+                yield from self._set_beside(call, caller, attr)
+
+    def _set_beside(self, call: cst.Call, env: Env, attr: str) -> Iterator[Origin]:
+        """What is written to an attribute of what a call gives, in the scope that calls."""
+        for write in env.scope.writes:
+            made_here = any(row.value is call for row in env.scope.bindings.get(write.root, ()))
+            if made_here and write.attr == attr and not is_empty(write.value):
+                yield from self._take(self.origins(write.value, env), write.path)
 
     def _held(self, made: Made, attr: str) -> Iterable[Origin]:
         """What the constructor of a framework's class keeps under a name, for classes that derive from it."""
@@ -727,12 +842,15 @@ class Follower:
                 return
         target = self.callee(node, env)
         if target:
+            picked = self._is_choice(func, env)
             for value, receiver in target:
-                yield from self._apply(value, receiver, node, env)
+                yield from self._apply(value, receiver, node, env, picked)
+            if picked and any(isinstance(value, ClassVal) and _kind(value) == "model" for value, _ in target):
+                yield Made("model", "", None, node, env)
             return
         handed = dispatch_of(node)
-        if handed is not None:
-            called = [row for row in self.origins(handed[1], env) if isinstance(row, Callee)]
+        if handed is not None and handed.gives:
+            called = [row for row in self.origins(handed.function, env) if isinstance(row, Callee)]
             for row in called:
                 yield from self._apply(row.value, row.receiver, node, env)
             if called:
@@ -747,10 +865,37 @@ class Follower:
                 yield Received(attr)
                 return
         name = dotted_name(func) or ""
-        picked = name.rpartition(".")[2] not in PICKERS and (
+        leaf = name.rpartition(".")[2]
+        if leaf == "getattr" and len(node.args) > 1 and _imports_by_name(env.module):
+            yield from self._picked(node.args[0].value, node.args[1].value, env)
+        picked = leaf not in PICKERS and (
             picks_by_name(self.index(env.module), func) or any(map(_is_picked, self.origins(func, env)))
         )
-        yield Made("model", "", None, node, env) if picked else Opaque(name)
+        if picked:
+            yield Made("model", "", None, node, env)
+        else:
+            # A message of a protocol that is not in the source is known by what it is made with.
+            record = leaf[:1].isupper() and any(arg.keyword is not None for arg in node.args)
+            yield Made("object", name, None, node, env) if record else Opaque(name)
+
+    def _picked(self, base: cst.BaseExpression, name: cst.BaseExpression, env: Env) -> Iterator[Origin]:
+        """What is picked by a name in modules that are imported by one."""
+        for origin in self.items(self.origins(base, env)):
+            if isinstance(origin, Imported):
+                text = text_with_holes(self.index(env.module), name)
+                yield from self._picked_in(origin, text)
+
+    def _picked_in(self, imported: Imported, text: tuple[str | None, ...]) -> Iterator[Origin]:
+        for module, node in picked_in(self.project, imported, text):
+            cls = self.lookup.class_of(module, node)
+            if cls is not None:
+                yield Callee(cls, picked=True)
+
+    def _is_choice(self, func: cst.BaseExpression, env: Env) -> bool:
+        """Whether what is called was seen to be picked by a name at run time."""
+        key = (id(func), env.key)
+        found = self._known.get(key) or self._tentative.get(key) or ()
+        return any(isinstance(row, Callee) and row.picked for row in found)
 
     def _state(self, node: cst.Call, func: cst.Attribute, env: Env) -> Iterable[Origin]:
         what = STATES[func.attr.value]
@@ -835,13 +980,15 @@ class Follower:
             scope = scope.parent
         return None
 
-    def _apply(self, value: Value, receiver: Made | None, node: cst.Call, env: Env) -> Iterable[Origin]:
+    def _apply(
+        self, value: Value, receiver: Made | None, node: cst.Call, env: Env, picked: bool = False
+    ) -> Iterable[Origin]:
         if isinstance(value, Partial):
-            yield from self._apply(value.func, receiver, node, env)
+            yield from self._apply(value.func, receiver, node, env, picked)
         elif env.module.taught is not None and env.module.taught.makes_model(names_of(value)):
             yield Made("model", names_of(value)[0], None, node, env)
         elif isinstance(value, ClassVal):
-            yield Made(_kind(value), value.name, value, node, env)
+            yield Made(_kind(value), value.name, value, node, env, picked=picked)
         elif isinstance(value, Func):
             yield from self.returned(value, node, receiver, env)
         elif isinstance(value, External):
@@ -854,7 +1001,10 @@ class Follower:
             unclear = (Filter(node, True, "", env),)
             yield from filtered(self.items(self.origins(node.args[1].value, env)), unclear)
             return
-        if name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
+        if name.rpartition(".")[2] in IMPORTERS:
+            imported = imports_of(self.project, self.index(env.module), node)
+            yield imported if imported is not None else Opaque(name)
+        elif name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
             yield Loaded()
         elif name in PASSING_FUNCTIONS or name.rpartition(".")[2] in ("DataParallel", "DistributedDataParallel"):
             positional, keywords, _ = arguments_of(node)
@@ -891,6 +1041,12 @@ class Follower:
             yield from self.origins(value, inner)
 
     def _subscript(self, node: cst.Subscript, env: Env) -> Iterable[Origin]:
+        base = node.value
+        part = node.slice[0].slice if len(node.slice) == 1 else None
+        if isinstance(base, cst.Attribute) and base.attr.value == "__dict__" and isinstance(part, cst.Index):
+            yield from self._picked(base.value, part.value, env)
+            yield Opaque("getattr")
+            return
         found = self.origins(node.value, env)
         number = _literal_index(node)
         if number is None:
@@ -939,6 +1095,34 @@ def _clauses(node: cst.BaseComp, env: Env) -> tuple[Filter, ...]:
     return tuple(found)
 
 
+_CONTAINERS = frozenset(["list", "dict", "set", "OrderedDict", "defaultdict", "deque", "Queue", "SimpleQueue"])
+
+
+def is_empty(node: cst.CSTNode | None) -> bool:
+    """Whether a value is None, or a container with nothing in it, as far as its expression tells."""
+    if isinstance(node, (cst.List, cst.Dict)):
+        return not node.elements
+    if isinstance(node, cst.Call):
+        name = (dotted_name(node.func) or "").rpartition(".")[2]
+        return name in _CONTAINERS and (not node.args or name in ("defaultdict", "Queue"))
+    return isinstance(node, cst.Name) and node.value == "None"
+
+
+def _hands(call: cst.Call, name: str) -> bool:
+    """Whether a name is among the arguments of a call, or in a tuple or list that is."""
+    for arg in call.args:
+        rows = (
+            [row.value for row in arg.value.elements] if isinstance(arg.value, (cst.Tuple, cst.List)) else [arg.value]
+        )
+        if any(isinstance(row, cst.Name) and row.value == name for row in rows):
+            return True
+    return False
+
+
+def _imports_by_name(module: PyModule) -> bool:
+    return any(word in part.source for part in module.parsed.parts for word in IMPORTERS)
+
+
 def _is_picked(origin: Origin) -> bool:
     """Whether a value is a class or function that was picked by its name."""
     return isinstance(origin, Opaque) and origin.name.rpartition(".")[2] in PICKERS
@@ -966,8 +1150,10 @@ def _star_names(scope: Scope, name: str) -> str:
     return ""
 
 
-def _is_static(function: cst.FunctionDef) -> bool:
-    return any(dotted_name(row.decorator) == "staticmethod" for row in function.decorators)
+def _is_static(function: cst.CSTNode) -> bool:
+    return isinstance(function, cst.FunctionDef) and any(
+        dotted_name(row.decorator) == "staticmethod" for row in function.decorators
+    )
 
 
 def _unbound(call: cst.Call, env: Env) -> bool:

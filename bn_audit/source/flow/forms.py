@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import libcst as cst
 
@@ -40,7 +41,17 @@ _FLOATS = ("float32", "float", "get_default_dtype")
 
 def forms(follower: Follower, averaging: Averaging, env: Env) -> tuple[HandWritten, ...]:
     """The ways in which an averaging may be meant; empty if it is written in none that is known."""
-    return tuple(dict.fromkeys(_Reader(follower, averaging, env).read()))
+    reader = _Reader(follower, averaging, env)
+    found = dict.fromkeys(reader.read())
+    if reader.is_caught():
+        # What raises is taken up by a handler, which does it in another way: with floats, as far as we know.
+        for row in list(found):
+            if isinstance(row.arithmetic, Loop):
+                how = replace(row.arithmetic, begin=Begin.FLOAT_ZEROS, cast=Cast.FLOAT, add=Add.NEW)
+                found[replace(row, arithmetic=how)] = None
+            elif isinstance(row.arithmetic, Reduction):
+                found[replace(row, arithmetic=replace(row.arithmetic, cast=Cast.FLOAT))] = None
+    return tuple(found)
 
 
 class _Reader:
@@ -65,6 +76,16 @@ class _Reader:
                 self._reductors(), self._terms(), self._scales(self.averaging.node)
             ):
                 yield HandWritten(Reduction(by, term=term, cast=cast, scale=scale), library=library)
+
+    def is_caught(self) -> bool:
+        """Whether the arithmetic stands in a ``try`` whose handler goes on."""
+        averaging = self.averaging
+        body = averaging.keys.node.body if isinstance(averaging.keys.node, cst.For) else averaging.node
+        around = itertools.takewhile(lambda above: above is not averaging.scope.node, self.index.above(averaging.node))
+        for part in itertools.chain(around, walk(body)):
+            if isinstance(part, cst.Try) and any(not _raises_again(row) for row in part.handlers):
+                return True
+        return False
 
     def _loops(self) -> Iterator[Loop]:
         add = Add.NEW if self.averaging.how == "+" else Add.IN_PLACE
@@ -360,6 +381,10 @@ class _Reader:
         text = _code(self.index, self.index.scope_of(node).node)
         words = {".mean(": Reductor.MEAN, ".sum(": Reductor.SUM, ".median(": Reductor.MEDIAN}
         return tuple(found for word, found in words.items() if word in text) or (Reductor.MEAN, Reductor.SUM)
+
+
+def _raises_again(handler: cst.ExceptHandler) -> bool:
+    return any(isinstance(part, cst.Raise) for part in walk(handler.body))
 
 
 def _dtype_argument(node: cst.Call) -> str:

@@ -226,6 +226,26 @@ class FileIndex:
         self.look_for(lambda body: name in body.text and beside in body.text and pattern.search(body.text))
         return self._sorted(call for piece in self.pieces for call in piece.calls.get(name, ()))
 
+    def calls_like(self, endings: tuple[str, ...], beside: str) -> list[cst.Call]:
+        """The calls of anything whose name ends in one of some words, in order: those in functions that hold another
+        word, if not more."""
+        self.look_for(lambda body: beside in body.text and any(f"{ending}(" in body.text for ending in endings))
+        rows = (row for piece in self.pieces for name, row in piece.calls.items() if name.endswith(endings))
+        return self._sorted(call for row in rows for call in row)
+
+    def calls_in(self, scope: Scope) -> list[cst.Call]:
+        """The calls that a scope makes itself, in order."""
+        around = self._around
+        rows = (row for piece in self.pieces for row in piece.calls.values())
+        return self._sorted(call for row in rows for call in row if around.get(id(call)) is scope)
+
+    def declaring(self, name: str) -> list[Scope]:
+        """The functions that declare a name to be a global of theirs, and bind it."""
+        if not any("global " in part.source for part in self.module.parsed.parts):
+            return []
+        self._look_for("global", re.compile(rf"\bglobal\b[^\n]*\b{re.escape(name)}\b"))
+        return [scope for scope in self._scopes.values() if name in scope.shared and name in scope.bindings]
+
     def calls_with(self, *words: str) -> list[cst.Call]:
         """The calls of a file, in order: all in those functions that hold one of some words, if not more."""
         self.look_for(lambda body: any(word in body.text for word in words))

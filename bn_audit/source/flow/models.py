@@ -78,6 +78,8 @@ class ModelReader:
         The outermost call on the way is run first, with the arguments it gives; where that leads nowhere, the scope
         that makes the model is run by itself, with parameters that are not known.
         """
+        if made.picked:
+            return ()  # the call stands beside it by itself: it makes what the name picks by default
         chain = _chain(made)
         place = (made, tuple(id(call) for _, call in chain))
         found = self._found.get(place)

@@ -19,6 +19,7 @@ __all__ = [
     "Combined",
     "Env",
     "Filter",
+    "Imported",
     "Loaded",
     "Made",
     "Opaque",
@@ -49,7 +50,9 @@ class Env:
 
     def __post_init__(self) -> None:
         made = self.receiver
-        own = (id(self.scope), id(self.call), id(made.node) if made is not None else 0)
+        own: tuple[int, ...] = (id(self.scope), id(self.call), id(made.node) if made is not None else 0)
+        if made is not None and made.picked and made.cls is not None:
+            own += (id(made.cls.node),)
         object.__setattr__(self, "key", own if self.caller is None else own + self.caller.key)
 
 
@@ -73,12 +76,23 @@ class Made(Origin):
     cls: ClassVal | None
     node: cst.CSTNode
     env: Env
+    picked: bool = field(default=False, kw_only=True)
+    """Whether it is one of several that the call may make, as the class is picked by a name at run time."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Made) and other.node is self.node and other.name == self.name
+        return (
+            isinstance(other, Made)
+            and other.node is self.node
+            and other.name == self.name
+            and (not self.picked or _class_node(self) is _class_node(other))
+        )
 
     def __hash__(self) -> int:
         return hash((id(self.node), self.name))
+
+
+def _class_node(made: Made) -> cst.CSTNode | None:
+    return made.cls.node if made.cls is not None else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,11 +186,23 @@ class Received(Origin):
 
 
 @dataclass(frozen=True, slots=True)
+class Imported(Origin):
+    """One of several modules, imported by a name that is put together at run time.
+
+    ``files`` are their absolute paths, each with what would stand for the part of the name that is not written down.
+    """
+
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Callee(Origin):
-    """A class or function itself, handed about to be called later; ``receiver`` for a bound method."""
+    """A class or function itself, handed about to be called later; ``receiver`` for a bound method; ``picked`` if
+    it is one of several of which a name picks one at run time."""
 
     value: Value
     receiver: Made | None = None
+    picked: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Callee) and self._node is other._node and self.receiver == other.receiver
