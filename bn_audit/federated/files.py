@@ -81,10 +81,13 @@ def _mapped_state(path: str, key: str | None) -> Mapping[str, Any]:
 
 def _is_mappable(path: str) -> bool:
     """Whether it is a zip archive, of this machine's byte order: torch would write the other's into the mapping."""
-    if not zipfile.is_zipfile(path):
+    try:
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            orders = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
+    except zipfile.BadZipFile:  # torch says better what is wrong with it
         return False
-    with zipfile.ZipFile(path) as archive:
-        orders = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
     return all(order.decode("ascii", "replace") == sys.byteorder for order in orders)
 
 

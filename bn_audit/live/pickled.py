@@ -131,7 +131,11 @@ def _unsafe_globals(path: Path) -> list[str]:
     if find is None:  # torch before 2.6
         return []
     found: set[str] = set()
-    for checkpoint in [path] if zipfile.is_zipfile(path) else _as_archives(path):
+    try:
+        whole = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it ends like an archive on several disks, and zipfile asks no further
+        return []
+    for checkpoint in [path] if whole else _as_archives(path):
         try:
             found.update(find(checkpoint))
         except Exception:
