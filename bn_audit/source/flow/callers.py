@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.dispatch import dispatch_of, dispatched_in
+from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.indirect import indirect_calls
 from bn_audit.source.flow.values import Callee, Env, Made
 from bn_audit.source.interpreter import classes
@@ -134,6 +135,8 @@ class Callers:
         found: list[tuple[cst.Call, Env]] = []
         for rows in (self.of, self.indirectly):
             for module, call in rows(env):
+                if rows == self.of and not may_take(env, call):
+                    continue
                 caller = self._follower.env(module, call)
                 if self.runs(call, caller, env):
                     found.append((call, caller))
@@ -186,6 +189,35 @@ class Callers:
                 ):
                     found.append(other)
         return found
+
+
+def may_take(env: Env, call: cst.Call) -> bool:
+    """Whether a function takes as many arguments as a call gives, and has the keywords; true if that cannot be told.
+
+    To find out what object a method is called on can take a long time, and many methods share a name.
+    """
+    function = env.scope.function
+    if not isinstance(function, cst.FunctionDef) or dispatch_of(call) is not None:
+        return True
+    if any(dotted_name(row.decorator) not in _PLAIN for row in function.decorators):
+        return True  # a wrapper may take others
+    params = function.params
+    positional, keywords, stars = arguments_of(call)
+    names = [param.name.value for param in (*params.posonly_params, *params.params)]
+    if not isinstance(params.star_arg, cst.Param) and len(positional) > len(names):
+        return False
+    known = {*names, *(param.name.value for param in params.kwonly_params)}
+    if params.star_kwarg is None and not keywords.keys() <= known:
+        return False
+    if stars:
+        return True
+    required = [p for p in (*params.posonly_params, *params.params) if p.default is None]
+    given = len(positional) + len(keywords) + (env.scope.owner is not None)
+    return given >= len(required)
+
+
+_PLAIN = frozenset(["staticmethod", "classmethod", "abstractmethod", "abc.abstractmethod", "override", "torch.no_grad"])
+"""Decorators that leave a function's parameters as they are."""
 
 
 def function_of(value: Value | None) -> Func | None:
