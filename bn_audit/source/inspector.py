@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
@@ -25,6 +25,9 @@ from bn_audit.source.raw import SourceError
 from bn_audit.source.residence import Residence
 from bn_audit.source.suite import UnreadableBody
 from bn_audit.source.targets import Tree
+
+if TYPE_CHECKING:
+    from bn_audit.source.words import Using
 
 __all__ = ["Inspector"]
 
@@ -148,14 +151,14 @@ class Inspector:
     def _parsed(self) -> tuple[str, ...]:
         return tuple(sorted(self._project.opened))
 
-    def _naming(self, name: str, module: PyModule, using: Literal["call", "base"] = "call") -> list[str]:
-        """Files that call, or derive from, something of a name, its module's own first, then the nearest: a method is
-        called on an object, and the caller need not name the module of its class."""
+    def _naming(self, name: str, module: PyModule, using: Using = "call") -> list[str]:
+        """Files that use something of a name, its module's own first, then the nearest: a method is called on an
+        object, and the caller need not name the module of its class."""
         return list(self.outside.near(name, module.path, using))
 
-    def _beside(self, name: str, module: PyModule, using: Literal["call", "base"] = "call") -> list[str]:
+    def _beside(self, name: str, module: PyModule, using: Using = "call") -> list[str]:
         """The same among the files in a module's folder: for a file that only may have to do with a federation."""
-        wanted = [f"{name}(".encode()] if using == "call" else [name.encode()]
+        wanted = [f"{name}(".encode()] if using != "base" else [name.encode()]
         others = (os.path.join(module.folder, entry) for entry in self.outside.entries(module.folder, (".py",)))
         found = [path for path in others if path != module.path and self.outside.holds(path, wanted)]
         return [module.path, *found[:_MOST_BESIDE]]

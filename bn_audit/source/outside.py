@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bn_audit.source.raw import SourceError, read_bytes
 from bn_audit.source.root import search_root
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bn_audit.source.memory import Memory
     from bn_audit.source.sources import Sources
     from bn_audit.source.taught import Taught
-    from bn_audit.source.words import Use, WordIndex
+    from bn_audit.source.words import Use, Using, WordIndex
 
 __all__ = ["ABOUT_CONTENT", "ABOUT_WORDS", "Answer", "Outside", "Query"]
 
@@ -180,9 +180,9 @@ class Outside:
         """The files of the scan that mention both words, in its order, as it calls them."""
         return _several(self.ask(("mention", name, stem)))
 
-    def near(self, name: str, module: str, using: Literal["call", "base"]) -> tuple[str, ...]:
-        """The nearest files to a module, by its absolute path, that call something of a name, or derive from it: its
-        own first. Of these, only files of the same project."""
+    def near(self, name: str, module: str, using: Using) -> tuple[str, ...]:
+        """The nearest files to a module, by its absolute path, that use something of a name: its own first. Of these,
+        only files of the same project."""
         return _several(self.ask(("near", name, module, using, self._search_root(module))))
 
     def _search_root(self, module: str) -> str:
@@ -369,9 +369,9 @@ def digest(data: bytes) -> str:
 
 
 def _use(using: str) -> Use:
-    from bn_audit.source.words import calls, derives
+    from bn_audit.source.words import USES
 
-    return calls if using == "call" else derives
+    return USES[using]
 
 
 def _yes_or_no(value: bool) -> Answer:

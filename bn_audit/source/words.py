@@ -13,11 +13,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, takewhile
+from typing import Literal
 from zlib import crc32
 
 from bn_audit.source.prefilter import mentions
 
-__all__ = ["Use", "WordIndex", "calls", "derives", "numbers", "words"]
+__all__ = ["USES", "Use", "Using", "WordIndex", "calls", "defines", "derives", "gives", "numbers", "words"]
 
 _LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz" + bytes(range(0x80, 0x100))
 # Every byte from 0x80 on belongs to a letter of some script, in any encoding that extends ASCII.
@@ -25,6 +26,8 @@ _BLANKS = bytes(byte if byte in _LETTERS else 0x20 for byte in range(0x100))
 
 Use = Callable[[bytes, str], bool]
 """Whether a text uses a name in some way."""
+Using = Literal["call", "give", "base", "define"]
+"""In which: to call it, to call it with arguments, to have it for a base of a class, to define it."""
 
 
 def words(data: bytes) -> set[bytes]:
@@ -135,9 +138,31 @@ class WordIndex:
 
 def calls(data: bytes, name: str) -> bool:
     """Whether something of a name is called."""
+    return any(not _is_defined(data, place) for place in _places(_called(name.encode()), data))
+
+
+def gives(data: bytes, name: str) -> bool:
+    """Whether something of a name is called with something between the brackets, or was given it before."""
+    if b"partial" in data:
+        return calls(data, name)
+    return any(not _is_defined(data, place) for place in _places(_given(name.encode()), data))
+
+
+def defines(data: bytes, name: str) -> bool:
+    """Whether a function or a class of a name may be defined."""
+    return any(_is_defined(data, place) for place in _places(_called(name.encode()), data))
+
+
+def _places(pattern: re.Pattern[bytes], data: bytes) -> Iterator[int]:
+    """Where a word begins that a pattern begins with."""
     # Begun with what is certain to be there, a search is ten times as fast as one that looks behind at every byte.
-    found = _called(name.encode()).finditer(data)
-    return any(match.start() == 0 or not _LETTER.match(data, match.start() - 1) for match in found)
+    for match in pattern.finditer(data):
+        if match.start() == 0 or not _LETTER.match(data, match.start() - 1):
+            yield match.start()
+
+
+def _is_defined(data: bytes, place: int) -> bool:
+    return _DEFINED.search(data, max(0, place - _DEFINITION), place) is not None
 
 
 def derives(data: bytes, name: str) -> bool:
@@ -157,12 +182,23 @@ def derives(data: bytes, name: str) -> bool:
     return False
 
 
+USES: dict[str, Use] = {"call": calls, "give": gives, "base": derives, "define": defines}
+"""By :data:`Using`."""
+
 _LETTER = re.compile(rb"\w")
+_DEFINED = re.compile(rb"(?:def|class)[ \t]+\Z")
+_DEFINITION = 12
+"""Bytes before a name in which it is said that it is defined; with more blanks, it is taken for called."""
 
 
 @lru_cache(maxsize=512)
 def _called(word: bytes) -> re.Pattern[bytes]:
     return re.compile(re.escape(word) + rb"\s*\(")
+
+
+@lru_cache(maxsize=512)
+def _given(word: bytes) -> re.Pattern[bytes]:
+    return re.compile(re.escape(word) + rb"\s*\(\s*[^\s)]")
 
 
 _HEAD = re.compile(rb"class\s+\w+\s*\(")

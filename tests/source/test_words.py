@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bn_audit.source.prefilter import mentions
 from bn_audit.source.root import search_root
-from bn_audit.source.words import WordIndex, calls, derives, numbers, steps_between, words
+from bn_audit.source.words import WordIndex, calls, defines, derives, gives, numbers, steps_between, words
 
 NAMES = ["load", "loads", "_load", "Größe", "x", "load_state_dict"]
 TEXTS = st.text("load_s.( )\n'\"ö\u00df\u2028x1", max_size=40) | st.lists(
@@ -81,12 +81,23 @@ def test_of_a_name_that_many_use_few_files_are_read() -> None:
     assert len(seen) == 5
 
 
-@given(TEXTS)
-def test_a_call_is_what_a_regular_expression_finds(text: str) -> None:
-    data = text.encode()
+@given(TEXTS, st.sampled_from(["", "def ", "class ", "def\t", "undef "]))
+def test_a_call_is_what_a_regular_expression_finds(text: str, before: str) -> None:
     for name in NAMES:
-        pattern = rb"(?<!\w)%s\s*\(" % re.escape(name.encode())
-        assert calls(data, name) == (re.search(pattern, data) is not None)
+        data = text.replace(name, before + name).encode()
+        word = re.escape(name.encode())
+        used = [
+            (re.search(rb"(?:def|class)[ \t]+\Z", data[: match.start()]) is not None, match[1])
+            for match in re.finditer(rb"(?<!\w)%s\s*\((?=\s*(\S?))" % word, data)
+        ]
+        assert calls(data, name) == any(not defined for defined, _ in used)
+        assert gives(data, name) == any(not defined and after not in (b"", b")") for defined, after in used)
+        assert defines(data, name) == any(defined for defined, _ in used)
+
+
+def test_a_partial_may_have_been_given_all() -> None:
+    assert not gives(b"run()", "run")
+    assert gives(b"run = functools.partial(run, net)\nrun()", "run")
 
 
 def test_bases_of_classes() -> None:

@@ -63,7 +63,7 @@ class Callers:
             names = [env.scope.owner.name.value, *(heir.name for heir in self._heirs(env, function))]
         least = self._follower.project.left - _MAX_CALLER_SOURCE
         for name in names:
-            paths = [*self._follower.finder(name, env.module)]
+            paths = [*self._follower.finder(name, env.module, "give" if _needs_arguments(env) else "call")]
             if function.name.value == "__init__":
                 paths.extend(self._follower.finder(name, env.module, "base"))
             elif isinstance(env.scope.parent and env.scope.parent.node, cst.Module):
@@ -123,6 +123,12 @@ class Callers:
                 found.append(other)
         return found
 
+    def _fitting(self, env: Env) -> Iterator[tuple[PyModule, cst.Call]]:
+        """Those of the calls by name that give what the function takes."""
+        for module, call in self.of(env):
+            if may_take(env, call, whole=not module.derive(_has_partial)):
+                yield module, call
+
     def running(self, env: Env) -> Iterator[tuple[cst.Call, Env]]:
         """The calls in the project that certainly run a scope for its object, each with the scope it stands in."""
         made = env.receiver
@@ -133,10 +139,8 @@ class Callers:
             return
         before = self._follower.cut
         found: list[tuple[cst.Call, Env]] = []
-        for rows in (self.of, self.indirectly):
+        for rows in (self._fitting, self.indirectly):
             for module, call in rows(env):
-                if rows == self.of and not may_take(env, call):
-                    continue
                 caller = self._follower.env(module, call)
                 if self.runs(call, caller, env):
                     found.append((call, caller))
@@ -191,29 +195,50 @@ class Callers:
         return found
 
 
-def may_take(env: Env, call: cst.Call) -> bool:
+def _needs_arguments(env: Env) -> bool:
+    """Whether a function cannot be called without arguments, its object apart."""
+    function = env.scope.function
+    if not isinstance(function, cst.FunctionDef) or not _is_plain(function):
+        return False
+    params = function.params
+    needed = sum(param.default is None for param in (*params.posonly_params, *params.params))
+    return needed > (env.scope.owner is not None)
+
+
+def _is_plain(function: cst.FunctionDef) -> bool:
+    """Whether a function takes what it says it does; a wrapper may take something else."""
+    return all(dotted_name(row.decorator) in _PLAIN for row in function.decorators)
+
+
+def may_take(env: Env, call: cst.Call, *, whole: bool = True) -> bool:
     """Whether a function takes as many arguments as a call gives, and has the keywords; true if that cannot be told.
 
     To find out what object a method is called on can take a long time, and many methods share a name.
+
+    Args:
+        env: a run of the function's scope.
+        call: of something of its name.
+        whole: whether it gives all arguments there are, and none were given before by ``functools.partial``.
     """
     function = env.scope.function
-    if not isinstance(function, cst.FunctionDef) or dispatch_of(call) is not None:
+    if not isinstance(function, cst.FunctionDef) or dispatch_of(call) is not None or not _is_plain(function):
         return True
-    if any(dotted_name(row.decorator) not in _PLAIN for row in function.decorators):
-        return True  # a wrapper may take others
     params = function.params
+    placed = [*params.posonly_params, *params.params]
     positional, keywords, stars = arguments_of(call)
-    names = [param.name.value for param in (*params.posonly_params, *params.params)]
-    if not isinstance(params.star_arg, cst.Param) and len(positional) > len(names):
+    if not isinstance(params.star_arg, cst.Param) and len(positional) > len(placed):
         return False
-    known = {*names, *(param.name.value for param in params.kwonly_params)}
+    known = {param.name.value for param in (*placed, *params.kwonly_params)}
     if params.star_kwarg is None and not keywords.keys() <= known:
         return False
-    if stars:
+    if stars or not whole:
         return True
-    required = [p for p in (*params.posonly_params, *params.params) if p.default is None]
     given = len(positional) + len(keywords) + (env.scope.owner is not None)
-    return given >= len(required)
+    return given >= sum(param.default is None for param in placed)
+
+
+def _has_partial(module: PyModule) -> bool:
+    return any("partial" in part.source for part in module.parsed.parts)
 
 
 _PLAIN = frozenset(["staticmethod", "classmethod", "abstractmethod", "abc.abstractmethod", "override", "torch.no_grad"])

@@ -348,7 +348,7 @@ class ClientHunter:
         """The same in the project's own servers."""
         root = self.follower.project.root(client.module.path)
         for name in client.framework.aggregates:
-            for path in self.follower.finder(name, client.module)[:_MAX_SERVERS]:
+            for path in self.follower.finder(name, client.module, "define")[:_MAX_SERVERS]:
                 if self.follower.project.root(path) != root:
                     continue
                 try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import libcst as cst
 
@@ -61,6 +61,7 @@ from bn_audit.source.text import SourceError
 
 if TYPE_CHECKING:
     from bn_audit.source.project import Project, PyModule
+    from bn_audit.source.words import Using
 
 __all__ = ["Finder", "Follower"]
 
@@ -68,9 +69,9 @@ Origins = tuple[Origin, ...]
 
 
 class Finder(Protocol):
-    """Names files of the project: those that call something of a name, or have it for a base."""
+    """Names files of the project that use something of a name."""
 
-    def __call__(self, name: str, module: PyModule, using: Literal["call", "base"] = "call") -> Sequence[str]: ...
+    def __call__(self, name: str, module: PyModule, using: Using = "call") -> Sequence[str]: ...
 
 
 _MAX_DEPTH = 90
