@@ -154,6 +154,7 @@ _SILENT = """\
 - No model with BatchNorm can be followed to the averaging: over imports, calls, attributes, lists, constructors.
 - What is averaged is not the state of several live parties that goes back into a model: checkpoints of one training,
   teachers, exponential averages over time, prototypes, gradients.
+- `all_reduce` in a program that does not say that it is federated: one model trained on many machines.
 - A filter keeps BatchNorm out, by module or by key, and the model's keys prove it right.
 - BatchNorm keeps no running statistics (`track_running_stats=False`), or has been replaced."""
 _REFERENCES = (
@@ -172,7 +173,8 @@ INTEGERS = Rule(
     finds="""\
 An averaging of parties' states whose arithmetic certainly raises on `num_batches_tracked` of a model that takes
 part: `+=`, `*=`, `/=` or `add_` with floats on the int64 entry, `torch.stack(...).mean`, NumPy scalars that go back
-through `from_numpy`. Where a model is one of several, the message says when it is the one.""",
+through `from_numpy`, a sum of differences that is scaled and added to the server's own entries. Where a model is one of
+several, the message says when it is the one.""",
     why=_WHY,
     remedy="""\
 Leave BatchNorm's entries out of the average, by module type. If it is to be averaged, on purpose, take the counter
@@ -195,8 +197,9 @@ SHARES = Rule(
     severity=Severity.WARNING,
     summary="BatchNorm's running statistics are averaged over the parties, in silence",
     finds="""\
-An averaging of parties' states that takes BatchNorm's running statistics along without an error. A dtype guard that
-steps over the counter does not change that.""",
+An averaging of parties' states that takes BatchNorm's running statistics along without an error: entry by entry, as
+differences, or as one vector, in which the integer counter becomes a float. A dtype guard that steps over the counter
+does not change that.""",
     why=_WHY,
     remedy="""\
 Leave BatchNorm's entries out of the average, by module type. Where its statistics are pooled on purpose, silence the
@@ -277,9 +280,10 @@ PARAMETERS = Rule(
     severity=Severity.WARNING,
     summary="`parameters()` alone travel: BatchNorm's weight and bias without its statistics",
     finds="""\
-An averaging that goes over `parameters()` of models with BatchNorm, be it entry by entry or as one vector
-(`parameters_to_vector`), or a client of a framework that sends nothing else: weight and bias are shared, running
-statistics are buffers and stay with each party, or with the server for ever as they were at first.""",
+An averaging that goes over `parameters()` of models with BatchNorm, be it entry by entry, as one vector
+(`parameters_to_vector`, `torch.cat`) or by `all_reduce` over the processes of a federation, or a client of a framework
+that sends nothing else: weight and bias are shared, running statistics are buffers and stay with each party, or with
+the server for ever as they were at first.""",
     why="""\
 Weight and bias of a BatchNorm are trained together with the statistics they scale. Shared without them, each party
 applies the others' scale to its own statistics. The server's model, which nobody trains, keeps a mean of 0 and a

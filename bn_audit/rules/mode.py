@@ -128,7 +128,8 @@ TRAINING = Rule(
     summary="A model with BatchNorm is evaluated, and nothing calls `train()` before it is trained again",
     finds="""\
 A training loop of a federation (forward, backward, optimizer step) whose model comes from an evaluation that called
-`eval()`, on the same object, with no `train()` on any way between.""",
+`eval()`, on the same object, with no `train()` on any way between; one `train()` where the model is made counts for
+nothing.""",
     why="""\
 Nothing but `train()` ends eval mode. From the second round on BatchNorm normalises training batches with its running
 statistics, which no longer follow the data or the weights; what is averaged over the parties are statistics of the

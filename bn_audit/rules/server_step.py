@@ -59,8 +59,9 @@ STEP = Rule(
     severity=Severity.WARNING,
     summary="A server's momentum, or noise, acts on running statistics",
     finds="""\
-In a federation whose averaged state is loaded back: noise that is added to every entry, or a momentum that gathers over
-the rounds and moves every entry, BatchNorm's running statistics among them.""",
+In a federation whose averaged state is loaded back: noise that is added to every entry, there or by a function that
+gives back what it is given with noise, or a momentum that gathers over the rounds and moves every entry, BatchNorm's
+running statistics among them.""",
     why="""\
 Optimisers and noise are made for weights, where any value will do. A running variance must not be negative: the layer
 divides by its root, and every output is NaN from there on. Short of that, the statistics describe no data at all.""",

@@ -49,9 +49,11 @@ _STATE = tuple(
             rb"ArrayRecord",
             rb"params(?<!\wparams)\s*=",
             rb"vector_to_parameters",
+            rb"\.add_\s*\(",
         ),
     )
 )
+_REDUCED = re.compile(rb"\.(?:(?:named_)?parameters|state_dict)\(|_to_vector")
 _PARTIES = re.compile(
     rb"federat|fed_?avg|fed_?prox|fed_?bn|\bclients?\b|client_|_client|w_locals|w_glob|\bparty|\bparties"
     rb"|global_(?:model|weights|params|net|state)|local_(?:models|weights|params|states)\b|num_users|idxs_users"
@@ -61,7 +63,7 @@ _PARTIES = re.compile(
 _IN_PARTIES = (b"fed", b"client", b"w_locals", b"w_glob", b"part", b"global_", b"local_", b"users", b"flwr", b"nvflare")
 """One of these stands in each of them."""
 _PERHAPS = (b"aggregat", b"participant", b"weighted")
-_PERHAPS_WORDS = frozenset([b"server", b"servers"])
+_PERHAPS_WORDS = frozenset([b"server", b"servers", b"unflatten", b"vector", b"vectors"])
 _PERHAPS_CALLED = tuple(re.compile(rb"%s(?<!\w%s)\w*\(" % (part, part)) for part in (b"averag", b"avg"))
 _PERHAPS_MANY = frozenset([b"models", b"nets", b"states", b"state_dicts", b"workers", b"users"])
 """What counts half as much: these within words and as words, calls of what begins so, and what goes through several
@@ -74,6 +76,8 @@ _SHORT = 12_000
 def may_federate(data: bytes) -> bool:
     """Whether a file may put combined states into a model: it does so with some state, and speaks of more than one
     party. What it calls them is no evidence, only a reason to look."""
+    if b"all_reduce" in data and _REDUCED.search(data) is not None:
+        return True
     if not any(pattern.search(data) for pattern in _STATE):
         return False
     words = _words(data)

@@ -11,6 +11,7 @@ Whether these are states of models at all, and whose, is for the follower to fin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,12 +20,25 @@ import libcst as cst
 from bn_audit.source.flow.index import Binding, FileIndex, Piece, Scope, arguments_of
 from bn_audit.source.nodes import dotted_name, root_name, walk
 
-__all__ = ["Averaging", "Loop", "by_position", "conditions", "find_averaging", "is_begun", "loops_around"]
+__all__ = [
+    "Averaging",
+    "Loop",
+    "by_position",
+    "conditions",
+    "depends",
+    "find_averaging",
+    "is_begun",
+    "loops_around",
+]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 _REDUCERS = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}
-_VECTOR = "parameters_to_vector"
+_VECTORS = re.compile(r"to_vec|flat|\bvec|concat|\bcat\(|hstack|\bravel\b|serializ")
+"""Words of which a file has one that averages vectors of a model's entries."""
+_PROCESSES = ("all_reduce", "reduce")
+"""Functions of torch.distributed that make a sum over the processes of a tensor."""
 _TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
+_SAME = frozenset(["detach", "clone", "cpu", "cuda", "to", "contiguous", "float", "double", "half"])
 _MAX_LOOPS = 6
 
 
@@ -43,8 +57,8 @@ class Averaging:
 
     Attributes:
         node: what a finding points at: the statement or call that combines.
-        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``; ``vector`` where all entries of a
-            party are one vector, made by ``parameters_to_vector``.
+        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``; ``all_reduce`` over the processes
+            of torch.distributed, each of which is a party.
         slot: what receives the sum; None for a reducing call.
         added: the expression that is added, with the party's entry in it.
         entry: the party's entry itself (``w[i][key]``, ``param.data``).
@@ -52,9 +66,10 @@ class Averaging:
         what: ``state`` (all entries, or what a filter leaves), ``parameters`` (only what ``parameters()`` gives).
         key: the name that holds the key; "" where entries are gone over by position.
         keys, parties: the two loops; parties None where each call of the function adds one party's state. A vector has
-            no loop over entries: the one over parties stands for both.
+            no loop over entries.
         tests: conditions on the way, with whether they must hold.
-        calls: for a reducing call, the calls around it that finish it (``.mean(dim=0)``).
+        vector: what may be a vector of all entries of a party; empty where entries are combined one by one.
+        turns: whether one model plays all parties in turn: it takes the shared state again for each of them.
     """
 
     node: cst.CSTNode
@@ -65,15 +80,17 @@ class Averaging:
     state: cst.BaseExpression
     what: str
     key: str
-    keys: Loop
+    keys: Loop | None
     parties: Loop | None
     scope: Scope = field(repr=False)
     tests: tuple[tuple[cst.BaseExpression, bool], ...] = ()
+    vector: tuple[cst.BaseExpression, ...] = ()
+    turns: bool = False
 
 
 def by_position(averaging: Averaging) -> bool:
     """Whether entries are picked by their place in a list, ``for k in range(len(weights))``."""
-    over = averaging.keys.iter
+    over = averaging.keys.iter if averaging.keys is not None else None
     return isinstance(over, cst.Call) and dotted_name(over.func) == "range"
 
 
@@ -100,6 +117,9 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
     for name in _REDUCERS:
         for call in piece.calls.get(name, ()):
             yield from _reduced(index, call)
+    for name in _PROCESSES:
+        for call in piece.calls.get(name, ()):
+            yield from _over_processes(index, call)
 
 
 def _branches(value: cst.BaseExpression) -> tuple[cst.BaseExpression, ...]:
@@ -133,16 +153,54 @@ def _accumulated(
         for entry, state, what, key in _entry(index, keys, added):
             around = [loop for loop in reversed(loops) if loop is not keys]
             own = frozenset(keys.names)  # which entry it is says nothing of whose
-            parties = next((loop for loop in around if _depends(index, state, loop, own)), None)
-            if parties is not None and _depends(index, slot, parties, own):
+            parties = next((loop for loop in around if depends(index, state, loop, own)), None)
+            if parties is not None and depends(index, slot, parties, own):
                 continue
+            turns = parties is None and root_name(slot) != root_name(state)
+            if turns:
+                anew = (loop for loop in around if _begins_anew(index, loop, state))
+                parties = next((loop for loop in anew if not depends(index, slot, loop, own)), None)
             if parties is None and not _handed_in(index, slot, state, scope, keys):
                 continue
             sum_of = root_name(slot)
             tests = tuple(row for row in conditions(index, node, keys) if not is_begun(row[0], key, sum_of))
-            yield Averaging(node, how, slot, added, entry, state, what, key, keys, parties, scope, tests)
+            yield Averaging(
+                node,
+                how,
+                slot,
+                added,
+                entry,
+                state,
+                what,
+                key,
+                keys,
+                parties,
+                scope,
+                tests,
+                turns=turns and parties is not None,
+            )
             return
-    yield from _vectors(index, node, slot, added, loops)
+    yield from _vectors(index, node, slot, added, how, loops)
+
+
+def _begins_anew(index: FileIndex, loop: Loop, state: cst.BaseExpression) -> bool:
+    """Whether a model takes a state in each turn of a loop: ``for i in chosen: net.load_state_dict(shared); ...``."""
+    name = root_name(state)
+    if not isinstance(loop.node, cst.For) or name is None or loop.node.iter is state:
+        return False
+    for part in walk(loop.node.body):
+        if not isinstance(part, cst.Call) or not isinstance(part.func, cst.Attribute) or not part.args:
+            continue
+        if root_name(part.func.value) == name and part is not state:
+            given = part.args[0].value
+            if part.func.attr.value == "load_state_dict" or (
+                isinstance(given, cst.Call)
+                and isinstance(given.func, cst.Attribute)
+                and given.func.attr.value == "state_dict"
+                and root_name(given) != name
+            ):
+                return True
+    return False
 
 
 def is_begun(test: cst.BaseExpression, key: str, slot: str | None) -> bool:
@@ -165,18 +223,73 @@ def _vectors(
     node: cst.CSTNode,
     slot: cst.BaseExpression | None,
     added: cst.BaseExpression,
+    how: str,
     loops: Sequence[Loop],
 ) -> Iterator[Averaging]:
-    """``total += parameters_to_vector(client.parameters()) * weight``, and the same in what is reduced."""
-    for part in _walk_expression(index, added):
-        if not isinstance(part, cst.Call) or (dotted_name(part.func) or "").rpartition(".")[2] != _VECTOR:
-            continue
-        state = part.args[0].value if part.args else part
-        parties = next((loop for loop in reversed(loops) if _depends(index, state, loop)), None)
-        if parties is not None and (slot is None or not _depends(index, slot, parties)):
+    """``total += flattened(client) * weight``, and the same in what is reduced: whether these are vectors of models'
+    entries is for the follower to find out."""
+    if not index.mentions(_VECTORS):
+        return
+    for parties in reversed(loops):
+        terms = tuple(part for part in _terms(index, added) if depends(index, part, parties))
+        if terms and (slot is None or not depends(index, slot, parties)):
             scope = index.scope_of(node)
-            yield Averaging(node, "vector", slot, added, part, state, "parameters", "", parties, parties, scope)
+            yield Averaging(node, how, slot, added, added, added, "state", "", None, parties, scope, vector=terms)
             return
+
+
+def _terms(index: FileIndex, node: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
+    """What is multiplied, divided, added or subtracted in an expression."""
+    if isinstance(node, cst.BinaryOperation):
+        if isinstance(node.operator, (cst.Add, cst.Subtract, cst.Multiply, cst.Divide)):
+            yield from _terms(index, node.left)
+            yield from _terms(index, node.right)
+    elif isinstance(node, (cst.Name, cst.Attribute, cst.Subscript, cst.Call)):
+        yield node
+
+
+def _over_processes(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
+    """``dist.all_reduce(param.data)``: every process hands in an entry of its own model, and gets the sum."""
+    positional, keywords, _ = arguments_of(node)
+    given = positional[0] if positional else keywords.get("tensor")
+    operation = (dotted_name(keywords["op"]) or "").rpartition(".")[2] if "op" in keywords else "SUM"
+    if not isinstance(node.func, (cst.Attribute, cst.Name)) or given is None or operation not in ("SUM", "AVG"):
+        return
+    scope = index.scope_of(node)
+    inner = _plain(index, given)
+    for keys in reversed(loops_around(index, node)):
+        for entry, state, what, key in _entry(index, keys, inner):
+            if entry is inner:
+                tests = conditions(index, node, keys)
+                yield Averaging(
+                    node, "all_reduce", given, inner, entry, state, what, key, keys, None, scope, tests
+                )  # fmt: skip
+                return
+    if index.mentions(_VECTORS) and isinstance(given, (cst.Name, cst.Attribute)):
+        yield Averaging(
+            node, "all_reduce", given, given, given, given, "state", "", None, None, scope, vector=(given,)
+        )  # fmt: skip
+
+
+def _plain(index: FileIndex, node: cst.BaseExpression, depth: int = 0) -> cst.BaseExpression:
+    """The entry behind ``param.data`` and ``value.clone()``, and behind a name that was given one."""
+    while True:
+        if isinstance(node, cst.Attribute) and node.attr.value == "data":
+            node = node.value
+        elif isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value in _SAME:
+            node = node.func.value
+        else:
+            break
+    if isinstance(node, cst.Name) and depth < 3:
+        rows = index.scope_of(node).bindings.get(node.value, ())
+        if (
+            len(rows) == 1
+            and rows[0].how == "value"
+            and not rows[0].path
+            and isinstance(rows[0].value, cst.BaseExpression)
+        ):
+            return _plain(index, rows[0].value, depth + 1)
+    return node
 
 
 def _handed_in(index: FileIndex, slot: cst.BaseExpression, state: cst.BaseExpression, scope: Scope, keys: Loop) -> bool:
@@ -228,17 +341,22 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         for keys in reversed(every):
             for found, state, what, key in _entry(index, keys, element):
                 for parties in reversed(parties_loops):
-                    if parties is keys or not _depends(index, state, parties):
+                    if parties is keys or not depends(index, state, parties):
                         continue
                     yield Averaging(
                         node, how, None, element, found, state, what, key, keys, parties, index.scope_of(node),
                         conditions(index, node, keys),
                     )  # fmt: skip
                     return
-        vector = next(_vectors(index, node, None, element, parties_loops), None)
+        vector = next(_vectors(index, node, None, element, how, parties_loops), None)
         if vector is not None:
             yield vector
             return
+    given = positional[0]
+    if isinstance(given, (cst.Name, cst.Attribute, cst.Call)) and index.mentions(_VECTORS):
+        yield Averaging(
+            node, how, None, given, given, given, "state", "", None, None, index.scope_of(node), vector=(given,)
+        )  # fmt: skip
 
 
 def _collections(index: FileIndex, node: cst.BaseExpression, call: cst.Call) -> Iterator[cst.CSTNode]:
@@ -380,7 +498,7 @@ def _walk_expression(index: FileIndex, node: cst.CSTNode, seen: frozenset[str] =
                 yield from _walk_expression(index, rows[0].value, seen | {part.value})
 
 
-def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[str] = frozenset()) -> bool:
+def depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[str] = frozenset()) -> bool:
     """Whether an expression changes from one turn of a loop to the next: it reads what the loop binds, or what is bound
     in its body from that."""
     body = loop.node.body if isinstance(loop.node, cst.For) else None
@@ -403,7 +521,7 @@ def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[st
                 continue
             if not inside or row.value is None:
                 continue
-            if _takes_next(row.value) or _depends(index, _part(row), loop, seen | {part.value}):
+            if _takes_next(row.value) or depends(index, _part(row), loop, seen | {part.value}):
                 return True
     return False
 

@@ -55,6 +55,7 @@ class Part:
         rebuilt: how an array becomes a tensor.
         tensors: whether a message is known to hold tensors, and no arrays.
         floats: whether all entries were made floats on the way.
+        inside: for a submodule's state: the model that it is a part of, and what the keys begin with there.
     """
 
     source: Source
@@ -67,6 +68,7 @@ class Part:
     rebuilt: Rebuilt | None = None
     tensors: bool = False
     floats: bool = field(default=False, compare=False)
+    inside: tuple[Made, str] | None = field(default=None, compare=False)
 
     def only(self, test: Test) -> Part:
         """The entries of it that pass a test."""

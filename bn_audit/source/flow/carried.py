@@ -210,6 +210,8 @@ class CargoReader:
                 rows.append(self.read(element.value, env))
             elif isinstance(element, cst.DictElement):
                 name = text_of(element.key)
+                if name is None and isinstance(element.key, cst.Attribute):
+                    name = dotted_name(element.key)  # a constant: ``MetaKey.INITIAL_METRICS``
                 covers: Test = Equals((name,)) if name is not None else Unclear("?")
                 rows.append((Cargo("dict", (Part("unknown", covers),)),))
         yield from self._joined(rows, "dict")
@@ -237,7 +239,7 @@ class CargoReader:
                 continue
             ways = (UNKNOWN,) if row.how == "item" else self.at(row.value, row.path, here)
             found.extend((way, row.order) for way in ways)
-        if not sealed:
+        if not sealed and not (found and _is_local(name, here.scope)):
             found.extend((way, -1) for way in self.parameter(name, here))
         for way, order in found:
             yield from self._changed(way, name, order, here, use)
@@ -327,7 +329,32 @@ class CargoReader:
         buffers = attr.endswith("buffers")
         covers = EVERYTHING if attr == "state_dict" else Not(IsParameter()) if buffers else IsParameter()
         what: Literal["state", "parameters"] = "state" if attr == "state_dict" else "parameters"
-        yield Cargo(shape, (Part("model", covers, what, tuple(dict.fromkeys(models)), node, env),))
+        inside = self._inside_of(func.value, env)
+        yield Cargo(shape, (Part("model", covers, what, tuple(dict.fromkeys(models)), node, env, inside=inside),))
+
+    def _inside_of(self, node: cst.BaseExpression, env: Env) -> tuple[Made, str] | None:
+        """The model that ``model.body`` is a part of, and what its keys begin with there: ``body.``."""
+        if not isinstance(node, cst.Attribute) or node.attr.value in _WHOLE:
+            return None
+        found = {
+            origin
+            for origin in self.follower.items(self.follower.origins(node.value, env))
+            if isinstance(origin, Made) and origin.kind == "model" and origin.cls is not None
+        }
+        if len(found) != 1:
+            return None
+        made = found.pop()
+        name = node.attr.value
+        member = classes.find(made.cls, name) if made.cls is not None else None
+        getter = getattr(member[0], "func", None) if member is not None else None
+        if isinstance(getter, Func) and not isinstance(member[0] if member else None, BoundMethod):
+            scope = self.follower.index(getter.module).scope(getter.node)
+            given = scope.returns if scope is not None else []
+            kept = given[0] if len(given) == 1 else None
+            if not isinstance(kept, cst.Attribute) or dotted_name(kept.value) != "self":
+                return None
+            name = kept.attr.value
+        return made, f"{name}."
 
     def _method(self, base: cst.BaseExpression, attr: str, env: Env) -> Iterable[Cargo]:
         """A method of something that is no object of the project."""
@@ -704,6 +731,20 @@ class CargoReader:
             for change in changes_in(scope, index):
                 known.setdefault(change.name, []).append(change)
         return known
+
+
+def _is_local(name: str, scope: Scope) -> bool:
+    """Whether a name is a function's own variable and no parameter: where no binding was reached it holds nothing."""
+    return scope.function is not None and name not in {param.name.value for param in _parameters(scope)}
+
+
+def _parameters(scope: Scope) -> Iterator[cst.Param]:
+    function = scope.function
+    yield from scope.parameters
+    if function is not None and isinstance(function.params.star_arg, cst.Param):
+        yield function.params.star_arg
+    if function is not None and function.params.star_kwarg is not None:
+        yield function.params.star_kwarg
 
 
 def argument(name: str, env: Env) -> cst.BaseExpression | None:

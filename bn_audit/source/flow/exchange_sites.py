@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import libcst as cst
 
 from bn_audit.federation import ExchangeSite, Loading, Participant, Rebuild, Sending
-from bn_audit.filters import Equals, Unclear
+from bn_audit.filters import EVERYTHING, Equals, Starts, Unclear
 from bn_audit.finding import Edit, Evidence
 from bn_audit.source.flow.cargo import Cargo, Part, Rebuilt, taken
 from bn_audit.source.flow.exchanges import Client, Load, Send
@@ -37,7 +37,8 @@ class ExchangeWriter:
         """One client."""
         apart = [Step(module, node, "BatchNorm is named here") for module, node in client.apart]
         kept: list[Step] = []
-        sends = [row for send in client.sends for row in self._sends(send)]
+        taking = {made for load in client.loads for made in load.models}
+        sends = [row for send in client.sends for row in self._sends(_as_loaded(send, taking))]
         loads: list[Loading] = []
         for load in client.loads:
             loads.extend(self._loads(load))
@@ -106,6 +107,21 @@ class ExchangeWriter:
 
     def _evidence(self, steps: Iterable[Step]) -> tuple[Evidence, ...]:
         return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
+
+
+def _as_loaded(send: Send, taking: set[Made]) -> Send:
+    """What is sent of a submodule, as a part of the model that takes what arrives: ``model.body.state_dict()`` on one
+    side, keys of the whole model that begin with ``body`` on the other."""
+    return replace(
+        send, ways=tuple(replace(way, parts=tuple(_whole(part, taking) for part in way.parts)) for way in send.ways)
+    )
+
+
+def _whole(part: Part, taking: set[Made]) -> Part:
+    if part.inside is None or part.covers != EVERYTHING or taking & set(part.models):
+        return part
+    model, prefix = part.inside
+    return replace(part, models=(model,), covers=Starts((prefix,))) if model in taking else part
 
 
 def _metrics(way: Cargo) -> bool:

@@ -372,9 +372,18 @@ class ClientHunter:
         for place in (folder, os.path.dirname(folder), os.path.join(os.path.dirname(folder), "config")):
             outside = self.follower.project.outside
             for name in outside.entries(place, _SETTINGS):
-                if outside.holds(os.path.join(place, name), client.framework.switches):
+                path = os.path.join(place, name)
+                if outside.holds(path, client.framework.switches) and self._is_on(client.framework, path):
                     yield client.module, client.node
                     return
+
+    def _is_on(self, framework: Framework, path: str) -> bool:
+        """Whether a file says more of a switch than that there is one."""
+        try:
+            data = self.follower.project.outside.read(path)
+        except SourceError:
+            return True
+        return framework.switched is None or framework.switched.search(data) is not None
 
     def _apart(self, env: Env) -> Iterator[tuple[PyModule, cst.CSTNode]]:
         """Words for BatchNorm in the strings and names of a scope that is no model's own code."""

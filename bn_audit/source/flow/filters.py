@@ -27,7 +27,7 @@ from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.values import Const, ListVal, Value
 from bn_audit.source.nodes import dotted_name, walk
 
-__all__ = ["concerns", "read_test", "read_tests"]
+__all__ = ["concerns", "read_test", "read_tests", "words_of"]
 
 _DTYPES = {"long": "int64", "float": "float32", "double": "float64", "half": "float16", "int": "int32"}
 
@@ -76,11 +76,11 @@ def _comparison(follower: Follower, node: cst.Comparison, key: str, env: Env) ->
     left, operator, right = node.left, node.comparisons[0].operator, node.comparisons[0].comparator
     found: Test | None = None
     if isinstance(operator, (cst.In, cst.NotIn)):
-        words = _words(follower, left, env)
+        words = words_of(follower, left, env)
         if words is not None and len(words) == 1 and _is_key(right, key):
             found = Contains(words[0], lower=_lowered(right))
         elif _is_key(left, key):
-            words = _words(follower, right, env)
+            words = words_of(follower, right, env)
             if words is not None:
                 found = Equals(words)
             elif "named_parameters" in env.module.tree.code_for_node(right):
@@ -91,7 +91,7 @@ def _comparison(follower: Follower, node: cst.Comparison, key: str, env: Env) ->
         return Not(found) if found is not None and isinstance(operator, cst.NotIn) else found
     if isinstance(operator, (cst.Equal, cst.NotEqual, cst.Is, cst.IsNot)):
         if _is_key(left, key):
-            words = _words(follower, right, env)
+            words = words_of(follower, right, env)
             found = Equals(words) if words is not None and len(words) == 1 else None
         elif _is_dtype(left):
             names = _dtype_names(right)
@@ -109,7 +109,7 @@ def _call(follower: Follower, node: cst.Call, key: str, env: Env) -> Test | None
     name = dotted_name(func) or ""
     if isinstance(func, cst.Attribute):
         if func.attr.value in ("startswith", "endswith") and positional and _is_key(func.value, key):
-            words = _words(follower, positional[0], env)
+            words = words_of(follower, positional[0], env)
             if words is None:
                 return None
             return Starts(words) if func.attr.value == "startswith" else Ends(words)
@@ -122,7 +122,7 @@ def _call(follower: Follower, node: cst.Call, key: str, env: Env) -> Test | None
         clause = comp.for_in
         if clause.inner_for_in is not None or clause.ifs or not isinstance(clause.target, cst.Name):
             return None
-        words = _words(follower, clause.iter, env)
+        words = words_of(follower, clause.iter, env)
         if words is None:
             return None
         tests = [_with_word(comp.elt, clause.target.value, word, key) for word in words]
@@ -152,7 +152,7 @@ def _with_word(node: cst.BaseExpression, name: str, word: str, key: str) -> Test
     return None
 
 
-def _words(follower: Follower, node: cst.BaseExpression, env: Env) -> tuple[str, ...] | None:
+def words_of(follower: Follower, node: cst.BaseExpression, env: Env) -> tuple[str, ...] | None:
     """The strings of a literal, or of a constant that can be looked up."""
     if isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):
         value = node.evaluated_value
@@ -160,7 +160,7 @@ def _words(follower: Follower, node: cst.BaseExpression, env: Env) -> tuple[str,
     if isinstance(node, (cst.Tuple, cst.List, cst.Set)):
         found: list[str] = []
         for element in node.elements:
-            words = _words(follower, element.value, env)
+            words = words_of(follower, element.value, env)
             if words is None or len(words) != 1:
                 return None
             found.extend(words)

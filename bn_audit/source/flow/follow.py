@@ -24,7 +24,14 @@ from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, Write, arguments_of
 from bn_audit.source.flow.lookup import Lookup
 from bn_audit.source.flow.marks import Marks
-from bn_audit.source.flow.passing import PASSING_FUNCTIONS, PASSING_METHODS, STATES, makes_models
+from bn_audit.source.flow.passing import (
+    JOINING_FUNCTIONS,
+    PASSING_FUNCTIONS,
+    PASSING_METHODS,
+    REDUCING,
+    STATES,
+    makes_models,
+)
 from bn_audit.source.flow.values import (
     Callee,
     Combined,
@@ -78,6 +85,8 @@ _MAX_DEPTH = 90
 """Expressions within expressions that are followed."""
 _MAX_CALLS = 12
 """Calls within calls that are told apart by where they were made."""
+_LINEAR = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.Or, cst.And)
+"""Operators that make vectors of vectors."""
 _MAX_IMPORTS = 8
 """Files through which one name is handed on."""
 
@@ -227,8 +236,8 @@ class Follower:
             yield from self.origins(node.body, env)
             yield from self.origins(node.orelse, env)
         elif isinstance(node, (cst.BooleanOperation, cst.BinaryOperation)):
-            yield from self.origins(node.left, env)
-            yield from self.origins(node.right, env)
+            found = (*self.origins(node.left, env), *self.origins(node.right, env))
+            yield from found if isinstance(node.operator, _LINEAR) else _no_vectors(found)
         elif isinstance(node, (cst.ListComp, cst.SetComp, cst.GeneratorExp)):
             yield from filtered(self.origins(node.elt, env), _clauses(node, env))
         elif isinstance(node, cst.DictComp):
@@ -355,6 +364,8 @@ class Follower:
             yield from filtered(self.origins(value, here), passed)
         if name not in scope.puts and alive and all(row.how == "value" and is_empty(row.value) for row in alive):
             yield from self._filled(name, here)
+        for call in scope.reduced.get(name, ()):
+            yield from filtered(self._combined(call, here), removed)
         if not sealed:
             yield from self.parameter(name, here)
             if scope.parent is None:
@@ -581,6 +592,12 @@ class Follower:
                 for each in self.of_object(origin, attr):
                     found = True
                     yield each
+                if origin.kind == "library" and isinstance(origin.node, cst.Call):
+                    # ``trainer.network`` of ``trainer = SupervisedTrainer(network=model)``
+                    given = arguments_of(origin.node)[1].get(attr)
+                    if given is not None:
+                        found = True
+                        yield from self.origins(given, origin.env)
             elif isinstance(origin, Imported):
                 yield from self._picked_in(origin, (attr,))
             if attr in PASSING_METHODS and isinstance(origin, (State, Loaded, Received, Made)):
@@ -859,7 +876,8 @@ class Follower:
         if isinstance(func, cst.Attribute):
             attr = func.attr.value
             if attr in PASSING_METHODS:
-                yield from self.items(self.origins(func.value, env))
+                given = self.items(self.origins(func.value, env))
+                yield from _no_vectors(given) if attr in REDUCING else given
                 return
             base = tuple(self.items(self.origins(func.value, env)))
             if any(isinstance(origin, Received) for origin in base):
@@ -991,6 +1009,10 @@ class Follower:
         elif isinstance(value, ClassVal):
             yield Made(_kind(value), value.name, value, node, env, picked=picked)
         elif isinstance(value, Func):
+            if self._adds_noise(value):
+                step = env.module.derive(Marks).step_by(node)
+                if step is not None:
+                    yield Stepped(step, env)
             yield from self.returned(value, node, receiver, env)
         elif isinstance(value, External):
             yield from self._external(canonical(value.name), node, env)
@@ -1007,6 +1029,10 @@ class Follower:
             yield imported if imported is not None else Opaque(name)
         elif name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
             yield Loaded()
+        elif name in JOINING_FUNCTIONS:
+            for given in node.args[:1]:
+                for origin in self.items(self.origins(given.value, env)):
+                    yield replace(origin, flat=True) if isinstance(origin, State) else origin
         elif name in PASSING_FUNCTIONS or name.rpartition(".")[2] in ("DataParallel", "DistributedDataParallel"):
             positional, keywords, _ = arguments_of(node)
             for number, argument in enumerate((*positional, *keywords.values())):
@@ -1016,13 +1042,19 @@ class Follower:
                     yield from self.items(self.each(node, env))
                     return
                 found = self.origins(argument, env)
+                leaf = name.rpartition(".")[2]
                 # ``dict((key, value) for ...)``: what it holds are the values.
-                yield from self.items(found) if name.rpartition(".")[2] in ("dict", "OrderedDict") else found
+                values = self.items(found) if leaf in ("dict", "OrderedDict") else found
+                yield from _no_vectors(values) if leaf in REDUCING else values
             for arg in node.args:
                 if arg.star == "*":
                     yield from self.items(self.origins(arg.value, env))
         else:
             yield Made("model" if makes_models(name) else "library", name, None, node, env)
+
+    def _adds_noise(self, func: Func) -> bool:
+        """Whether a function adds noise to what it gives back."""
+        return isinstance(func.node, cst.FunctionDef) and func.module.derive(Marks).adds_noise(func.node)
 
     def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
         """What a function returns (or yields) when it is called so."""
@@ -1076,6 +1108,12 @@ def filtered(found: Iterable[Origin], filters: tuple[Filter, ...]) -> Iterator[O
             yield Parts(tuple(tuple(filtered(part, filters)) for part in origin.parts))
         else:
             yield origin
+
+
+def _no_vectors(found: Iterable[Origin]) -> Iterator[Origin]:
+    """Entries that were joined to vectors, of which a distance or a sum was taken: what they were for is lost."""
+    for origin in found:
+        yield replace(origin, flat=False) if isinstance(origin, State) and origin.flat else origin
 
 
 def _model_of(origin: Made | State) -> Made | None:

@@ -7,7 +7,7 @@ which is true.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import libcst as cst
@@ -17,6 +17,7 @@ from bn_audit.handwritten import (
     Begin,
     Cast,
     Factor,
+    Flattened,
     HandWritten,
     Library,
     Loop,
@@ -30,6 +31,7 @@ from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.project import PyModule
 
 __all__ = ["forms"]
 
@@ -39,8 +41,18 @@ _CASTS = {"float": Cast.FLOAT, "double": Cast.DOUBLE, "long": Cast.LONG, "type_a
 _FLOATS = ("float32", "float", "get_default_dtype")
 
 
-def forms(follower: Follower, averaging: Averaging, env: Env) -> tuple[HandWritten, ...]:
-    """The ways in which an averaging may be meant; empty if it is written in none that is known."""
+def forms(
+    follower: Follower,
+    averaging: Averaging,
+    env: Env,
+    onto: cst.BaseExpression | None = None,
+    module: PyModule | None = None,
+) -> tuple[HandWritten, ...]:
+    """The ways in which an averaging may be meant; empty if it is written in none that is known.
+
+    ``onto`` is what is added to the entries of a model in the end, in a file ``module``, if it does not take their
+    place.
+    """
     reader = _Reader(follower, averaging, env)
     found = dict.fromkeys(reader.read())
     if reader.is_caught():
@@ -51,7 +63,44 @@ def forms(follower: Follower, averaging: Averaging, env: Env) -> tuple[HandWritt
                 found[replace(row, arithmetic=how)] = None
             elif isinstance(row.arithmetic, Reduction):
                 found[replace(row, arithmetic=replace(row.arithmetic, cast=Cast.FLOAT))] = None
+    if onto is not None and module is not None:
+        return tuple(dict.fromkeys(_added_onto(found, onto, follower.index(module))))
     return tuple(found)
+
+
+def _added_onto(found: Iterable[HandWritten], onto: cst.BaseExpression, index: FileIndex) -> Iterator[HandWritten]:
+    """``data.add_(total[name] * (eta / n))``: scaled where it is added, and perhaps converted."""
+    result: Cast | None = None
+    node: cst.BaseExpression = onto
+    for _ in range(4):
+        rows = index.scope_of(node).bindings.get(node.value, ()) if isinstance(node, cst.Name) else ()
+        values = [row.value for row in rows if row.how == "value" and not row.path]
+        if isinstance(node, cst.Name) and values and isinstance(values[-1], cst.BaseExpression):
+            if len(values) > 1:
+                return  # rebound on the way: what it is then is not known
+            node = values[-1]
+        elif isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+            name = node.func.attr.value
+            if name in ("type_as", "tensor", "as_tensor") or any(".dtype" in index.code(arg) for arg in node.args):
+                result = Cast.OWN
+            elif name not in _KEEP:
+                return
+            node = node.args[0].value if name in ("tensor", "as_tensor") and node.args else node.func.value
+        else:
+            break
+    scales: tuple[Factor | None, ...] = (None,)
+    if isinstance(node, cst.BinaryOperation):
+        operation = {cst.Multiply: Operation.TIMES, cst.Divide: Operation.OVER}.get(type(node.operator))
+        if operation is None:
+            return
+        left = isinstance(node.left, cst.Subscript)
+        scales = tuple(Factor(operation, number) for number in _numbers(index, node.right if left else node.left))
+    elif not isinstance(node, (cst.Name, cst.Subscript)):
+        return
+    for form in found:
+        if isinstance(form.arithmetic, Loop):
+            for scale in scales if form.arithmetic.scale is None else (form.arithmetic.scale,):
+                yield replace(form, arithmetic=replace(form.arithmetic, scale=scale), result=result, onto=Add.IN_PLACE)
 
 
 class _Reader:
@@ -62,8 +111,19 @@ class _Reader:
         self.index: FileIndex = follower.index(env.module)
 
     def read(self) -> Iterator[HandWritten]:
+        for form in self._written():
+            flattened = self.averaging.vector and isinstance(form.arithmetic, (Loop, Reduction))
+            yield replace(form, arithmetic=Flattened(form.arithmetic)) if flattened else form  # type: ignore[arg-type]
+
+    def _written(self) -> Iterator[HandWritten]:
         how = self.averaging.how
-        if how in ("+=", "+", "add_"):
+        if how == "all_reduce":
+            # Every party's own tensor takes the sum.
+            if not isinstance(self.averaging.node, cst.Call) or "AVG" in _code(self.index, self.averaging.node):
+                return
+            for scale in self._scales(None):
+                yield HandWritten(Loop(Begin.FIRST, scale=scale))
+        elif how in ("+=", "+", "add_"):
             for loop in self._loops():
                 yield HandWritten(loop, library=self._library())
         elif how == "sum":
@@ -97,7 +157,19 @@ class _Reader:
                     for number in alpha
                 )
             else:
-                yield Loop(begin, term=term, cast=cast, add=add, scale=scale)
+                yield Loop(begin, term=term, cast=cast, add=add, scale=scale, difference=self._differs())
+
+    def _differs(self) -> bool:
+        """Whether what is added is the difference from an entry of the same key: ``value - shared[key]``."""
+        node = self._resolved(self.averaging.added)
+        key = self.averaging.key
+        return (
+            bool(key)
+            and isinstance(node, cst.BinaryOperation)
+            and isinstance(node.operator, cst.Subtract)
+            and isinstance(node.right, cst.Subscript)
+            and _code(self.index, node.right).endswith(f"[{key}]")
+        )
 
     def _library(self) -> Library:
         """NumPy where the entry is turned into an array on the way; else torch."""
@@ -190,35 +262,7 @@ class _Reader:
     # --- numbers -------------------------------------------------------------------------------------------------
 
     def _numbers(self, node: cst.CSTNode) -> tuple[Number, ...]:
-        """What a weight or divisor may be."""
-        if isinstance(node, cst.Integer):
-            return (Number.INT,)
-        if isinstance(node, cst.Float):
-            return (Number.FLOAT,)
-        if isinstance(node, cst.UnaryOperation):
-            return self._numbers(node.expression)
-        if isinstance(node, cst.Call):
-            name = dotted_name(node.func) or ""
-            if name in ("len", "int", "round"):
-                return (Number.INT,)
-            if name == "float" or name.endswith(".item"):
-                return (Number.FLOAT,)
-            if name.startswith(("torch.tensor", "torch.as_tensor")):
-                return (Number.TENSOR,)
-        if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
-            kinds = {*self._numbers(node.left), *self._numbers(node.right)}
-            if kinds <= {Number.INT, Number.FLOAT}:
-                return (Number.FLOAT,)
-            return (Number.FLOAT, Number.TENSOR)
-        if isinstance(node, cst.BinaryOperation):
-            kinds = {*self._numbers(node.left), *self._numbers(node.right)}
-            return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
-        if isinstance(node, cst.Name):
-            scope = self.index.scope_of(node)
-            rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
-            if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
-                return self._numbers(rows[0].value)
-        return _ANY_NUMBER
+        return _numbers(self.index, node)
 
     # --- accumulators ----------------------------------------------------------------------------------------------
 
@@ -385,6 +429,38 @@ class _Reader:
 
 def _raises_again(handler: cst.ExceptHandler) -> bool:
     return any(isinstance(part, cst.Raise) for part in walk(handler.body))
+
+
+def _numbers(index: FileIndex, node: cst.CSTNode) -> tuple[Number, ...]:
+    """What a weight or divisor may be."""
+    if isinstance(node, cst.Integer):
+        return (Number.INT,)
+    if isinstance(node, cst.Float):
+        return (Number.FLOAT,)
+    if isinstance(node, cst.UnaryOperation):
+        return _numbers(index, node.expression)
+    if isinstance(node, cst.Call):
+        name = dotted_name(node.func) or ""
+        if name in ("len", "int", "round"):
+            return (Number.INT,)
+        if name == "float" or name.endswith(".item"):
+            return (Number.FLOAT,)
+        if name.startswith(("torch.tensor", "torch.as_tensor")):
+            return (Number.TENSOR,)
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
+        kinds = {*_numbers(index, node.left), *_numbers(index, node.right)}
+        if kinds <= {Number.INT, Number.FLOAT}:
+            return (Number.FLOAT,)
+        return (Number.FLOAT, Number.TENSOR)
+    if isinstance(node, cst.BinaryOperation):
+        kinds = {*_numbers(index, node.left), *_numbers(index, node.right)}
+        return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
+    if isinstance(node, cst.Name):
+        scope = index.scope_of(node)
+        rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
+        if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
+            return _numbers(index, rows[0].value)
+    return _ANY_NUMBER
 
 
 def _dtype_argument(node: cst.Call) -> str:

@@ -7,23 +7,32 @@ and the model that takes it says what was combined.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import libcst as cst
 
-from bn_audit.source.flow.averaging import Averaging, by_position
+from bn_audit.source.flow.averaging import Averaging, by_position, depends, loops_around
 from bn_audit.source.flow.follow import Follower
-from bn_audit.source.flow.index import arguments_of
+from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.options import Options
+from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
-from bn_audit.source.interpreter.values import Step
+from bn_audit.source.interpreter.values import External, Step
 from bn_audit.source.nodes import walk
 from bn_audit.source.project import PyModule
 
 __all__ = ["Federation", "Hunter"]
+
+_HANDS_BACK = re.compile(
+    r"(?i)federat|fed_?avg|client|server|participant|\bpart(?:y|ies)\b|aggregat|averag|flat|vector"
+)
+"""Words of which a file has one that puts into parameters what comes from several parties."""
+_PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|\bpart(?:y|ies)\b")
+_FEDERATED = re.compile(r"(?i)federat|fed_?(?:avg|prox|nova|opt|sgd|per|rep|bn)(?![a-z])")
 
 
 @dataclass(slots=True)
@@ -39,6 +48,7 @@ class Federation:
         what: ``state`` or ``parameters``: what the parties hand over.
         filters: conditions that entries pass on their way from the parties, or back into the model.
         steps: what else is done to entries on this way: noise, a server's momentum.
+        onto: what is added to the model's own entries; None if the result takes their place.
     """
 
     averaging: Averaging
@@ -49,6 +59,7 @@ class Federation:
     what: str
     filters: tuple[Filter, ...] = ()
     steps: tuple[Stepped, ...] = ()
+    onto: cst.BaseExpression | None = None
 
 
 class Hunter:
@@ -72,6 +83,7 @@ class Hunter:
                 found = self._federation(row, models, Step(module, node, "the result is loaded here"))
                 if found is not None:
                     found.steps = (*stepped, *found.steps)
+                    found.onto = value if _adds(node) else None
                     yield found
         for averaging in module.derive(Marks).all_averagings():
             found = self._in_place(module, averaging)
@@ -93,6 +105,24 @@ class Hunter:
         for call in index.calls_of("copy_"):
             if call.args and isinstance(call.func, cst.Attribute):
                 yield call, call.func.value, call.args[0].value
+        for node, target in index.assigned("data") if index.mentions(_HANDS_BACK) else ():
+            # ``param.data = param.data - rate * update`` is a step of training.
+            if index.code(target) not in index.code(node.value):
+                yield node, target.value, node.value
+        for call in index.calls_of("add_", beside="state_dict"):
+            if call.args and isinstance(call.func, cst.Attribute) and self._is_entry(index, call.func.value):
+                yield call, call.func.value, call.args[0].value
+
+    def _is_entry(self, index: FileIndex, node: cst.BaseExpression) -> bool:
+        """Whether an expression is an entry of a model's own state: ``for name, data in model.state_dict().items()``,
+        ``model.state_dict()[name]``."""
+        while isinstance(node, cst.Attribute) and node.attr.value == "data":
+            node = node.value
+        if isinstance(node, cst.Subscript):
+            return _takes_state(node.value)
+        if not isinstance(node, cst.Name):
+            return False
+        return any(node.value in loop.names and _takes_state(loop.iter) for loop in loops_around(index, node))
 
     def _models(self, node: cst.BaseExpression, env: Env) -> Iterator[Made]:
         for origin in self.follower.items(self.follower.origins(node, env)):
@@ -103,7 +133,14 @@ class Hunter:
 
     def _federation(self, row: Combined, models: list[Made], load: Step) -> Federation | None:
         averaging, env = row.averaging, row.env
-        origins = tuple(self.follower.items(self.follower.origins(averaging.state, env)))
+        if averaging.how == "all_reduce" and not self._between_parties(averaging, env):
+            return None
+        if averaging.turns and not self.follower.index(env.module).mentions(_PARTIES):
+            return None
+        if averaging.vector:
+            origins: tuple[Origin, ...] = tuple(self._vectors(averaging, env))
+        else:
+            origins = tuple(self.follower.items(self.follower.origins(averaging.state, env)))
         if by_position(averaging):
             # A state dict has no places; what was made a list of has.
             origins = tuple(origin for origin in origins if not isinstance(origin, State) or self._listed(origin))
@@ -126,6 +163,43 @@ class Hunter:
         steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
         return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps)
 
+    def _vectors(self, averaging: Averaging, env: Env) -> Iterator[State]:
+        """The states that are combined as vectors, each of another party: not of one that goes on training."""
+        for node in averaging.vector:
+            for origin in self.follower.items(self.follower.origins(node, env)):
+                if isinstance(origin, State) and origin.flat and not self._over_time(origin):
+                    yield origin
+
+    def _over_time(self, state: State) -> bool:
+        """Whether a state is taken in loops that change nothing about whose it is: snapshots of one training."""
+        node: cst.CSTNode = state.node
+        env: Env | None = state.env
+        looped = False
+        while env is not None:
+            index = self.follower.index(env.module)
+            for loop in loops_around(index, node):
+                if depends(index, node, loop):
+                    return False
+                looped = True
+            if env.call is None:
+                break
+            node, env = env.call, env.caller
+        return looped
+
+    def _between_parties(self, averaging: Averaging, env: Env) -> bool:
+        """Whether a sum over processes is one over the parties of a federation: to train one model on many machines is
+        none, so the program has to say that it is."""
+        assert isinstance(averaging.node, cst.Call)
+        called = self.follower.lookup.dotted(averaging.node.func, env)
+        if not isinstance(called, External) or not called.name.startswith("torch.distributed."):
+            return False
+        current: Env | None = env
+        modules = [env.module, *(module for module, _ in self.follower.callers.of(env))]
+        while current is not None:
+            modules.append(current.module)
+            current = current.caller
+        return any(self.follower.index(module).mentions(_FEDERATED) for module in modules)
+
     def _listed(self, state: State) -> bool:
         """Whether a state's values are put into a list where it is taken."""
         if state.what == "parameters":
@@ -141,7 +215,10 @@ class Hunter:
         return False
 
     def _in_place(self, module: PyModule, averaging: Averaging) -> Federation | None:
-        """``for s, c in zip(server.parameters(), client.parameters()): s.data += c.data * w``."""
+        """``for s, c in zip(server.parameters(), client.parameters()): s.data += c.data * w``, or a sum over processes
+        that takes the place of what each of them has handed in."""
+        if averaging.how == "all_reduce":
+            return self._over_processes(module, averaging)
         if averaging.slot is None or averaging.what != "parameters":
             return None
         if any(isinstance(part, cst.Subtract) for part in _operators(averaging.added)):
@@ -151,6 +228,29 @@ class Hunter:
         if not models:
             return None
         return self._federation(Combined(averaging, env), models, Step(module, averaging.node))
+
+    def _over_processes(self, module: PyModule, averaging: Averaging) -> Federation | None:
+        if averaging.vector or not isinstance(averaging.added, (cst.Name, cst.Subscript)):
+            return None
+        slot = averaging.slot
+        while isinstance(slot, cst.Attribute) and slot.attr.value == "data":
+            slot = slot.value
+        env = self.follower.env(module, averaging.node)
+        if slot is not averaging.entry or not self._is_live(averaging.state, env):
+            return None  # a copy of the entry: what becomes of it is for who loads it
+        found = Combined(averaging, env)
+        return self._federation(found, [], Step(module, averaging.node))
+
+    def _is_live(self, state: cst.BaseExpression, env: Env, depth: int = 0) -> bool:
+        """Whether a state's tensors are the model's own: ``model.state_dict()``, and no copy of it."""
+        if isinstance(state, cst.Call) and isinstance(state.func, cst.Attribute):
+            attr = state.func.attr.value
+            return attr in STATES or (attr in ("values", "items") and self._is_live(state.func.value, env, depth))
+        if isinstance(state, cst.Name) and depth < 3:
+            rows = env.scope.bindings.get(state.value, ())
+            value = rows[0].value if len(rows) == 1 and rows[0].how == "value" and not rows[0].path else None
+            return isinstance(value, cst.BaseExpression) and self._is_live(value, env, depth + 1)
+        return False
 
     def _from_files(self, averaging: Averaging, env: Env) -> bool:
         """Whether the parties' states are checkpoints: a model that takes one after the other."""
@@ -170,9 +270,26 @@ def _live(origins: tuple[Origin, ...]) -> bool:
 
     What only came in a message is not enough: the party that sent it may have kept BatchNorm back.
     """
-    return any(
-        isinstance(origin, State) or (isinstance(origin, Made) and origin.kind == "model") for origin in origins
-    ) and not any(isinstance(origin, Loaded) for origin in origins)
+    return any(isinstance(origin, State) or _is_known(origin) for origin in origins) and not any(
+        isinstance(origin, Loaded) for origin in origins
+    )
+
+
+def _is_known(origin: Origin) -> bool:
+    """Whether an origin is a model; what is picked by a name at run time may be anything."""
+    return isinstance(origin, Made) and origin.kind == "model" and (origin.cls is not None or bool(origin.name))
+
+
+def _adds(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "add_"
+
+
+def _takes_state(node: cst.BaseExpression) -> bool:
+    """``model.state_dict()``, and its ``items()`` and ``values()``."""
+    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute):
+        return False
+    attr = node.func.attr.value
+    return attr == "state_dict" or (attr in ("items", "values") and _takes_state(node.func.value))
 
 
 def _operators(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import libcst as cst
 
-from bn_audit.source.nodes import children
+from bn_audit.source.nodes import children, root_name
 from bn_audit.source.project import PyModule
 from bn_audit.source.puts import PUTS
 from bn_audit.source.sketch import Body
@@ -96,6 +96,8 @@ class Scope:
     """Keys that are taken out of a named container: ``state.pop(key)``, ``del state[key]``."""
     returns: list[cst.BaseExpression] = field(default_factory=list)
     yields: list[cst.BaseExpression] = field(default_factory=list)
+    reduced: dict[str, list[cst.Call]] = field(default_factory=dict)
+    """Calls that put a sum over the processes into what a name stands for: ``dist.all_reduce(vector)``."""
     shared: set[str] = field(default_factory=set)
     """Names declared global or nonlocal."""
 
@@ -121,6 +123,11 @@ _CLASS = re.compile(r"^\s*class\b", re.MULTILINE)
 @lru_cache(maxsize=512)
 def _called(name: str) -> re.Pattern[str]:
     return re.compile(rf"\b{re.escape(name)}\b[\s\\)]*\(")
+
+
+@lru_cache(maxsize=16)
+def _assigned(attr: str) -> re.Pattern[str]:
+    return re.compile(rf"\.{re.escape(attr)}\s*=(?!=)")
 
 
 @dataclass(slots=True)
@@ -160,6 +167,7 @@ class FileIndex:
         self._scopes: dict[int, Scope] = {}
         """By the identity of the module, function or lambda."""
         self._code: dict[int, str] = {}
+        self._mentions: dict[re.Pattern[str], bool] = {}
         self._order: dict[int, int] = {}
         self._around: dict[int, Scope] = {}
         """By node: the innermost scope it is evaluated in."""
@@ -246,6 +254,19 @@ class FileIndex:
         self._look_for("global", re.compile(rf"\bglobal\b[^\n]*\b{re.escape(name)}\b"))
         return [scope for scope in self._scopes.values() if name in scope.shared and name in scope.bindings]
 
+    def assigned(self, attr: str) -> list[tuple[cst.Assign, cst.Attribute]]:
+        """The assignments to an attribute of anything, in order, each with its target."""
+        self._look_for(f".{attr}", _assigned(attr))
+        rows = [
+            (node, node.targets[0].target)
+            for piece in self.pieces
+            for node in piece.assignments
+            if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Attribute)
+        ]
+        order = self._order
+        found = [(node, target) for node, target in rows if target.attr.value == attr]
+        return sorted(found, key=lambda row: order[id(row[0])])
+
     def calls_with(self, *words: str) -> list[cst.Call]:
         """The calls of a file, in order: all in those functions that hold one of some words, if not more."""
         self.look_for(lambda body: any(word in body.text for word in words))
@@ -293,6 +314,14 @@ class FileIndex:
         found = self._code.get(id(node))
         if found is None:
             found = self._code[id(node)] = self.module.tree.code_for_node(node).strip()
+        return found
+
+    def mentions(self, pattern: re.Pattern[str]) -> bool:
+        """Whether the text of the file has something of a pattern."""
+        found = self._mentions.get(pattern)
+        if found is None:
+            parts = self.module.parsed.parts
+            found = self._mentions[pattern] = any(pattern.search(part.source) for part in parts)
         return found
 
     def statement_of(self, node: cst.CSTNode) -> cst.CSTNode:
@@ -406,6 +435,10 @@ class FileIndex:
         self._piece.calls.setdefault(str(name), []).append(node)
         if name == "pop" and isinstance(func, cst.Attribute) and isinstance(func.value, cst.Name) and node.args:
             self._removal(scope, func.value.value, node.args[0].value, node)
+        if name in ("all_reduce", "reduce") and node.args:
+            held = root_name(node.args[0].value)
+            if held is not None:
+                scope.reduced.setdefault(held, []).append(node)
         if name in PUTS and isinstance(func, cst.Attribute) and node.args:
             self._put(scope, func.value, node.args[-1].value, node)
 

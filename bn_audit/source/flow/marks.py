@@ -6,7 +6,7 @@ import libcst as cst
 
 from bn_audit.source.flow.averaging import Averaging, find_averaging
 from bn_audit.source.flow.index import FileIndex
-from bn_audit.source.flow.server_steps import ServerStep, find_steps
+from bn_audit.source.flow.server_steps import ServerStep, find_steps, noise_by, step_by
 from bn_audit.source.project import PyModule
 
 __all__ = ["Marks"]
@@ -20,6 +20,8 @@ class Marks:
         self._done = 0
         self._averagings: dict[int, Averaging] = {}
         self._steps: dict[int, ServerStep] = {}
+        self._called: dict[int, ServerStep | None] = {}
+        self._noisy: dict[int, bool] = {}
 
     def averaging(self, node: cst.CSTNode) -> Averaging | None:
         """The combination whose result a node is."""
@@ -30,6 +32,20 @@ class Marks:
         """What a server does to entries at a node."""
         self._catch_up()
         return self._steps.get(id(node))
+
+    def step_by(self, node: cst.Call) -> ServerStep | None:
+        """The step that a call is, if what it calls adds noise."""
+        key = id(node)
+        if key not in self._called:
+            self._called[key] = step_by(self._index, node)
+        return self._called[key]
+
+    def adds_noise(self, function: cst.FunctionDef) -> bool:
+        """Whether a function of the file adds noise to what it gives back."""
+        key = id(function)
+        if key not in self._noisy:
+            self._noisy[key] = noise_by(self._index, function)
+        return self._noisy[key]
 
     def all_averagings(self) -> list[Averaging]:
         """All combinations of the file, in the order of the source."""

@@ -9,6 +9,7 @@ import libcst as cst
 
 from bn_audit.federation import EvaluationSite, Participant, TrainingSite
 from bn_audit.finding import Evidence
+from bn_audit.source.flow.averaging import loops_around
 from bn_audit.source.flow.eval_edit import eval_edit, written
 from bn_audit.source.flow.exchanges import Client
 from bn_audit.source.flow.follow import Follower
@@ -281,11 +282,20 @@ class _Judgement:
         left = [setting for setting in settings if setting.mode is Mode.EVAL]
         return (
             bool(left)
-            and all(setting.mode in (Mode.FRESH, Mode.EVAL) for setting in settings)
+            and all(setting.mode in (Mode.FRESH, Mode.EVAL) or self._at_birth(setting, model) for setting in settings)
             and all(setting.one and self._for_evaluation(setting, model, forward) for setting in left)
             and len(objects) == 1
             and objects <= one.trained[1]
         )
+
+    def _at_birth(self, setting: Setting, model: Made) -> bool:
+        """Whether a model is put into train mode where it is made, once: ``model = Net(); model.train(True)``."""
+        made = original(model)
+        if setting.mode is not Mode.TRAIN or setting.env.scope is not made.env.scope:
+            return False
+        index = self.follower.index(setting.env.module)
+        loops = [loop.node for loop in loops_around(index, setting.node)]
+        return loops == [loop.node for loop in loops_around(index, made.node)]
 
     def _for_evaluation(self, setting: Setting, model: Made, training: Forward) -> bool:
         """Whether a call of ``eval()`` is followed by an evaluation, and not by this training."""

@@ -476,6 +476,8 @@ class ModeWalk:
             # ``model.apply(freeze)``: what it does to the parts is not looked at.
             objects, _ = self._objects(func.value, env)
             return self._set(state, objects, Mode.UNCLEAR, node, env, lasting=True) if objects else state
+        if name == "forward" and isinstance(func, cst.Attribute) and self._objects(func.value, env)[0]:
+            return self._forward(node, func, env, state, quiet)
         targets = self.follower.callee(node, env)
         functions = [row for row in targets if isinstance(_unwrapped(row[0]), (Func, ClassVal))]
         if name in ("eval", "train") and isinstance(func, cst.Attribute):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["MODEL_MAKERS", "PASSING_FUNCTIONS", "PASSING_METHODS", "STATES", "makes_models"]
+__all__ = [
+    "JOINING_FUNCTIONS",
+    "MODEL_MAKERS",
+    "PASSING_FUNCTIONS",
+    "PASSING_METHODS",
+    "REDUCING",
+    "STATES",
+    "makes_models",
+]
 
 PASSING_METHODS = frozenset(
     [
@@ -28,8 +36,12 @@ PASSING_METHODS = frozenset(
         "values",
         "items",
         "flatten",
+        "ravel",
         "view",
+        "view_as",
         "reshape",
+        "reshape_as",
+        "split",
         "tolist",
         "copy_",
         "squeeze",
@@ -103,10 +115,12 @@ PASSING_FUNCTIONS = frozenset(
         "torch.compile",
         "torch.jit.script",
         "torch.nn.SyncBatchNorm.convert_sync_batchnorm",
-        "torch.nn.utils.parameters_to_vector",
         "torch.clone",
+        "torch.flatten",
+        "torch.ravel",
+        "torch.reshape",
+        "torch.split",
         "torch.stack",
-        "torch.cat",
         "torch.from_numpy",
         "torch.tensor",
         "torch.Tensor",
@@ -138,6 +152,23 @@ PASSING_FUNCTIONS = frozenset(
     ]
 )
 """Functions whose result comes from their arguments."""
+
+JOINING_FUNCTIONS = frozenset(
+    [
+        "torch.nn.utils.parameters_to_vector",
+        "torch.nn.utils.convert_parameters.parameters_to_vector",
+        "torch.cat",
+        "torch.concat",
+        "torch.concatenate",
+        "torch.hstack",
+        "numpy.concatenate",
+        "numpy.hstack",
+    ]
+)
+"""Functions that make one vector of all that they are given."""
+
+REDUCING = frozenset(["sum", "mean", "median", "max"])
+"""Names of methods and functions that may make a number of a vector."""
 
 STATES = {"state_dict": "state", "named_parameters": "parameters", "parameters": "parameters"}
 """Methods that give a model's entries, and which."""

@@ -6,6 +6,7 @@ what another dict of the same keys has gathered over the rounds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,7 +17,10 @@ from bn_audit.source.flow.averaging import Loop, conditions, loops_around
 from bn_audit.source.flow.index import FileIndex, Piece
 from bn_audit.source.nodes import dotted_name, walk
 
-__all__ = ["ServerStep", "find_steps"]
+__all__ = ["ServerStep", "find_steps", "noise_by", "step_by"]
+
+_MAX_VALUES = 4
+"""Values of one name that are looked into."""
 
 _NOISE = frozenset(
     [
@@ -32,6 +36,9 @@ _NOISE = frozenset(
         "standard_normal",
     ]
 )
+_UNIFORM = frozenset(["rand_like"])
+"""What rounding at random is made of, too."""
+_NOISY = re.compile(r"\b(?:randn|randn_like|normal_?|[Ll]aplace|Normal|gaussian|standard_normal)\b")
 _IN_PLACE = ("add_", "copy_", "sub_")
 
 
@@ -67,6 +74,43 @@ def find_steps(index: FileIndex, piece: Piece) -> list[ServerStep]:
             if kind is not None:
                 found.append(ServerStep(node, kind, key, conditions(index, node, loop)))
     return sorted(found, key=lambda step: index.order(step.node))
+
+
+def noise_by(index: FileIndex, function: cst.FunctionDef) -> bool:
+    """Whether a function gives back what it is given with noise added to it: ``return values.add_(noise)``."""
+    if not _NOISY.search(index.code(function)):
+        return False
+    scope = index.scope(function)
+    return scope is not None and any(
+        _is_noise(index, part)
+        for value in scope.returns
+        for part in _parts(index, value)
+        if isinstance(part, (cst.BinaryOperation, cst.Call))
+    )
+
+
+def _is_noise(index: FileIndex, node: cst.BinaryOperation | cst.Call) -> bool:
+    """Whether something random is added."""
+    added: list[cst.BaseExpression] = []
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add):
+        added = [node.left, node.right]
+    elif isinstance(node, cst.Call) and (dotted_name(node.func) or "").rpartition(".")[2] in ("add", "add_"):
+        added = [arg.value for arg in node.args]
+    return any(
+        isinstance(part, cst.Call) and _leaf(part.func) in _NOISE - _UNIFORM
+        for value in added
+        for part in _parts(index, value)
+    )
+
+
+def step_by(index: FileIndex, node: cst.Call) -> ServerStep | None:
+    """The step that a call is which gives noise to the entry that it is handed: ``add_noise(state[key], sigma)``."""
+    for arg in node.args[:1]:
+        keyed = _keyed(index, node, arg.value)
+        if keyed is not None:
+            loop, key = keyed
+            return ServerStep(node, "noise", key, conditions(index, node, loop))
+    return None
 
 
 def _writes(node: cst.CSTNode) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression]]:
@@ -123,7 +167,7 @@ def _kind(
     scope = index.scope_of(node)
     own = _code(index, target.value if isinstance(target, cst.Subscript) else target)
     for part in _parts(index, value):
-        if isinstance(part, cst.Call) and (dotted_name(part.func) or "").rpartition(".")[2] in _NOISE:
+        if isinstance(part, cst.Call) and _leaf(part.func) in _NOISE:
             return "noise"
         gathers = isinstance(part, cst.Subscript) and (id(scope), _code(index, part.value)) in gathered
         if gathers and isinstance(part, cst.Subscript) and _code(index, part.value) != own:
@@ -137,8 +181,14 @@ def _parts(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> Iterator[cst.
         yield part
         if isinstance(part, cst.Name) and depth < 3:
             rows = index.scope_of(part).bindings.get(part.value, ())
-            if len(rows) == 1 and rows[0].how == "value" and rows[0].value is not None and not rows[0].path:
-                yield from _parts(index, rows[0].value, depth + 1)
+            for row in rows if len(rows) <= _MAX_VALUES else ():
+                if row.how == "value" and row.value is not None and not row.path:
+                    yield from _parts(index, row.value, depth + 1)
+
+
+def _leaf(func: cst.BaseExpression) -> str:
+    """The last part of what is called: ``normal_`` of ``torch.FloatTensor(shape).normal_``."""
+    return func.attr.value if isinstance(func, cst.Attribute) else func.value if isinstance(func, cst.Name) else ""
 
 
 def _code(index: FileIndex, node: cst.CSTNode) -> str:

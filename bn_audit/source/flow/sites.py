@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite
-from bn_audit.filters import EVERYTHING, All, Not, Test
+from bn_audit.filters import EVERYTHING, All, Equals, Not, Test
 from bn_audit.finding import Evidence
 from bn_audit.source.flow.exchange_sites import ExchangeWriter
 from bn_audit.source.flow.exchanges import ClientHunter
-from bn_audit.source.flow.filters import concerns, read_test, read_tests
+from bn_audit.source.flow.filters import concerns, read_test, read_tests, words_of
 from bn_audit.source.flow.follow import Finder, Follower
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
@@ -49,7 +49,7 @@ class FederatedReader:
         if self.follower.exhausted:
             self.notes.append(f"{self.follower.project.display(module.path)}: more to follow than the limit allows")
         averagings = [(id(row.averaging.scope), self._averaging(row)) for row in found]
-        steps = [self._step(row, stepped) for row in found for stepped in row.steps]
+        steps = _first_steps(self._step(row, stepped) for row in found for stepped in row.steps)
         exchanges = [self.writer.site(client) for client in clients]
         modes = self.modes.sites(found, clients)
         self.notes.extend(self.modes.notes)
@@ -75,7 +75,7 @@ class FederatedReader:
             what="parameters" if found.what == "parameters" else "state",
             participants=self.participants(found.readings),
             covers=self._covers(found),
-            forms=forms(self.follower, averaging, env),
+            forms=forms(self.follower, averaging, env, found.onto, found.load.module),
             through=self.evidence(calls_of(env)),
             states=self.evidence(found.states[:_MAX_STATES]),
             load=None if found.load.node is averaging.node else self.evidence([found.load])[0],
@@ -93,6 +93,11 @@ class FederatedReader:
         """Which entries are combined: those that pass the averaging's own conditions, and all on the way."""
         own = read_tests(self.follower, found.averaging.tests, found.averaging.key, found.env)
         others: list[Test] = []
+        loop = found.averaging.keys
+        if loop is not None and loop.names == (found.averaging.key,):
+            words = words_of(self.follower, loop.iter, found.env)
+            if words is not None:  # ``for key in ("fc.weight", "fc.bias")``
+                others.append(Equals(words))
         for row in found.filters:
             if not concerns(row.node, row.key):
                 continue
@@ -123,6 +128,14 @@ class FederatedReader:
     def evidence(self, steps: Sequence[Step]) -> tuple[Evidence, ...]:
         """Steps of a trail as plain data, each once."""
         return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
+
+
+def _first_steps(rows: Iterable[ServerStepSite]) -> list[ServerStepSite]:
+    """One site for what is done to entries in the same way at several places of a file."""
+    found: dict[tuple[object, ...], ServerStepSite] = {}
+    for row in sorted(rows, key=lambda row: row.location):
+        found.setdefault((row.location.path, row.kind, row.participants, row.covers, row.load), row)
+    return list(found.values())
 
 
 def merged(rows: Iterable[tuple[int, AveragingSite]]) -> list[AveragingSite]:

@@ -114,7 +114,7 @@ class State(Origin):
     """A model's state dict, or a part of it; ``what`` is ``state`` or ``parameters``.
 
     ``node`` is where it is taken. ``model`` is None where it could not be followed. ``filters`` are the conditions that
-    its entries have passed since.
+    its entries have passed since. ``flat`` says that the entries were joined to one vector.
     """
 
     what: str
@@ -122,17 +122,19 @@ class State(Origin):
     node: cst.CSTNode
     env: Env
     filters: tuple[Filter, ...] = ()
+    flat: bool = False
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, State)
             and other.node is self.node
             and other.model == self.model
+            and other.flat == self.flat
             and _nodes(other.filters) == _nodes(self.filters)
         )
 
     def __hash__(self) -> int:
-        return hash((id(self.node), self.model, _nodes(self.filters)))
+        return hash((id(self.node), self.model, self.flat, _nodes(self.filters)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from bn_audit.source.project import Lacking, PyModule, is_secretflow
 
 __all__ = ["global_value", "import_from", "import_module", "lookup", "run_import"]
 
+_ZOOS = ("torchvision.models", "timm.models")
+"""Modules of libraries from which models are imported by a star."""
 _STAR_STEPS = 20
 """What looking for a name behind one star import costs."""
 
@@ -194,6 +196,10 @@ def _star_member(run: Run, module: PyModule, node: cst.ImportFrom, name: str) ->
     if isinstance(source, External):
         if source.name == "torch.nn":
             exports = name[:1].isupper() or name in ("init", "functional", "utils", "parallel")
+        elif source.name in _ZOOS:
+            from bn_audit.source import zoo
+
+            exports = zoo.model(f"{source.name}.{name}", (), {}) is not None
         else:
             exports = is_secretflow(source.package) and name in ("FLModel", "TorchModel")
         if exports:

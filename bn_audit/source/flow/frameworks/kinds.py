@@ -112,7 +112,8 @@ class Framework:
             together is handed one run of the same object for each of them.
         receivers: calls that return a message.
         aggregates: methods by which a program's own server combines what arrives.
-        switches: bytes in a job's configuration which say that entries are kept back.
+        switches: bytes in a job's configuration which say that entries are kept back; ``switched`` finds where one is
+            given something, and not only declared.
         mods: what stands between a client and the network, in the keyword argument ``mods`` of what makes a client or
             registers its functions, and keeps BatchNorm back.
     """
@@ -128,6 +129,7 @@ class Framework:
     receivers: tuple[re.Pattern[str], ...] = ()
     aggregates: tuple[str, ...] = ()
     switches: tuple[bytes, ...] = ()
+    switched: re.Pattern[bytes] | None = None
     mods: re.Pattern[str] | None = None
 
 

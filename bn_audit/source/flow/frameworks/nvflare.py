@@ -6,6 +6,8 @@ a job's configuration, says otherwise.
 
 from __future__ import annotations
 
+import re
+
 from bn_audit.source.flow.frameworks.kinds import ClientClass, Framework, Hook, Wrapper, names
 
 FRAMEWORK = Framework(
@@ -26,4 +28,8 @@ FRAMEWORK = Framework(
     receivers=(names("nvflare.client.receive", "nvflare.client.api.receive"),),
     aggregates=("aggregate", "accept", "aggregate_fn"),
     switches=(b"exclude_vars", b"ExcludeVars"),
+    switched=re.compile(
+        rb"ExcludeVars|exclude_vars[\"']?(?:\s*:\s*[\w.\[\], |]+?)?\s*[:=](?!=)\s*"
+        rb"(?!None\b|null\b|(?:self\.)?_?exclude_vars\b|\[\s*\]|\"\"|''|[A-Za-z][\w.\[\], |]*=\s*None\b)[^\s,)}]"
+    ),
 )
