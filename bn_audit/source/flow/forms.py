@@ -140,7 +140,8 @@ class _Reader:
     def is_caught(self) -> bool:
         """Whether the arithmetic stands in a ``try`` whose handler goes on."""
         averaging = self.averaging
-        body = averaging.keys.node.body if isinstance(averaging.keys.node, cst.For) else averaging.node
+        keys = averaging.keys.node if averaging.keys is not None else None
+        body = keys.body if isinstance(keys, cst.For) else averaging.node
         around = itertools.takewhile(lambda above: above is not averaging.scope.node, self.index.above(averaging.node))
         for part in itertools.chain(around, walk(body)):
             if isinstance(part, cst.Try) and any(not _raises_again(row) for row in part.handlers):
