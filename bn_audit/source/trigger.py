@@ -17,6 +17,7 @@ TRIGGERS = (
     b"TaskRunner",
     b"FederatedModel",
     b"fl4health",
+    b"nvflare.client.lightning",
 )
 """Literal bytes, one of which stands in every file that is looked into for its own sake."""
 

@@ -56,9 +56,22 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
         own = any(word in keywords for word in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
         if own or not known[name]:
             continue
-        found = follower.items(follower.origins(value, env))
+        given = [value] if not kit.hands else list(_handed_to(kit, value, index))
+        found = (row for part in given for row in follower.items(follower.origins(part, env)))
         models = [made for origin in found for made in _made(origin, env, follower)]
         yield call, env, tuple(dict.fromkeys(made for made in models if made.kind == "model"))
+
+
+def _handed_to(kit: Kit, holder: cst.BaseExpression, index: FileIndex) -> Iterator[cst.BaseExpression]:
+    """What methods of an object are given in the scope in which it is handed to a kit: ``trainer.fit(model)``."""
+    scope = index.scope_of(holder)
+    for name in kit.hands:
+        for call in index.calls_of(name):
+            own = isinstance(call.func, cst.Attribute) and index.code(call.func.value) == index.code(holder)
+            positional, keywords, _ = arguments_of(call)
+            model = positional[0] if positional else keywords.get("model")
+            if own and model is not None and index.scope_of(call) is scope:
+                yield model
 
 
 def _called(kit: Kit, module: PyModule) -> tuple[str, ...]:

@@ -83,6 +83,7 @@ class Kit:
             its own which say that it does otherwise.
         method: the method of a class that makes the model; "" if the object is the model itself.
         harmless: what such a method of its own may return all the same.
+        hands: methods of what is handed in that are given the model: ``trainer.fit(model)``; none if it is the model.
     """
 
     name: re.Pattern[str]
@@ -92,6 +93,7 @@ class Kit:
     unless: tuple[str, ...] = ()
     method: str = ""
     harmless: re.Pattern[str] | None = None
+    hands: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bn_audit.source.flow.frameworks.kinds import ClientClass, Framework, Hook, Wrapper, names
+from bn_audit.source.flow.frameworks.kinds import ClientClass, Framework, Hook, Kit, Wrapper, names
 
 FRAMEWORK = Framework(
     title="NVFlare",
@@ -24,6 +24,10 @@ FRAMEWORK = Framework(
     wrappers=(
         Wrapper(names("nvflare..FLModel"), "params", 1),
         Wrapper(names("nvflare..DXO"), "data", 1),
+    ),
+    kits=(
+        # Its callback sends `pl_module.state_dict()` of whatever Lightning's trainer trains, and loads what comes back.
+        Kit(names("nvflare.client.lightning..patch"), "trainer", 0, "state", hands=("fit",)),
     ),
     receivers=(names("nvflare.client.receive", "nvflare.client.api.receive"),),
     aggregates=("aggregate", "accept", "aggregate_fn"),
