@@ -18,7 +18,7 @@ from bn_audit.source.nodes import dotted_name
 from bn_audit.source.text import SourceError
 
 if TYPE_CHECKING:
-    from bn_audit.source.flow.follow import Follower
+    from bn_audit.source.flow.following import Following
     from bn_audit.source.project import PyModule
 
 __all__ = ["MAX_CALLERS", "Callers", "function_of", "related"]
@@ -36,14 +36,14 @@ _MAX_SUBCLASSES = 16
 class Callers:
     """Finds callers and subclasses for a follower; keeps what it has found."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Following) -> None:
         self._follower = follower
         self._running: dict[tuple[int, cst.CSTNode | None], list[tuple[cst.Call, Env]]] = {}
         self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
         self._subclasses: dict[int, list[ClassVal]] = {}
         self._indirect: dict[int, list[tuple[PyModule, cst.Call]]] = {}
 
-    def beside(self, follower: Follower) -> Callers:
+    def beside(self, follower: Following) -> Callers:
         """The same for another follower of the same project: what is found by name alone is shared."""
         found = Callers(follower)
         found._callers, found._subclasses, found._indirect = self._callers, self._subclasses, self._indirect

@@ -20,7 +20,7 @@ from bn_audit.source.flow.index import FileIndex
 from bn_audit.source.text import SourceError
 
 if TYPE_CHECKING:
-    from bn_audit.source.flow.follow import Finder
+    from bn_audit.source.flow.following import Finder
     from bn_audit.source.project import Project, PyModule
 
 __all__ = ["indirect_calls", "words_for"]

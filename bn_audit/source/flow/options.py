@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import libcst as cst
 
-from bn_audit.source.flow.follow import Finder
+from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.settings_files import Setting, read_settings
 from bn_audit.source.interpreter.values import Const

@@ -11,7 +11,8 @@ from bn_audit.finding import Evidence
 from bn_audit.source.flow.exchange_sites import ExchangeWriter
 from bn_audit.source.flow.exchanges import ClientHunter
 from bn_audit.source.flow.filters import concerns, read_test, read_tests, words_of
-from bn_audit.source.flow.follow import Finder, Follower
+from bn_audit.source.flow.follow import Follower
+from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.mode_sites import ModeSites

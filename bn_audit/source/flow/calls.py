@@ -1,0 +1,293 @@
+"""What a call may call, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from bn_audit.source.flow.callers import function_of
+from bn_audit.source.flow.dispatch import dispatch_of, without_remote
+from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
+from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text_with_holes
+from bn_audit.source.flow.index import Scope, arguments_of
+from bn_audit.source.flow.marks import Marks
+from bn_audit.source.flow.passing import (
+    JOINING_FUNCTIONS,
+    PASSING_FUNCTIONS,
+    PASSING_METHODS,
+    REDUCING,
+    STATES,
+    makes_models,
+)
+from bn_audit.source.flow.values import (
+    Callee,
+    Env,
+    Filter,
+    Imported,
+    Loaded,
+    Made,
+    Opaque,
+    Origin,
+    Received,
+    State,
+    Stepped,
+)
+from bn_audit.source.interpreter import classes
+from bn_audit.source.interpreter.libraries import canonical
+from bn_audit.source.interpreter.taught import names_of
+from bn_audit.source.interpreter.values import (
+    BoundMethod,
+    ClassVal,
+    External,
+    Func,
+    Instance,
+    Module,
+    Partial,
+    Value,
+)
+from bn_audit.source.nodes import dotted_name
+
+if TYPE_CHECKING:
+    from bn_audit.source.project import PyModule
+from bn_audit.source.flow.attributes import Attributes
+from bn_audit.source.flow.following import MAX_CALLS, filtered, kind_of, no_vectors
+
+__all__ = ["Calls"]
+
+
+class Calls(Attributes):
+    """The part of a follower that knows calls."""
+
+    def _call(self, node: cst.Call, env: Env) -> Iterable[Origin]:
+        func = node.func
+        if isinstance(func, cst.Attribute):
+            attr = func.attr.value
+            if attr in STATES and (attr != "state_dict" or len(node.args) < 2):
+                yield from self._state(node, func, env)
+                return
+        target = self.callee(node, env)
+        if target:
+            picked = self._is_choice(func, env)
+            for value, receiver in target:
+                yield from self._apply(value, receiver, node, env, picked)
+            if picked and any(isinstance(value, ClassVal) and kind_of(value) == "model" for value, _ in target):
+                yield Made("model", "", None, node, env)
+            return
+        handed = dispatch_of(node)
+        if handed is not None and handed.gives:
+            called = [row for row in self.origins(handed.function, env) if isinstance(row, Callee)]
+            for row in called:
+                yield from self._apply(row.value, row.receiver, node, env)
+            if called:
+                return
+        if isinstance(func, cst.Attribute):
+            attr = func.attr.value
+            if attr in PASSING_METHODS:
+                given = self.items(self.origins(func.value, env))
+                yield from no_vectors(given) if attr in REDUCING else given
+                return
+            base = tuple(self.items(self.origins(func.value, env)))
+            if any(isinstance(origin, Received) for origin in base):
+                yield Received(attr)
+                return
+        name = dotted_name(func) or ""
+        leaf = name.rpartition(".")[2]
+        if leaf == "getattr" and len(node.args) > 1 and _imports_by_name(env.module):
+            yield from self._picked(node.args[0].value, node.args[1].value, env)
+        picked = leaf not in PICKERS and (
+            picks_by_name(self.index(env.module), func) or any(map(_is_picked, self.origins(func, env)))
+        )
+        if picked:
+            yield Made("model", "", None, node, env)
+        else:
+            # A message of a protocol that is not in the source is known by what it is made with.
+            record = leaf[:1].isupper() and any(arg.keyword is not None for arg in node.args)
+            yield Made("object", name, None, node, env) if record else Opaque(name)
+
+    def _picked(self, base: cst.BaseExpression, name: cst.BaseExpression, env: Env) -> Iterator[Origin]:
+        """What is picked by a name in modules that are imported by one."""
+        for origin in self.items(self.origins(base, env)):
+            if isinstance(origin, Imported):
+                text = text_with_holes(self.index(env.module), name)
+                yield from self._picked_in(origin, text)
+
+    def _picked_in(self, imported: Imported, text: tuple[str | None, ...]) -> Iterator[Origin]:
+        for module, node in picked_in(self.project, imported, text):
+            cls = self.lookup.class_of(module, node)
+            if cls is not None:
+                yield Callee(cls, picked=True)
+
+    def _is_choice(self, func: cst.BaseExpression, env: Env) -> bool:
+        """Whether what is called was seen to be picked by a name at run time."""
+        key = (id(func), env.key)
+        found = self._known.get(key) or self._tentative.get(key) or ()
+        return any(isinstance(row, Callee) and row.picked for row in found)
+
+    def _state(self, node: cst.Call, func: cst.Attribute, env: Env) -> Iterable[Origin]:
+        what = STATES[func.attr.value]
+        found = False
+        for origin in self.items(self.origins(func.value, env)):
+            if isinstance(origin, Made) and origin.kind == "model":
+                found = True
+                yield State(what, origin, node, env)
+            elif isinstance(origin, (Loaded, Received)):
+                found = True
+                yield State(what, None, node, env)
+        if not found:
+            yield State(what, None, node, env)
+
+    def callee(self, node: cst.Call, env: Env) -> list[tuple[Value, Made | None]]:
+        """What a call may call: functions with the object they are methods of, classes, things of libraries."""
+        func = without_remote(node.func)
+        if isinstance(func, cst.Name):
+            local = self._local_function(func.value, env)
+            if local is not None:
+                return [(local, None)]
+        value = self.lookup.dotted(func, env)
+        if isinstance(value, (Func, ClassVal, External, Partial)):
+            return [(value, None)]
+        if isinstance(value, BoundMethod) and isinstance(value.func, Func):
+            return [(value.func, None)]
+        if value is not None and not isinstance(value, (Module, Instance)) and hasattr(value, "name"):
+            name = getattr(value, "name", "")
+            if isinstance(name, str) and (name in PASSING_FUNCTIONS or name == "filter"):
+                return [(External(name), None)]
+        found: list[tuple[Value, Made | None]] = []
+        if isinstance(func, cst.Attribute):
+            above = isinstance(func.value, cst.Call) and dotted_name(func.value.func) == "super"
+            if above and env.receiver is not None and env.receiver.cls is not None:
+                return self._super_method(func.attr.value, env)
+            for origin in self.items(self.origins(func.value, env)):
+                if isinstance(origin, Made) and origin.cls is not None:
+                    member = classes.find(origin.cls, func.attr.value)
+                    method = function_of(member[0]) if member is not None else None
+                    if method is not None and not any(known is method for known, _ in found):
+                        found.append((method, origin))
+                    found.extend(self._overrides(origin, func.attr.value))
+        if not found and not isinstance(func, cst.Lambda):
+            for origin in self.items(self.origins(func, env)):
+                if isinstance(origin, Callee):
+                    found.append((origin.value, origin.receiver))
+        return found
+
+    def _overrides(self, made: Made, name: str) -> Iterator[tuple[Value, Made | None]]:
+        """What a method may be where only the base of an object's class is known: that of a subclass."""
+        if not isinstance(made.node, cst.ClassDef) or made.cls is None:
+            return
+        for cls in self.callers.subclasses(made.cls):
+            method = function_of(cls.attrs.get(name))
+            if method is not None and method.module is cls.module:
+                yield method, self.any_object(cls.module, cls.node)
+
+    def _super_method(self, name: str, env: Env) -> list[tuple[Value, Made | None]]:
+        receiver = env.receiver
+        assert receiver is not None and receiver.cls is not None
+        holder: Scope | None = env.scope
+        while holder is not None and holder.owner is None:
+            holder = holder.parent
+        owner = (
+            self.lookup.class_of(env.module, holder.owner) if holder is not None and holder.owner is not None else None
+        )
+        if owner is None:
+            return []
+        found = classes.find(receiver.cls, name, after=owner)
+        method = function_of(found[0]) if found is not None else None
+        return [(method, receiver)] if method is not None else []
+
+    def _local_function(self, name: str, env: Env) -> Func | None:
+        scope: Scope | None = env.scope
+        while scope is not None and scope.parent is not None:
+            rows = scope.bindings.get(name)
+            if rows and not isinstance(scope.node, cst.ClassDef):
+                row = rows[-1]
+                if isinstance(row.node, cst.FunctionDef):
+                    return Func(name, row.node, env.module, self.lookup.run.module_frame(env.module), {})
+                return None
+            scope = scope.parent
+        return None
+
+    def _apply(
+        self, value: Value, receiver: Made | None, node: cst.Call, env: Env, picked: bool = False
+    ) -> Iterable[Origin]:
+        if isinstance(value, Partial):
+            yield from self._apply(value.func, receiver, node, env, picked)
+        elif env.module.taught is not None and env.module.taught.makes_model(names_of(value)):
+            yield Made("model", names_of(value)[0], None, node, env)
+        elif isinstance(value, ClassVal):
+            yield Made(kind_of(value), value.name, value, node, env, picked=picked)
+        elif isinstance(value, Func):
+            if self._adds_noise(value):
+                step = env.module.derive(Marks).step_by(node)
+                if step is not None:
+                    yield Stepped(step, env)
+            yield from self.returned(value, node, receiver, env)
+        elif isinstance(value, External):
+            yield from self._external(canonical(value.name), node, env)
+        else:
+            yield Opaque(dotted_name(node.func) or "")
+
+    def _external(self, name: str, node: cst.Call, env: Env) -> Iterable[Origin]:
+        if name == "filter" and len(node.args) == 2:
+            unclear = (Filter(node, True, "", env),)
+            yield from filtered(self.items(self.origins(node.args[1].value, env)), unclear)
+            return
+        if name.rpartition(".")[2] in IMPORTERS:
+            imported = imports_of(self.project, self.index(env.module), node)
+            yield imported if imported is not None else Opaque(name)
+        elif name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
+            yield Loaded()
+        elif name in JOINING_FUNCTIONS:
+            for given in node.args[:1]:
+                for origin in self.items(self.origins(given.value, env)):
+                    yield replace(origin, flat=True) if isinstance(origin, State) else origin
+        elif name in PASSING_FUNCTIONS or name.rpartition(".")[2] in ("DataParallel", "DistributedDataParallel"):
+            positional, keywords, _ = arguments_of(node)
+            for number, argument in enumerate((*positional, *keywords.values())):
+                if name in ("map", "functools.reduce") and number == 0:
+                    continue
+                if name in ("zip", "enumerate"):
+                    yield from self.items(self.each(node, env))
+                    return
+                found = self.origins(argument, env)
+                leaf = name.rpartition(".")[2]
+                # ``dict((key, value) for ...)``: what it holds are the values.
+                values = self.items(found) if leaf in ("dict", "OrderedDict") else found
+                yield from no_vectors(values) if leaf in REDUCING else values
+            for arg in node.args:
+                if arg.star == "*":
+                    yield from self.items(self.origins(arg.value, env))
+        else:
+            yield Made("model" if makes_models(name) else "library", name, None, node, env)
+
+    def _adds_noise(self, func: Func) -> bool:
+        """Whether a function adds noise to what it gives back."""
+        return isinstance(func.node, cst.FunctionDef) and func.module.derive(Marks).adds_noise(func.node)
+
+    def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
+        """What a function returns (or yields) when it is called so."""
+        index = self.index(func.module)
+        scope = index.scope(func.node)
+        if scope is None:
+            return
+        if receiver is None and scope.owner is not None:
+            receiver = self.any_object(func.module, scope.owner)
+        if env.depth >= MAX_CALLS:
+            inner = Env(func.module, scope, receiver=receiver)
+        else:
+            inner = Env(func.module, scope, call, env if call is not None else None, receiver, env.depth + 1)
+        for value in scope.returns:
+            yield from self.origins(value, inner)
+        for value in scope.yields:
+            yield from self.origins(value, inner)
+
+
+def _imports_by_name(module: PyModule) -> bool:
+    return any(word in part.source for part in module.parsed.parts for word in IMPORTERS)
+
+
+def _is_picked(origin: Origin) -> bool:
+    """Whether a value is a class or function that was picked by its name."""
+    return isinstance(origin, Opaque) and origin.name.rpartition(".")[2] in PICKERS

@@ -1,0 +1,395 @@
+"""What a variable may hold: what is bound to it, put into it, or given to it as a parameter by whoever calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from bn_audit.source.flow.alive import alive_at
+from bn_audit.source.flow.averaging import conditions, is_begun, loops_around
+from bn_audit.source.flow.callers import function_of
+from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
+from bn_audit.source.flow.frameworks import is_flow
+from bn_audit.source.flow.index import Binding, Scope, arguments_of
+from bn_audit.source.flow.passing import (
+    makes_models,
+)
+from bn_audit.source.flow.values import (
+    Callee,
+    Env,
+    Filter,
+    Made,
+    Opaque,
+    Origin,
+    Parts,
+    Received,
+)
+from bn_audit.source.interpreter import classes
+from bn_audit.source.interpreter.libraries import canonical
+from bn_audit.source.interpreter.values import (
+    ClassVal,
+    External,
+    Func,
+    Partial,
+)
+from bn_audit.source.nodes import dotted_name, root_name
+
+if TYPE_CHECKING:
+    from bn_audit.source.project import PyModule
+from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered
+
+__all__ = ["Variables", "argument_at", "is_empty"]
+
+_MAX_IMPORTS = 8
+"""Files through which one name is handed on."""
+
+
+class Variables(Following):
+    """The part of a follower that knows variables."""
+
+    def _name(self, node: cst.Name, env: Env) -> Iterable[Origin]:
+        name = node.value
+        here = self.holder(name, node, env)
+        if here is None:
+            local = self._local_function(name, env)
+            value = local if local is not None else self.lookup.global_value(env.module, name)
+            if isinstance(value, (ClassVal, Func, Partial)):
+                yield Callee(value)
+            elif isinstance(value, External):
+                yield Opaque(value.name) if not makes_models(canonical(value.name)) else Callee(value)
+            elif value is not None:
+                yield from self._global_object(name, env)
+            else:
+                found = tuple(self._declared(name, env))
+                yield from found or (Opaque(name),)
+            return
+        yield from self.bound(name, node, here, env)
+
+    def _declared(self, name: str, env: Env) -> Iterator[Origin]:
+        """What functions of a file put into a global of it: ``global client; client = Client(data)``."""
+        for scope in self.index(env.module).declaring(name):
+            here = self.alone(env.module, scope)
+            for row in scope.bindings[name]:
+                yield from self.binding(row, here)
+
+    def _global_object(self, name: str, env: Env) -> Iterable[Origin]:
+        """A variable of a module's top level, here or where it is imported from."""
+        module: PyModule | None = env.module
+        for _ in range(_MAX_IMPORTS):
+            if module is None:
+                return
+            top = self.index(module).top
+            rows = top.bindings.get(name, ())
+            if any(row.how != "other" for row in rows):
+                yield from self.bound(name, None, Env(module, top), Env(module, top))
+                return
+            module, name = self._imported(module, name, rows)
+
+    def _imported(self, module: PyModule, name: str, rows: Sequence[Binding]) -> tuple[PyModule | None, str]:
+        """The module and name behind ``from module import name``; None if it is nothing of the project's."""
+        for row in rows:
+            if not isinstance(row.node, cst.ImportFrom) or isinstance(row.node.names, cst.ImportStar):
+                continue
+            for alias in row.node.names:
+                bound = alias.asname.name if alias.asname is not None else alias.name
+                if isinstance(bound, cst.Name) and bound.value == name and isinstance(alias.name, cst.Name):
+                    level, source = len(row.node.relative), dotted_name(row.node.module) or ""
+                    found = self.project.relative(source, level, module) if level else self.project.find(source, module)
+                    return found, alias.name.value
+        return None, name
+
+    def holder(self, name: str, node: cst.CSTNode | None, env: Env) -> Env | None:
+        """The run of the scope that binds a name as seen from ``env``; None if it is no variable of this file."""
+        current: Env | None = env
+        scope: Scope | None = env.scope
+        while scope is not None:
+            if not isinstance(scope.node, cst.ClassDef) and name not in scope.shared:
+                if any(param.name.value == name for param in scope.parameters) or _star_names(scope, name):
+                    return current if current is not None and current.scope is scope else self.alone(env.module, scope)
+                rows = scope.bindings.get(name)
+                if rows and any(row.how != "other" for row in rows):
+                    return current if current is not None and current.scope is scope else self.alone(env.module, scope)
+            scope = scope.parent
+            if current is not None and current.scope is not scope:
+                current = None
+        return None
+
+    def bound(self, name: str, use: cst.CSTNode | None, here: Env, env: Env) -> Iterable[Origin]:
+        """What a variable of a scope may hold where it is used."""
+        scope = here.scope
+        rows = scope.bindings.get(name, [])
+        index = self.index(here.module)
+        local = use if use is not None and here.scope is env.scope else None
+        alive, sealed = alive_at(index, rows, local)
+        removed = self._removed(name, here)
+        for row in alive:
+            yield from filtered(self.binding(row, here), removed)
+        for value, node in scope.puts.get(name, ()):
+            passed = (*self._passed(node, here), *removed)
+            yield from filtered(self._combined(node, here), passed)
+            yield from filtered(self.origins(value, here), passed)
+        if name not in scope.puts and alive and all(row.how == "value" and is_empty(row.value) for row in alive):
+            yield from self._filled(name, here)
+        for call in scope.reduced.get(name, ()):
+            yield from filtered(self._combined(call, here), removed)
+        if not sealed:
+            yield from self.parameter(name, here)
+            if scope.parent is None:
+                yield from self._declared(name, here)
+
+    def _filled(self, name: str, here: Env) -> Iterable[Origin]:
+        """What other functions put into a container that a variable holds: ``train(client, states)``."""
+        index = self.index(here.module)
+        for call in index.calls_in(here.scope):
+            if not _hands(call, name):
+                continue
+            handed = dispatch_of(call)
+            targets = self.callee(call, here)
+            if handed is not None:
+                rows = [row for row in self.origins(handed.function, here) if isinstance(row, Callee)]
+                targets = [(row.value, row.receiver) for row in rows]
+            for value, receiver in targets:
+                func = function_of(value)
+                scope = self.index(func.module).scope(func.node) if func is not None else None
+                if func is None or scope is None or here.depth >= MAX_CALLS:
+                    continue
+                inner = Env(func.module, scope, call, here, receiver, here.depth + 1)
+                for param in scope.parameters:
+                    for put, _ in scope.puts.get(param.name.value, ()) if self._is_given(param, name, inner) else ():
+                        yield from self.origins(put, inner)
+
+    def _is_given(self, param: cst.Param, name: str, env: Env) -> bool:
+        """Whether a parameter is given a variable of the caller's."""
+        assert env.call is not None
+        scope = env.scope
+        method = scope.owner is not None and not _is_static(scope.node)
+        number = next(place for place, row in enumerate(scope.parameters) if row is param) - (1 if method else 0)
+        handed = dispatch_of(env.call)
+        if handed is not None:
+            given = handed.named.get(param.name.value)
+            if given is None and 0 <= number < len(handed.given) and handed.how != "map":
+                given = handed.given[number]
+        else:
+            given = argument_at(env.call, number, param.name.value)
+        return isinstance(given, cst.Name) and given.value == name
+
+    def _removed(self, name: str, env: Env) -> tuple[Filter, ...]:
+        """What is taken out of a named state again: ``if "bn" in key: del state[key]``."""
+        found: list[Filter] = []
+        index = self.index(env.module)
+        for key, node in env.scope.removals.get(name, ()):
+            tests: tuple[tuple[cst.BaseExpression, bool], ...] = ()
+            if isinstance(key, cst.Name):
+                loop = next((loop for loop in loops_around(index, node)[::-1] if key.value in loop.names), None)
+                tests = conditions(index, node, loop) if loop is not None else ()
+            if len(tests) == 1 and isinstance(key, cst.Name):
+                found.append(Filter(tests[0][0], not tests[0][1], key.value, env))
+            else:
+                found.append(Filter(key, False, "", env))
+        return tuple(found)
+
+    def _passed(self, node: cst.CSTNode, env: Env) -> tuple[Filter, ...]:
+        """The conditions under which ``part[key] = value`` passes an entry on."""
+        if not isinstance(node, cst.Assign) or not isinstance(node.targets[0].target, cst.Subscript):
+            return ()
+        part = node.targets[0].target.slice[0].slice
+        if not isinstance(part, cst.Index) or not isinstance(part.value, cst.Name):
+            return ()
+        name, index = part.value.value, self.index(env.module)
+        loop = next((loop for loop in loops_around(index, node)[::-1] if name in loop.names), None)
+        if loop is None:
+            return ()
+        container = root_name(node.targets[0].target)
+        tests = conditions(index, node, loop)
+        return tuple(Filter(test, wanted, name, env) for test, wanted in tests if not is_begun(test, name, container))
+
+    def binding(self, row: Binding, env: Env) -> Iterable[Origin]:
+        """What one binding gives its name."""
+        if row.value is None:
+            return
+        yield from self._combined(row.node, env)
+        if row.how == "item":
+            yield from self._take(self.each(row.value, env), row.path)
+        else:
+            yield from self._take(self.origins(row.value, env), row.path)
+
+    def each(self, node: cst.CSTNode, env: Env) -> Origins:
+        """What going over an expression gives."""
+        if isinstance(node, cst.Call):
+            name = dotted_name(node.func) or ""
+            positional, _, _ = arguments_of(node)
+            if name in ("enumerate", "tqdm", "tqdm.tqdm", "trange") and positional:
+                inner = self.each(positional[0], env)
+                return (Parts(((Opaque("index"),), inner)),) if name == "enumerate" else inner
+            if name == "zip":
+                return (Parts(tuple(self.each(part, env) for part in positional)),)
+            if isinstance(node.func, cst.Attribute) and node.func.attr.value == "items" and not node.args:
+                return (Parts(((Opaque("key"),), tuple(self.items(self.origins(node.func.value, env))))),)
+            if isinstance(node.func, cst.Attribute) and node.func.attr.value == "keys" and not node.args:
+                return (Opaque("key"),)
+            if isinstance(node.func, cst.Attribute) and node.func.attr.value == "named_parameters":
+                return (Parts(((Opaque("key"),), self.origins(node, env))),)
+            if name == "range":
+                return (Opaque("index"),)
+        found = self.origins(node, env)
+        if len(found) == 1 and isinstance(found[0], Parts) and isinstance(node, cst.Tuple):
+            return tuple(self.items(found))  # written out, it is gone over item by item; a list of tuples keeps them
+        return found
+
+    def parameter(self, name: str, env: Env) -> Iterable[Origin]:
+        """What a parameter may be given: by the call that runs the scope, else by all calls in the project."""
+        scope = env.scope
+        function = scope.function
+        if function is None:
+            return
+        star = _star_names(scope, name)
+        params = scope.parameters
+        number = next((i for i, param in enumerate(params) if param.name.value == name), None)
+        if number is None and not star:
+            return
+        method = scope.owner is not None and isinstance(function, cst.FunctionDef) and not _is_static(function)
+        if method and number == 0:
+            if env.receiver is not None:
+                yield env.receiver
+            return
+        if method and number == 1 and env.receiver is not None and _is_flow(env.receiver):
+            yield env.receiver  # runs of the flow itself, one for each party
+            return
+        if env.call is not None and env.caller is not None:
+            yield from self._given(name, number, method, star, env, env.call, env.caller)
+            return
+        found = False
+        for call, caller in self.callers.running(env):
+            found = True
+            inner = Env(env.module, scope, call, caller, env.receiver, caller.depth + 1)
+            yield from self._given(name, number, method, star, inner, call, caller)
+        if not found:
+            default = params[number].default if number is not None else None
+            if default is not None and not isinstance(default, cst.Name):
+                yield from self.origins(default, self.alone(env.module, scope.parent) if scope.parent else env)
+            yield Received(name)
+
+    def _given(
+        self, name: str, number: int | None, method: bool, star: str, env: Env, call: cst.Call, caller: Env
+    ) -> Iterable[Origin]:
+        positional, keywords, stars = arguments_of(call)
+        if star:
+            for arg in call.args:
+                yield from self.items(self.origins(arg.value, caller))
+            return
+        assert number is not None
+        handed = dispatch_of(call)
+        if handed is not None and self._hands_on(handed.function, env, caller):
+            yield from self._handed(handed, name, number - (1 if method else 0), caller)
+            return
+        if name in keywords:
+            yield from self.origins(keywords[name], caller)
+            return
+        place = number - (1 if method and not _unbound(call, env) else 0)
+        keyword_only = env.scope.function is not None and number >= len(env.scope.parameters) - len(
+            env.scope.function.params.kwonly_params
+        )
+        if 0 <= place < len(positional) and not keyword_only:
+            yield from self.origins(positional[place], caller)
+            return
+        if stars:
+            for arg in call.args:
+                if arg.star:
+                    yield from self.items(self.origins(arg.value, caller))
+            return
+        default = env.scope.parameters[number].default
+        if default is not None:
+            above = env.scope.parent
+            yield from self.origins(default, self.alone(env.module, above) if above is not None else env)
+
+    def _handed(self, handed: Dispatch, name: str, place: int, caller: Env) -> Iterable[Origin]:
+        """What a parameter gets where its function is handed on to be called."""
+        given: cst.BaseExpression | None = handed.named.get(name)
+        if given is None and handed.how == "starmap":
+            for origin in self.each(handed.given[0], caller) if handed.given[0] is not None else ():
+                if not isinstance(origin, Parts):
+                    yield origin
+                elif 0 <= place < len(origin.parts):
+                    yield from origin.parts[place]
+            return
+        if given is None and 0 <= place < len(handed.given):
+            given = handed.given[place]
+        if given is not None:
+            yield from self.each(given, caller) if handed.how == "map" else self.origins(given, caller)
+
+    def _hands_on(self, function: cst.BaseExpression, env: Env, caller: Env) -> bool:
+        """Whether a function that is handed on is the one that is run."""
+        found = self.origins(function, caller)
+        return any(
+            isinstance(row, Callee) and getattr(function_of(row.value), "node", None) is env.scope.node for row in found
+        )
+
+
+_CONTAINERS = frozenset(["list", "dict", "set", "OrderedDict", "defaultdict", "deque", "Queue", "SimpleQueue"])
+
+
+def is_empty(node: cst.CSTNode | None) -> bool:
+    """Whether a value is None, or a container with nothing in it, as far as its expression tells."""
+    if isinstance(node, (cst.List, cst.Dict)):
+        return not node.elements
+    if isinstance(node, cst.Call):
+        name = (dotted_name(node.func) or "").rpartition(".")[2]
+        return name in _CONTAINERS and (not node.args or name in ("defaultdict", "Queue"))
+    return isinstance(node, cst.Name) and node.value == "None"
+
+
+def _hands(call: cst.Call, name: str) -> bool:
+    """Whether a name is among the arguments of a call, or in a tuple or list that is."""
+    for arg in call.args:
+        rows = (
+            [row.value for row in arg.value.elements] if isinstance(arg.value, (cst.Tuple, cst.List)) else [arg.value]
+        )
+        if any(isinstance(row, cst.Name) and row.value == name for row in rows):
+            return True
+    return False
+
+
+def _is_flow(made: Made) -> bool:
+    """Whether an object's class is one whose steps a framework hands the runs of it."""
+    return made.cls is not None and any(is_flow(base.name) for base in classes.external_bases(made.cls))
+
+
+def _star_names(scope: Scope, name: str) -> str:
+    """``*`` or ``**`` if a name is a star parameter of a scope."""
+    function = scope.function
+    if function is None:
+        return ""
+    params = function.params
+    if isinstance(params.star_arg, cst.Param) and params.star_arg.name.value == name:
+        return "*"
+    if params.star_kwarg is not None and params.star_kwarg.name.value == name:
+        return "**"
+    return ""
+
+
+def _is_static(function: cst.CSTNode) -> bool:
+    return isinstance(function, cst.FunctionDef) and any(
+        dotted_name(row.decorator) == "staticmethod" for row in function.decorators
+    )
+
+
+def _unbound(call: cst.Call, env: Env) -> bool:
+    """Whether a method is called on its class, with the object as first argument: ``Base.__init__(self, x)``."""
+    func = call.func
+    return (
+        isinstance(func, cst.Attribute)
+        and func.attr.value == "__init__"
+        and not isinstance(func.value, cst.Call)
+        and bool(call.args)
+        and isinstance(call.args[0].value, cst.Name)
+        and call.args[0].value.value == "self"
+    )
+
+
+def argument_at(call: cst.Call, place: int, name: str) -> cst.BaseExpression | None:
+    positional, keywords, _ = arguments_of(call)
+    if name in keywords:
+        return keywords[name]
+    return positional[place] if 0 <= place < len(positional) else None
