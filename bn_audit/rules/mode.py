@@ -107,7 +107,8 @@ round. Dropout stays on as well.""",
 {_SILENT}
 - `train()` is called for the evaluation itself, or statistics are reset or given another momentum: they are
   recalibrated, or adapted to the test data.
-- The output is not measured: it is dropped, or kept as features, prototypes or a teacher's opinion.""",
+- The output is not measured: it is dropped, or kept as features, prototypes or a teacher's opinion.
+- The model is trained on the same batch: its output is a target, or tells how sure it is.""",
     fix_safety="""\
 The fix writes `model.eval()` right before gradients are turned off, or at the top of the function. It is unsafe: the
 figures it changes may have been published. None is offered where the model would then be trained in eval mode.""",
@@ -138,7 +139,8 @@ first round. Dropout is off. Nothing fails: accuracy stays below what it could b
     silent=f"""\
 {_SILENT}
 - The model is made anew for each training, or is a copy of one that was never evaluated: then it is in train mode.
-- The function that trains calls `eval()` itself: BatchNorm is meant to be frozen.""",
+- The function that trains calls `eval()` itself: BatchNorm is meant to be frozen.
+- Gradients are taken for something else than the optimizer: an attack, a penalty.""",
     fix_safety="No edit is offered.",
     references=_REFERENCES,
     bad=(mode_example(train=False, eval=True),),

@@ -70,7 +70,7 @@ Let the step go over parameters only, or leave all of BatchNorm out by module ty
 model without running statistics (GroupNorm), or keep them with the parties.""",
     silent="""\
 - The state is not seen to be combined from several parties' and loaded back.
-- A condition leaves running statistics out.
+- A condition leaves running statistics out, or the loop goes over parameters alone.
 - No model with BatchNorm can be followed to it.""",
     fix_safety="No edit is offered.",
     references=(

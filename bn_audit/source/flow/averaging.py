@@ -163,7 +163,11 @@ def _accumulated(
             if parties is None and not _handed_in(index, slot, state, scope, keys):
                 continue
             sum_of = root_name(slot)
-            tests = tuple(row for row in conditions(index, node, keys) if not is_begun(row[0], key, sum_of))
+            tests = tuple(
+                row
+                for row in conditions(index, node, keys)
+                if not is_begun(row[0], key, sum_of) and not (row[1] and _is_held(index, row[0], key, state))
+            )
             yield Averaging(
                 node,
                 how,
@@ -216,6 +220,17 @@ def is_begun(test: cst.BaseExpression, key: str, slot: str | None) -> bool:
         and slot is not None
         and root_name(right) == slot
     )
+
+
+def _is_held(index: FileIndex, test: cst.BaseExpression, key: str, state: cst.BaseExpression) -> bool:
+    """``if key in state``, for the party's own: that there is an entry to add says nothing of which entries there
+    are."""
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1 or dotted_name(test.left) != key or not key:
+        return False
+    right = test.comparisons[0].comparator
+    if isinstance(right, cst.Call) and isinstance(right.func, cst.Attribute) and right.func.attr.value == "keys":
+        right = right.func.value
+    return isinstance(test.comparisons[0].operator, cst.In) and _code(index, right) == _code(index, state)
 
 
 def _vectors(

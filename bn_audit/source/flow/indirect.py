@@ -8,6 +8,7 @@ the class in question, whoever asks has to find out: by following what is called
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ __all__ = ["indirect_calls", "words_for"]
 _MAX_FILES = 8
 """Files that name a class, or a table it is in, which are looked into."""
 _MAX_WORDS = 12
+_MAX_PLACES = 60
+"""Lines of a file that name a class which are looked at."""
 _MAX_CALLS = 16
 _HEAD = re.compile(r"\s*(?:async\s+)?def\s+(\w+)")
 _BOUND = re.compile(r"\s*(?:[\w.]+\.)?(\w+)\s*(?:\[[^\]\n]*\]\s*)?(?::[^=\n]+)?=(?!=)")
@@ -110,10 +113,10 @@ def words_for(text: str, name: str) -> list[str]:
     lines = text.splitlines()
     importer = name in IMPORTERS
     pattern = re.compile(rf"\b{re.escape(name)}\b" + ("" if importer else r"(?!\s*[(=:])"))
-    for number, line in enumerate(lines):
-        if name not in line or line.lstrip().startswith(_PASSED) or pattern.search(line) is None:
-            continue
-        found.update(dict.fromkeys(_around(lines, number, importer)))
+    places = (number for number, line in enumerate(lines) if name in line)
+    for number in itertools.islice(places, _MAX_PLACES):
+        if not lines[number].lstrip().startswith(_PASSED) and pattern.search(lines[number]) is not None:
+            found.update(dict.fromkeys(_around(lines, number, importer)))
     found.pop(name, None)
     return [word for word in found if word not in ("self", "cls", "__init__")]
 

@@ -39,13 +39,53 @@ def measured(follower: Follower, around: Iterable[tuple[cst.Call, Env]]) -> Step
     What a function returns is looked at in its callers on the way. ``around`` are the forward and the calls that lead
     to it, innermost first.
     """
-    for node, env in itertools.islice(around, _MAX_CALLERS):
+    around = list(itertools.islice(around, _MAX_CALLERS))
+    if around and _beside_training(around[0][1].module.derive(FileIndex), around[0][0]):
+        return None
+    for node, env in around:
         found, returned = _fate(follower.index(env.module), node)
         if found is not None:
             return Step(env.module, found, "its output is measured here")
         if not returned:
             return None
     return None
+
+
+def _beside_training(index: FileIndex, node: cst.CSTNode) -> bool:
+    """Whether the model is trained on the batch that a forward is given: what comes of it, a teacher's opinion or how
+    sure the model is, is part of the training."""
+    loops = _loops(index, node)
+    for call in index.calls_of("backward"):
+        if index.scope_of(call) is not index.scope_of(node):
+            continue
+        others = _loops(index, call)
+        shared = next((loop for loop in others if loop in loops), None)
+        if shared is not None and not _counts(shared):
+            inner = [*loops[: loops.index(shared)], *others[: others.index(shared)]]
+            if all(_counts(loop) for loop in inner):
+                return True
+    return False
+
+
+def _loops(index: FileIndex, node: cst.CSTNode) -> list[cst.For]:
+    """The loops around a node in its scope, innermost first."""
+    found: list[cst.For] = []
+    for above in index.above(node):
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            break
+        if isinstance(above, cst.For):
+            found.append(above)
+    return found
+
+
+def _counts(loop: cst.For) -> bool:
+    """Whether a loop only counts: ``for epoch in range(epochs)``."""
+    over = loop.iter
+    while isinstance(over, cst.Call) and _leaf(over.func) in ("tqdm", "trange", "range"):
+        if _leaf(over.func) != "tqdm" or not over.args:
+            return True
+        over = over.args[0].value
+    return False
 
 
 def _fate(index: FileIndex, node: cst.CSTNode) -> tuple[cst.CSTNode | None, bool]:
@@ -170,8 +210,15 @@ def trained_by(follower: Follower, around: Iterable[tuple[cst.Call, Env]]) -> tu
 
     The loop stands in the scope itself, or in one that calls it.
     """
-    for _, current in itertools.islice(around, _MAX_CALLERS):
+    for number, (_, current) in enumerate(itertools.islice(around, _MAX_CALLERS)):
         index = follower.index(current.module)
+        own = [call for call in index.calls_of("grad") if index.scope_of(call) is current.scope]
+        if (
+            number == 0
+            and own
+            and not any(index.scope_of(call) is current.scope for call in index.calls_of("backward"))
+        ):
+            return None  # gradients for something else than the optimizer: an attack, a penalty
         if any(index.scope_of(call) is current.scope for call in index.calls_of("backward")):
             for call in index.calls_of("step"):
                 if index.scope_of(call) is current.scope:

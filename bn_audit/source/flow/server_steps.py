@@ -70,6 +70,8 @@ def find_steps(index: FileIndex, piece: Piece) -> list[ServerStep]:
             if keyed is None:
                 continue
             loop, key = keyed
+            if _over_parameters(index, loop):
+                continue  # statistics are none
             kind = _kind(index, node, target, value, gathered)
             if kind is not None:
                 found.append(ServerStep(node, kind, key, conditions(index, node, loop)))
@@ -138,6 +140,14 @@ def _keyed(index: FileIndex, node: cst.CSTNode, target: cst.BaseExpression) -> t
     name = part.value.value
     loop = next((loop for loop in reversed(loops_around(index, node)) if name in loop.names), None)
     return (loop, name) if loop is not None else None
+
+
+def _over_parameters(index: FileIndex, loop: Loop) -> bool:
+    """Whether a loop goes over a model's parameters alone."""
+    return any(
+        isinstance(part, cst.Attribute) and part.attr.value in ("named_parameters", "parameters")
+        for part in _parts(index, loop.iter)
+    )
 
 
 def _gathered(index: FileIndex, piece: Piece) -> set[tuple[int, str]]:
