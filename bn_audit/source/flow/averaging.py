@@ -190,21 +190,27 @@ def _accumulated(
 def _begins_anew(index: FileIndex, loop: Loop, state: cst.BaseExpression) -> bool:
     """Whether a model takes a state in each turn of a loop: ``for i in chosen: net.load_state_dict(shared); ...``."""
     name = root_name(state)
-    if not isinstance(loop.node, cst.For) or name is None or loop.node.iter is state:
+    if not isinstance(loop.node, cst.For) or name is None:
         return False
-    for part in walk(loop.node.body):
-        if not isinstance(part, cst.Call) or not isinstance(part.func, cst.Attribute) or not part.args:
-            continue
-        if root_name(part.func.value) == name and part is not state:
-            given = part.args[0].value
-            if part.func.attr.value == "load_state_dict" or (
-                isinstance(given, cst.Call)
-                and isinstance(given.func, cst.Attribute)
-                and given.func.attr.value == "state_dict"
-                and root_name(given) != name
-            ):
-                return True
-    return False
+    known = index.anew.get((id(loop.node), name))
+    if known is None:
+        known = index.anew[id(loop.node), name] = any(_takes_state(part, name) for part in walk(loop.node.body))
+    return known
+
+
+def _takes_state(node: cst.CSTNode, name: str) -> bool:
+    """``net.load_state_dict(shared)``, ``net.copy_params(server.state_dict())``."""
+    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute) or not node.args:
+        return False
+    if root_name(node.func.value) != name:
+        return False
+    given = node.args[0].value
+    return node.func.attr.value == "load_state_dict" or (
+        isinstance(given, cst.Call)
+        and isinstance(given.func, cst.Attribute)
+        and given.func.attr.value == "state_dict"
+        and root_name(given) != name
+    )
 
 
 def is_begun(test: cst.BaseExpression, key: str, slot: str | None) -> bool:

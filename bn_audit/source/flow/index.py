@@ -157,12 +157,14 @@ class FileIndex:
     Attributes:
         pieces: what was gone over so far.
         alive: by the use of a name: the bindings that may hold there.
+        anew: by loop and name: whether the name's model takes a state in each turn.
     """
 
     def __init__(self, module: PyModule) -> None:
         self.module = module
         self.pieces: list[Piece] = []
         self.alive: dict[int, tuple[list[Binding], bool]] = {}
+        self.anew: dict[tuple[int, str], bool] = {}
         self._parents: dict[int, cst.CSTNode] = {}
         self._scopes: dict[int, Scope] = {}
         """By the identity of the module, function or lambda."""
