@@ -84,8 +84,23 @@ def audit(
             releases = versions(site.location.path)
             alone.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
         else:
-            others.append(site)
+            others.append(_with_arithmetic(site, versions))
     return _judgements(catalogue().values(), (*others, *_with_fellows(alone)), selection)
+
+
+def _with_arithmetic(site: FederatedSite, versions: Callable[[str], Versions]) -> FederatedSite:
+    """A site as the torch of its project runs it, which may be one that the plans do not know."""
+    from bn_audit.exchange.release import release
+    from bn_audit.federation import AveragingSite
+
+    if not isinstance(site, AveragingSite):
+        return site
+    torch = release(versions(site.location.path).torch)
+    return replace(site, promotes=False) if torch is not None and torch < _PROMOTION else site
+
+
+_PROMOTION = (1, 3)
+"""The first torch that promotes types, and raises where the result does not fit in place."""
 
 
 def audit_model(

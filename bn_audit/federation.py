@@ -62,6 +62,7 @@ class AveragingSite:
         again: other places in the same function that do the same.
         picks: where conditions on entries stand.
         beside: which entries other branches of the same function combine.
+        promotes: whether torch's arithmetic mixes types as from 1.3 on; what it raises before is not known here.
     """
 
     location: Location
@@ -75,6 +76,7 @@ class AveragingSite:
     again: tuple[Evidence, ...] = ()
     picks: tuple[Evidence, ...] = ()
     beside: tuple[Test, ...] = ()
+    promotes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,9 @@ several, the message says when it is the one.""",
     remedy="""\
 Leave BatchNorm's entries out of the average, by module type. If it is to be averaged, on purpose, take the counter
 from one party and average the rest in floating point.""",
-    silent=_SILENT,
+    silent=f"""\
+{_SILENT}
+- The project pins a torch before 1.3: its arithmetic did not promote types, and BNA202 says what is averaged.""",
     fix_safety=_FIX_SAFETY,
     references=_REFERENCES,
     bad=(averaging_example("average[key] += state[key] * weight"), averaging_example(form="stack")),

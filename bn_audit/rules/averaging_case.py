@@ -92,7 +92,8 @@ def _judge(site: AveragingSite, participant: Participant) -> Judged:
                 shared.append(entry)
             elif answer is False:
                 kept.append(entry)
-    return Judged(participant, _error(site.forms, profile, frozenset(covered)), tuple(shared), tuple(kept))
+    error = _error(site.forms, profile, frozenset(covered)) if site.promotes else None
+    return Judged(participant, error, tuple(shared), tuple(kept))
 
 
 def _error(forms: Sequence[HandWritten], profile: Profile, keys: frozenset[str]) -> PlanError | None:
