@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bn_audit.federation import AveragingSite, ExchangeSite
-from bn_audit.filters import EVERYTHING, text_of
+from bn_audit.filters import EVERYTHING, All, Equals, Test, text_of
 from bn_audit.finding import Finding, Severity
 from bn_audit.rules.averaging_case import (
     Judged,
@@ -59,6 +59,8 @@ def _shares(site: AveragingSite) -> Iterator[Finding]:
     judged = judge_averaging(site)
     if site.what != "state" or any(_counter_stops(one) for one in judged) or _is_a_choice(site):
         return
+    if _names_statistics(site.covers):
+        return
     shared = [one for one in judged if one.statistics and one.error is None and misfits(site.covers, one) is None]
     if not shared:
         return
@@ -71,6 +73,13 @@ def _shares(site: AveragingSite) -> Iterator[Finding]:
         evidence=trail_of(site, shared),
         help=_HELP,
     )
+
+
+def _names_statistics(covers: Test) -> bool:
+    """Whether the entries are written out one by one, and running statistics are among them: they are pooled on
+    purpose."""
+    tests = covers.tests if isinstance(covers, All) else (covers,)
+    return any(isinstance(test, Equals) and any("running_" in word for word in test.words) for test in tests)
 
 
 def _is_a_choice(site: AveragingSite) -> bool:
@@ -208,7 +217,8 @@ Leave BatchNorm's entries out of the average, by module type. Where its statisti
 rule at this place, with the reason.""",
     silent=f"""\
 {_SILENT}
-- Another branch of the same function keeps BatchNorm apart, so that a setting chooses between the two.""",
+- Another branch of the same function keeps BatchNorm apart, so that a setting chooses between the two.
+- The entries that are averaged are written out key by key, and running statistics are among them.""",
     fix_safety=_FIX_SAFETY,
     references=_REFERENCES,
     bad=(
