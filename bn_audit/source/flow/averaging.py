@@ -39,6 +39,7 @@ _PROCESSES = ("all_reduce", "reduce")
 """Functions of torch.distributed that make a sum over the processes of a tensor."""
 _TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
 _SAME = frozenset(["detach", "clone", "cpu", "cuda", "to", "contiguous", "float", "double", "half"])
+_ZEROS = frozenset(["zero_", "fill_", "zeros_like"])
 _MAX_LOOPS = 6
 
 
@@ -281,6 +282,8 @@ def _over_processes(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
     for keys in reversed(loops_around(index, node)):
         for entry, state, what, key in _entry(index, keys, inner):
             if entry is inner:
+                if _is_broadcast(index, keys):
+                    return
                 tests = conditions(index, node, keys)
                 yield Averaging(
                     node, "all_reduce", given, inner, entry, state, what, key, keys, None, scope, tests
@@ -290,6 +293,17 @@ def _over_processes(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         yield Averaging(
             node, "all_reduce", given, given, given, given, "state", "", None, None, scope, vector=(given,)
         )  # fmt: skip
+
+
+def _is_broadcast(index: FileIndex, keys: Loop) -> bool:
+    """Whether all processes but one hand in zeros, ``value if rank == 0 else 0 * value``: all get that one's model."""
+    for part in walk(keys.node.body) if isinstance(keys.node, cst.For) else ():
+        if not isinstance(part, (cst.IfExp, cst.If)) or "rank" not in _code(index, part.test):
+            continue
+        names = {row.attr.value for row in walk(part) if isinstance(row, cst.Attribute)}
+        if isinstance(part, cst.IfExp) or names & _ZEROS:
+            return True
+    return False
 
 
 def _plain(index: FileIndex, node: cst.BaseExpression, depth: int = 0) -> cst.BaseExpression:
