@@ -49,11 +49,16 @@ _STATE = tuple(
             rb"ArrayRecord",
             rb"params(?<!\wparams)\s*=",
             rb"vector_to_parameters",
-            rb"\.add_\s*\(",
         ),
     )
 )
+_ADDED = re.compile(rb"\.add_\s*\(")
 _REDUCED = re.compile(rb"\.(?:(?:named_)?parameters|state_dict)\(|_to_vector")
+_BEFORE = 400
+"""Bytes before a sum over processes in which the loop over a model's entries begins."""
+_VECTOR = frozenset([b"unflatten", b"vector", b"vectors"])
+_JOINED = re.compile(rb"(?:\bcat|concatenate)\s*\(")
+_FLAT = re.compile(rb"(?:view|reshape)\(\s*-1\s*\)|flatten|ravel\(")
 _PARTIES = re.compile(
     rb"federat|fed_?avg|fed_?prox|fed_?bn|\bclients?\b|client_|_client|w_locals|w_glob|\bparty|\bparties"
     rb"|global_(?:model|weights|params|net|state)|local_(?:models|weights|params|states)\b|num_users|idxs_users"
@@ -63,7 +68,7 @@ _PARTIES = re.compile(
 _IN_PARTIES = (b"fed", b"client", b"w_locals", b"w_glob", b"part", b"global_", b"local_", b"users", b"flwr", b"nvflare")
 """One of these stands in each of them."""
 _PERHAPS = (b"aggregat", b"participant", b"weighted")
-_PERHAPS_WORDS = frozenset([b"server", b"servers", b"unflatten", b"vector", b"vectors"])
+_PERHAPS_WORDS = frozenset([b"server", b"servers"])
 _PERHAPS_CALLED = tuple(re.compile(rb"%s(?<!\w%s)\w*\(" % (part, part)) for part in (b"averag", b"avg"))
 _PERHAPS_MANY = frozenset([b"models", b"nets", b"states", b"state_dicts", b"workers", b"users"])
 """What counts half as much: these within words and as words, calls of what begins so, and what goes through several
@@ -76,19 +81,34 @@ _SHORT = 12_000
 def may_federate(data: bytes) -> bool:
     """Whether a file may put combined states into a model: it does so with some state, and speaks of more than one
     party. What it calls them is no evidence, only a reason to look."""
-    if b"all_reduce" in data and _REDUCED.search(data) is not None:
-        return True
-    if not any(pattern.search(data) for pattern in _STATE):
+    reduces = _reduces(data)
+    if not reduces and not _puts_state(data):
         return False
     words = _words(data)
     parties = len(_parties(words))
-    if parties > 1:
+    short = len(data) < _SHORT
+    if parties > 1 or (parties and (short or reduces)) or (short and reduces):
         return True
-    wanted = 1 if len(data) < _SHORT else 3
-    if len(data) < _SHORT and parties:
-        return True
+    wanted = 1 if short else 3
     text = data.lower()
     return 2 * parties + sum(1 for _ in islice(_perhaps(text, words), wanted)) >= wanted
+
+
+def _reduces(data: bytes) -> bool:
+    """Whether a file may sum up a model's entries over processes: whose they are, its callers may say."""
+    place = data.find(b"all_reduce")
+    while place >= 0:
+        if _REDUCED.search(data, max(0, place - _BEFORE), place) is not None:
+            return True
+        place = data.find(b"all_reduce", place + 1)
+    return False
+
+
+def _puts_state(data: bytes) -> bool:
+    """Whether a file may put something into a model's state."""
+    return any(pattern.search(data) for pattern in _STATE) or (
+        b"state_dict" in data and _ADDED.search(data) is not None
+    )
 
 
 def speaks_of_parties(data: bytes) -> bool:
@@ -117,6 +137,8 @@ def _perhaps(text: bytes, words: Collection[bytes]) -> Iterator[bytes]:
     """What of a text in lower case may be said of parties; its words tell what is worth a search."""
     yield from (part for part in _PERHAPS if part in text)
     yield from _PERHAPS_WORDS.intersection(words)
+    if b"_to_vector" in text or (not _VECTOR.isdisjoint(words) and _joins(text)):
+        yield b"vector"
     for pattern in _PERHAPS_CALLED:
         yield from set(pattern.findall(text))
     for word in _PERHAPS_MANY.intersection(words):
@@ -124,6 +146,11 @@ def _perhaps(text: bytes, words: Collection[bytes]) -> Iterator[bytes]:
             yield word + b"["
         if _stands(text, b"in " + word, after=True):
             yield b"in " + word
+
+
+def _joins(text: bytes) -> bool:
+    """Whether a text may join the entries of a state to one vector."""
+    return all(pattern.search(text) is not None for pattern in (_JOINED, _FLAT, _REDUCED))
 
 
 def _stands(text: bytes, part: bytes, *, after: bool) -> bool:

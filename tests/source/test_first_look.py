@@ -60,3 +60,30 @@ def test_what_may_federate(text: str, long: bool) -> None:
 )
 def test_what_may_exchange(text: bytes, expected: bool) -> None:
     assert may_exchange(text) is expected
+
+
+REDUCED = b"for param in model.parameters():\n    dist.all_reduce(param.data)\n"
+JOINED = (
+    b"vector = torch.cat([p.view(-1) for p in model.parameters()])\nvector_to_parameters(vector, model.parameters())\n"
+)
+LONG = b"\n" * 12_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (REDUCED, True),  # whose they are, its callers may say
+        (LONG + REDUCED, False),
+        (LONG + REDUCED + b"clients", True),
+        (b"for param in model.parameters(): ...\n" + b"x = 1\n" * 100 + b"dist.all_reduce(loss)", False),
+        (JOINED, True),
+        (
+            JOINED.replace(b"vector = ", b"flat = ").replace(b"vector_to_parameters(vector", b"load(x).data, (flat"),
+            False,
+        ),
+        (b"for name, data in net.state_dict().items():\n    data.add_(update[name])  # of all clients", True),
+        (b"x.add_(y)  # of all clients", False),
+    ],
+)
+def test_sums_over_processes_vectors_and_what_is_added(text: bytes, expected: bool) -> None:
+    assert may_federate(text) is expected
