@@ -176,9 +176,10 @@ class Outside:
         """Whether a file may take one of some names from a module, both by their absolute paths."""
         return self.ask(("imports", path, module, *names)) == YES
 
-    def mentioning(self, name: str, stem: str) -> tuple[str, ...]:
-        """The files of the scan that mention both words, in its order, as it calls them."""
-        return _several(self.ask(("mention", name, stem)))
+    def mentioning(self, name: str, stem: str, module: str = "") -> tuple[str, ...]:
+        """The files of the scan that mention both words, in its order, as it calls them; of the project that a module
+        belongs to, if its path is given."""
+        return _several(self.ask(("mention", name, stem, self._search_root(module) if module else "")))
 
     def near(self, name: str, module: str, using: Using) -> tuple[str, ...]:
         """The nearest files to a module, by its absolute path, that use something of a name: its own first. Of these,
@@ -230,8 +231,8 @@ class Outside:
             case "taught", path:
                 found = self._taught(path)
                 return "" if found is None else found.summary
-            case "mention", name, stem:
-                return "\0".join(self._index.mentioning(name, stem))
+            case "mention", name, stem, root:
+                return "\0".join(self._index.mentioning(name, stem, root))
             case "near", name, module, using, root:
                 return "\0".join(self._index.near(name, module, _use(using), root, MOST_NEAR))
             case "holding", *names:
@@ -282,8 +283,11 @@ class Outside:
         if query[0] == "holding":
             yield from self._holding(query[1:], [path for path in self.files if path in self._changed])
             return
-        _, name, stem = query
+        _, name, stem, root = query
+        below = os.path.join(root, "") if root else ""
         for path in self._changed:
+            if not os.path.abspath(path).startswith(below):
+                continue
             if self._index.mentions(path, name) and self._index.mentions(path, stem):
                 yield path
 

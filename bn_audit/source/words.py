@@ -56,11 +56,15 @@ class WordIndex:
         self._absolute: list[str] | None = None
         self._by_folder: dict[str, list[int]] | None = None
 
-    def mentioning(self, name: str, stem: str) -> list[str]:
-        """The files that mention two words, in order."""
+    def mentioning(self, name: str, stem: str, root: str) -> list[str]:
+        """The files below a folder that mention two words, in order; of all, if the folder has no name."""
         wanted = (_number(name), _number(stem))
+        below = os.path.join(root, "") if root else ""
         found = [
-            path for place, path in enumerate(self._files) if all(_holds(self._row(place), number) for number in wanted)
+            path
+            for place, path in enumerate(self._files)
+            if (not below or self._path(place).startswith(below))
+            and all(_holds(self._row(place), number) for number in wanted)
         ]
         return [path for path in found if self._mentions(path, name, stem)]
 

@@ -61,7 +61,7 @@ def test_the_questions_a_site_rests_on(folder: Path) -> None:
     asked = set(world.noted())
     assert ("read", str(folder / "pkg" / "models.py")) in asked
     assert ("read", str(folder / "train.py")) in asked
-    assert ("mention", "build", "fl") in asked
+    assert ("mention", "build", "fl", "") in asked
     assert ("there", str(folder / "pyproject.toml")) in asked
     assert not any("other.py" in part for query in asked for part in query)
 
@@ -83,7 +83,7 @@ def test_answers_that_change_change_what_comes_of_it(folder: Path) -> None:
     part, world = look(folder)
     assert len(part.sites) == 2
     after = world.noted()
-    assert before[("mention", "build", "fl")] != after[("mention", "build", "fl")]
+    assert before[("mention", "build", "fl", "")] != after[("mention", "build", "fl", "")]
 
 
 def test_trees_are_forgotten_before_they_are_too_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

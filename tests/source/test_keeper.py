@@ -19,7 +19,7 @@ MEMORY = Memory(
     (b"FLModel", b"BNA"),
     {"a.py": Seen((1, 2, 3, 4), (b"FLModel",)), "pkg/b.py": Seen(None), "\udcff.py": Seen((1, 2, 3, 4))},
     {"/x/a.py": (1, 2, 3, 4)},
-    {("read", "/x/a.py"): "0af", ("mention", "f", "g"): "a.py\0b.py"},
+    {("read", "/x/a.py"): "0af", ("mention", "f", "g", ""): "a.py\0b.py"},
     {
         ("look", "a.py", "", "FLModel"): Result(
             [[], [], [], [], None], {("read", "/x/a.py"): "0af", ("file", "/x/b.py"): "no"}

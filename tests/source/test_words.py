@@ -34,7 +34,7 @@ def test_words_are_those_a_regular_expression_finds(text: str) -> None:
 def test_the_index_finds_what_a_search_finds(texts: list[str], name: str, stem: str) -> None:
     files = {f"f{number}.py": text.encode() for number, text in enumerate(texts)}
     index = WordIndex(list(files), files.__getitem__)
-    assert index.mentioning(name, stem) == [
+    assert index.mentioning(name, stem, "") == [
         path for path, data in files.items() if mentions(data, [name]) and mentions(data, [stem])
     ]
     assert set(index.near(name, "/else.py", holds, "/", 99)) == {
@@ -47,7 +47,7 @@ def test_two_words_with_one_number_are_told_apart() -> None:
     one, other = b"plumless", b"buckeroo"
     assert numbers(one) == numbers(other)
     index = WordIndex(["a.py", "b.py"], {"a.py": one, "b.py": other}.__getitem__)
-    assert index.mentioning("plumless", "plumless") == ["a.py"]
+    assert index.mentioning("plumless", "plumless", "") == ["a.py"]
     assert index.near("buckeroo", "/x.py", holds, "/", 5) == ["b.py"]
 
 
@@ -79,6 +79,13 @@ def test_of_a_name_that_many_use_few_files_are_read() -> None:
 
     assert WordIndex(files, read).near("run", "/a/050.py", calls, "/a", 5) == ["/a/050.py", *files[:4]]
     assert len(seen) == 5
+
+
+def test_mentioned_below_a_folder() -> None:
+    held = {"/p/a.py": b"net sum", "/p/b/c.py": b"net sum", "/pq/d.py": b"net sum", "/p/e.py": b"net"}
+    index = WordIndex(list(held), held.__getitem__)
+    assert index.mentioning("net", "sum", "/p") == ["/p/a.py", "/p/b/c.py"]
+    assert index.mentioning("net", "sum", "") == ["/p/a.py", "/p/b/c.py", "/pq/d.py"]
 
 
 @given(TEXTS, st.sampled_from(["", "def ", "class ", "def\t", "undef "]))

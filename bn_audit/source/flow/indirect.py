@@ -103,7 +103,9 @@ def _in_file(project: Project, path: str, name: str) -> Iterator[tuple[PyModule,
 def _files(project: Project, word: str, module: PyModule) -> list[str]:
     """The files that name something of a module, its own first: who takes it from there names the module too."""
     stem = os.path.basename(module.folder) if module.is_package else os.path.splitext(os.path.basename(module.path))[0]
-    others = (path for path in project.outside.mentioning(word, stem) if os.path.abspath(path) != module.path)
+    others = (
+        path for path in project.outside.mentioning(word, stem, module.path) if os.path.abspath(path) != module.path
+    )
     return [module.path, *others][:_MAX_FILES]
 
 
