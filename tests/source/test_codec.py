@@ -27,13 +27,16 @@ def through_json(part: Part) -> Part:
 
 
 def shape(value: object) -> object:
-    """A value with the types of all its parts, which ``==`` does not compare; sets in order, which ``repr`` has not."""
+    """A value with the types of all its parts, which ``==`` does not compare; sets in order, as ``repr`` has them not,
+    and numbers as they are written: NaN is like no other to ``==``."""
     if dataclasses.is_dataclass(value):
         return type(value), [shape(getattr(value, row.name)) for row in dataclasses.fields(value)]
     if isinstance(value, (tuple, list)):
         return type(value), [shape(row) for row in value]
     if isinstance(value, (frozenset, set)):
         return type(value), sorted(repr(shape(row)) for row in value)
+    if isinstance(value, float):
+        return type(value), repr(value)
     return type(value), value
 
 
