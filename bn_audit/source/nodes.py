@@ -1,8 +1,8 @@
 """Walking libcst trees quickly: the fields of each node class that hold code, and nothing about white space.
 
 ``CSTNode.children`` and the visitors go over every comma and blank; this walk touches only what means something,
-which is
-what makes reading a file cost little more than parsing it.
+which is what
+makes reading a file cost little more than parsing it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-__all__ = ["children", "dotted_name", "root_name", "walk"]
+__all__ = ["children", "dotted_name", "leaf_name", "root_name", "walk"]
 
 _LAYOUT = (
     "whitespace",
@@ -79,6 +79,13 @@ def dotted_name(node: cst.CSTNode | None) -> str | None:
         parts.append(node.value)
         return ".".join(reversed(parts))
     return None
+
+
+def leaf_name(node: cst.CSTNode) -> str:
+    """The last part of what is named, whatever it is taken from: ``normal_`` of ``torch.empty(3).normal_``; "" if it is
+    no name and no attribute."""
+    leaf = node.attr if isinstance(node, cst.Attribute) else node
+    return leaf.value if isinstance(leaf, cst.Name) else ""
 
 
 def root_name(node: cst.CSTNode) -> str | None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from bn_audit.source.flow.callers import MAX_CALLERS, function_of
+from bn_audit.source.flow.following import MAX_CALLS, MAX_DEPTH, filtered
 from bn_audit.source.flow.frameworks import held_by
 from bn_audit.source.flow.index import Scope, Write, arguments_of
-from bn_audit.source.flow.passing import (
-    PASSING_METHODS,
-)
+from bn_audit.source.flow.passing import PASSING_METHODS
 from bn_audit.source.flow.values import (
     Callee,
     Env,
@@ -24,6 +22,7 @@ from bn_audit.source.flow.values import (
     Received,
     State,
 )
+from bn_audit.source.flow.variables import Variables, argument_at, is_empty
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import (
     ClassVal,
@@ -37,11 +36,6 @@ from bn_audit.source.interpreter.values import (
     Property,
 )
 from bn_audit.source.text import SourceError
-
-if TYPE_CHECKING:
-    pass
-from bn_audit.source.flow.following import MAX_CALLS, MAX_DEPTH, filtered
-from bn_audit.source.flow.variables import Variables, argument_at, is_empty
 
 __all__ = ["Attributes"]
 

@@ -237,7 +237,7 @@ def _is_held(index: FileIndex, test: cst.BaseExpression, key: str, state: cst.Ba
     right = test.comparisons[0].comparator
     if isinstance(right, cst.Call) and isinstance(right.func, cst.Attribute) and right.func.attr.value == "keys":
         right = right.func.value
-    return isinstance(test.comparisons[0].operator, cst.In) and _code(index, right) == _code(index, state)
+    return isinstance(test.comparisons[0].operator, cst.In) and index.code(right) == index.code(state)
 
 
 def _vectors(
@@ -298,7 +298,7 @@ def _over_processes(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
 def _is_broadcast(index: FileIndex, keys: Loop) -> bool:
     """Whether all processes but one hand in zeros, ``value if rank == 0 else 0 * value``: all get that one's model."""
     for part in walk(keys.node.body) if isinstance(keys.node, cst.For) else ():
-        if not isinstance(part, (cst.IfExp, cst.If)) or "rank" not in _code(index, part.test):
+        if not isinstance(part, (cst.IfExp, cst.If)) or "rank" not in index.code(part.test):
             continue
         names = {row.attr.value for row in walk(part) if isinstance(row, cst.Attribute)}
         if isinstance(part, cst.IfExp) or names & _ZEROS:
@@ -316,14 +316,9 @@ def _plain(index: FileIndex, node: cst.BaseExpression, depth: int = 0) -> cst.Ba
         else:
             break
     if isinstance(node, cst.Name) and depth < 3:
-        rows = index.scope_of(node).bindings.get(node.value, ())
-        if (
-            len(rows) == 1
-            and rows[0].how == "value"
-            and not rows[0].path
-            and isinstance(rows[0].value, cst.BaseExpression)
-        ):
-            return _plain(index, rows[0].value, depth + 1)
+        value = index.scope_of(node).sole_value(node.value)
+        if value is not None:
+            return _plain(index, value, depth + 1)
     return node
 
 
@@ -606,18 +601,18 @@ def _part(row: Binding) -> cst.CSTNode:
 
 def _added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> cst.BaseExpression | None:
     """What ``x = x + v`` (or ``torch.add(x, v)``) adds to x."""
-    own = _code(index, target)
+    own = index.code(target)
     if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
-        if _code(index, value.left) == own or _got(index, target, value.left):
+        if index.code(value.left) == own or _got(index, target, value.left):
             return value.right
-        if _code(index, value.right) == own or _got(index, target, value.right):
+        if index.code(value.right) == own or _got(index, target, value.right):
             return value.left
         # ``x = x + a + b``
         inner = _added_to(index, target, value.left)
         return value.right if inner is not None else None
     if isinstance(value, cst.Call) and (dotted_name(value.func) or "") in ("torch.add", "np.add", "numpy.add"):
         positional, _, _ = arguments_of(value)
-        if len(positional) > 1 and _code(index, positional[0]) == own:
+        if len(positional) > 1 and index.code(positional[0]) == own:
             return positional[1]
     return None
 
@@ -631,8 +626,8 @@ def _got(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression
         isinstance(func, cst.Attribute)
         and func.attr.value == "get"
         and isinstance(place, cst.Index)
-        and _code(index, func.value) == _code(index, target.value)
-        and _code(index, value.args[0].value) == _code(index, place.value)
+        and index.code(func.value) == index.code(target.value)
+        and index.code(value.args[0].value) == index.code(place.value)
     )
 
 
@@ -640,10 +635,6 @@ def _bare(node: cst.BaseExpression) -> cst.BaseExpression:
     while isinstance(node, cst.Attribute) and node.attr.value == "data":
         node = node.value
     return node
-
-
-def _code(index: FileIndex, node: cst.CSTNode) -> str:
-    return index.code(node)
 
 
 def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[cst.BaseExpression, bool], ...]:

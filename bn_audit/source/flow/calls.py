@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from bn_audit.source.flow.attributes import Attributes
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
+from bn_audit.source.flow.following import MAX_CALLS, filtered, kind_of, no_vectors
 from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text_with_holes
 from bn_audit.source.flow.index import Scope, arguments_of
 from bn_audit.source.flow.marks import Marks
@@ -52,8 +54,6 @@ from bn_audit.source.nodes import dotted_name
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
-from bn_audit.source.flow.attributes import Attributes
-from bn_audit.source.flow.following import MAX_CALLS, filtered, kind_of, no_vectors
 
 __all__ = ["Calls"]
 

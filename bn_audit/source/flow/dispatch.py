@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import libcst as cst
 
 from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.nodes import leaf_name
 from bn_audit.source.project import PyModule
 
 __all__ = ["Dispatch", "dispatch_of", "dispatched_in", "without_remote"]
@@ -60,7 +61,7 @@ class Dispatch(NamedTuple):
 
 def dispatch_of(call: cst.Call) -> Dispatch | None:
     """How a call hands a function on to be called; None if it does not look like one."""
-    name = _leaf(call.func)
+    name = leaf_name(call.func)
     how = _KINDS.get(name)
     if len(call.args) < 2 or (how is None and not name.endswith(_POOLS)):
         return None
@@ -111,7 +112,7 @@ def dispatched_in(index: FileIndex, name: str) -> list[cst.Call]:
     found: list[cst.Call] = []
     for call in index.calls_like(words, beside=name):
         row = dispatch_of(call)
-        if row is not None and _leaf(row.function) == name:
+        if row is not None and leaf_name(row.function) == name:
             found.append(call)
     return found
 
@@ -120,11 +121,6 @@ def _words(module: PyModule) -> tuple[str, ...]:
     """What calls that hand on functions end in, of what stands in a file at all."""
     texts = [part.source for part in module.parsed.parts]
     return tuple(word for word in (*_KINDS, *_POOLS) if any(f"{word}(" in text for text in texts))
-
-
-def _leaf(node: cst.BaseExpression) -> str:
-    leaf = node.attr if isinstance(node, cst.Attribute) else node
-    return leaf.value if isinstance(leaf, cst.Name) else ""
 
 
 def without_remote(func: cst.BaseExpression) -> cst.BaseExpression:

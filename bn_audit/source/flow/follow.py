@@ -8,11 +8,12 @@ all its callers in the project.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from bn_audit.source.flow.calls import Calls
 from bn_audit.source.flow.circumstances import Condition, impossible
+from bn_audit.source.flow.following import MAX_DEPTH, Origins, filtered, no_vectors
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.values import (
     Callee,
@@ -26,14 +27,7 @@ from bn_audit.source.flow.values import (
     State,
     Stepped,
 )
-from bn_audit.source.interpreter.values import (
-    Func,
-)
-
-if TYPE_CHECKING:
-    pass
-from bn_audit.source.flow.calls import Calls
-from bn_audit.source.flow.following import MAX_DEPTH, Origins, filtered, no_vectors
+from bn_audit.source.interpreter.values import Func
 
 __all__ = ["Follower"]
 

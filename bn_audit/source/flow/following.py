@@ -12,22 +12,9 @@ import libcst as cst
 from bn_audit.source.flow.callers import Callers
 from bn_audit.source.flow.index import FileIndex, Scope
 from bn_audit.source.flow.lookup import Lookup
-from bn_audit.source.flow.values import (
-    Combined,
-    Env,
-    Filter,
-    Imported,
-    Made,
-    Origin,
-    Parts,
-    State,
-)
+from bn_audit.source.flow.values import Combined, Env, Filter, Imported, Made, Origin, Parts, State
 from bn_audit.source.interpreter import classes
-from bn_audit.source.interpreter.values import (
-    ClassVal,
-    Func,
-    Value,
-)
+from bn_audit.source.interpreter.values import ClassVal, Func, Value
 
 if TYPE_CHECKING:
     from bn_audit.source.project import Project, PyModule

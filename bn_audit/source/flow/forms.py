@@ -119,7 +119,7 @@ class _Reader:
         how = self.averaging.how
         if how == "all_reduce":
             # Every party's own tensor takes the sum.
-            if not isinstance(self.averaging.node, cst.Call) or "AVG" in _code(self.index, self.averaging.node):
+            if not isinstance(self.averaging.node, cst.Call) or "AVG" in self.index.code(self.averaging.node):
                 return
             for scale in self._scales(None):
                 yield HandWritten(Loop(Begin.FIRST, scale=scale))
@@ -169,7 +169,7 @@ class _Reader:
             and isinstance(node, cst.BinaryOperation)
             and isinstance(node.operator, cst.Subtract)
             and isinstance(node.right, cst.Subscript)
-            and _code(self.index, node.right).endswith(f"[{key}]")
+            and self.index.code(node.right).endswith(f"[{key}]")
         )
 
     def _library(self) -> Library:
@@ -280,14 +280,14 @@ class _Reader:
                     found.extend(self._begin(row.value, True))
             return list(dict.fromkeys(found)) or [Begin.COPY, Begin.ZEROS, Begin.FLOAT_ZEROS, Begin.ZERO]
         base = slot.value if isinstance(slot, (cst.Subscript, cst.Attribute)) else slot
-        own = _code(self.index, slot)
+        own = self.index.code(slot)
         # ``avg[k] = torch.zeros_like(...)`` before the loop over parties.
         scope = self.index.scope_of(slot)
         place = self.index.order(self.averaging.node)
         for target, value, node in _assigned(self.index, scope.node):
             if node is self.averaging.node or self.index.order(node) > place:
                 continue
-            if _code(self.index, target) == own:
+            if self.index.code(target) == own:
                 found.extend(self._begin(value, True))
         if found:
             return list(dict.fromkeys(found))
@@ -369,7 +369,7 @@ class _Reader:
             return [None]
         slot = self.averaging.slot
         assert slot is not None
-        own = _code(self.index, slot)
+        own = self.index.code(slot)
         scope = self.index.scope_of(slot)
         place = self.index.order(self.averaging.node)
         found: list[Factor | None] = []
@@ -381,18 +381,18 @@ class _Reader:
 
     def _scaling(self, node: cst.CSTNode, own: str) -> Iterator[Factor]:
         """``x /= n``, ``x.div_(n)``, ``x = x / n``, ``x = torch.div(x, n)``."""
-        if isinstance(node, cst.AugAssign) and _code(self.index, node.target) == own:
+        if isinstance(node, cst.AugAssign) and self.index.code(node.target) == own:
             operation = {cst.DivideAssign: Operation.OVER, cst.MultiplyAssign: Operation.TIMES}.get(type(node.operator))
             if operation is not None:
                 yield from (Factor(operation, number, True) for number in self._numbers(node.value))
         elif isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
             name = node.func.attr.value
-            if name in ("div_", "mul_") and node.args and _code(self.index, node.func.value) == own:
+            if name in ("div_", "mul_") and node.args and self.index.code(node.func.value) == own:
                 operation = Operation.OVER if name == "div_" else Operation.TIMES
                 yield from (Factor(operation, number, True) for number in self._numbers(node.args[0].value))
         elif isinstance(node, cst.Assign):
             value: cst.CSTNode = node.value
-            if isinstance(value, cst.BinaryOperation) and _code(self.index, value.left) == own:
+            if isinstance(value, cst.BinaryOperation) and self.index.code(value.left) == own:
                 operation = {cst.Divide: Operation.OVER, cst.Multiply: Operation.TIMES}.get(type(value.operator))
                 if operation is not None:
                     yield from (Factor(operation, number) for number in self._numbers(value.right))
@@ -400,7 +400,7 @@ class _Reader:
                 name = (dotted_name(value.func) or "").rpartition(".")[2]
                 positional, _, _ = arguments_of(value)
                 known = name in ("div", "true_divide", "mul") and len(positional) == 2
-                if known and _code(self.index, positional[0]) == own:
+                if known and self.index.code(positional[0]) == own:
                     operation = Operation.TIMES if name == "mul" else Operation.OVER
                     yield from (Factor(operation, number) for number in self._numbers(positional[1]))
 
@@ -423,7 +423,7 @@ class _Reader:
             if found is not None:
                 return (found,)
         # Bound to a name first: what reduces it stands elsewhere.
-        text = _code(self.index, self.index.scope_of(node).node)
+        text = self.index.code(self.index.scope_of(node).node)
         words = {".mean(": Reductor.MEAN, ".sum(": Reductor.SUM, ".median(": Reductor.MEDIAN}
         return tuple(found for word, found in words.items() if word in text) or (Reductor.MEAN, Reductor.SUM)
 
@@ -482,7 +482,3 @@ def _assigned(
         if isinstance(node, cst.Assign):
             for target in node.targets:
                 yield target.target, node.value, node
-
-
-def _code(index: FileIndex, node: cst.CSTNode) -> str:
-    return index.code(node)

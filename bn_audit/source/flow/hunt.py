@@ -247,9 +247,8 @@ class Hunter:
             attr = state.func.attr.value
             return attr in STATES or (attr in ("values", "items") and self._is_live(state.func.value, env, depth))
         if isinstance(state, cst.Name) and depth < 3:
-            rows = env.scope.bindings.get(state.value, ())
-            value = rows[0].value if len(rows) == 1 and rows[0].how == "value" and not rows[0].path else None
-            return isinstance(value, cst.BaseExpression) and self._is_live(value, env, depth + 1)
+            value = env.scope.sole_value(state.value)
+            return value is not None and self._is_live(value, env, depth + 1)
         return False
 
     def _from_files(self, averaging: Averaging, env: Env) -> bool:

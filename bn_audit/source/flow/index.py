@@ -110,6 +110,14 @@ class Scope:
         params = self.function.params if self.function is not None else None
         self.parameters = [*params.posonly_params, *params.params, *params.kwonly_params] if params is not None else []
 
+    def sole_value(self, name: str) -> cst.BaseExpression | None:
+        """What a variable is assigned, if that is all that binds it here."""
+        rows = self.bindings.get(name, ())
+        if len(rows) != 1 or rows[0].how != "value" or rows[0].path:
+            return None
+        value = rows[0].value
+        return value if isinstance(value, cst.BaseExpression) else None
+
 
 _Task = tuple[cst.CSTNode, Scope, tuple[int, ...], "cst.CSTNode | None"]
 """A node to go over, its scope, the blocks around it, and the comprehension around it."""

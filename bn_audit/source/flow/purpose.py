@@ -17,7 +17,7 @@ from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, Scope
 from bn_audit.source.flow.values import Env, Made, Origin, State
 from bn_audit.source.interpreter.values import Step
-from bn_audit.source.nodes import walk
+from bn_audit.source.nodes import leaf_name, walk
 
 __all__ = ["measured", "trained_by", "tunes_statistics"]
 
@@ -175,13 +175,9 @@ def _metric_object(call: cst.Call) -> cst.CSTNode | None:
 
 
 def _leaf(node: cst.CSTNode) -> str:
-    if isinstance(node, cst.Attribute):
-        return node.attr.value
-    if isinstance(node, cst.Name):
-        return node.value
-    if isinstance(node, (cst.Call, cst.Subscript)):
-        return _leaf(node.func if isinstance(node, cst.Call) else node.value)
-    return ""
+    while isinstance(node, (cst.Call, cst.Subscript)):
+        node = node.func if isinstance(node, cst.Call) else node.value
+    return leaf_name(node)
 
 
 def _root(node: cst.CSTNode) -> str:

@@ -15,7 +15,7 @@ import libcst as cst
 
 from bn_audit.source.flow.averaging import Loop, conditions, loops_around
 from bn_audit.source.flow.index import FileIndex, Piece
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, leaf_name, walk
 
 __all__ = ["ServerStep", "find_steps", "noise_by", "step_by"]
 
@@ -99,7 +99,7 @@ def _is_noise(index: FileIndex, node: cst.BinaryOperation | cst.Call) -> bool:
     elif isinstance(node, cst.Call) and (dotted_name(node.func) or "").rpartition(".")[2] in ("add", "add_"):
         added = [arg.value for arg in node.args]
     return any(
-        isinstance(part, cst.Call) and _leaf(part.func) in _NOISE - _UNIFORM
+        isinstance(part, cst.Call) and leaf_name(part.func) in _NOISE - _UNIFORM
         for value in added
         for part in _parts(index, value)
     )
@@ -158,12 +158,12 @@ def _gathered(index: FileIndex, piece: Piece) -> set[tuple[int, str]]:
             target = node.targets[0].target
             if not isinstance(node.value, cst.BinaryOperation):
                 continue
-            own = _code(index, target)
+            own = index.code(target)
             for part in walk(node.value):
                 if isinstance(part, cst.BinaryOperation) and isinstance(part.operator, cst.Multiply):
                     sides = (part.left, part.right)
-                    if any(_code(index, side) == own for side in sides):
-                        found.add((id(index.scope_of(node)), _code(index, target.value)))
+                    if any(index.code(side) == own for side in sides):
+                        found.add((id(index.scope_of(node)), index.code(target.value)))
     return found
 
 
@@ -175,12 +175,12 @@ def _kind(
     gathered: set[tuple[int, str]],
 ) -> Literal["noise", "momentum"] | None:
     scope = index.scope_of(node)
-    own = _code(index, target.value if isinstance(target, cst.Subscript) else target)
+    own = index.code(target.value if isinstance(target, cst.Subscript) else target)
     for part in _parts(index, value):
-        if isinstance(part, cst.Call) and _leaf(part.func) in _NOISE:
+        if isinstance(part, cst.Call) and leaf_name(part.func) in _NOISE:
             return "noise"
-        gathers = isinstance(part, cst.Subscript) and (id(scope), _code(index, part.value)) in gathered
-        if gathers and isinstance(part, cst.Subscript) and _code(index, part.value) != own:
+        gathers = isinstance(part, cst.Subscript) and (id(scope), index.code(part.value)) in gathered
+        if gathers and isinstance(part, cst.Subscript) and index.code(part.value) != own:
             return "momentum"
     return None
 
@@ -194,12 +194,3 @@ def _parts(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> Iterator[cst.
             for row in rows if len(rows) <= _MAX_VALUES else ():
                 if row.how == "value" and row.value is not None and not row.path:
                     yield from _parts(index, row.value, depth + 1)
-
-
-def _leaf(func: cst.BaseExpression) -> str:
-    """The last part of what is called: ``normal_`` of ``torch.FloatTensor(shape).normal_``."""
-    return func.attr.value if isinstance(func, cst.Attribute) else func.value if isinstance(func, cst.Name) else ""
-
-
-def _code(index: FileIndex, node: cst.CSTNode) -> str:
-    return index.code(node)

@@ -11,11 +11,10 @@ from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import conditions, is_begun, loops_around
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
+from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered
 from bn_audit.source.flow.frameworks import is_flow
 from bn_audit.source.flow.index import Binding, Scope, arguments_of
-from bn_audit.source.flow.passing import (
-    makes_models,
-)
+from bn_audit.source.flow.passing import makes_models
 from bn_audit.source.flow.values import (
     Callee,
     Env,
@@ -38,7 +37,6 @@ from bn_audit.source.nodes import dotted_name, root_name
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
-from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered
 
 __all__ = ["Variables", "argument_at", "is_empty"]
 
