@@ -100,7 +100,7 @@ def _with_arithmetic(site: FederatedSite, versions: Callable[[str], Versions]) -
 
 
 _PROMOTION = (1, 3)
-"""The first torch that promotes types, and raises where the result does not fit in place."""
+"""From this torch on types are taken to be promoted as the plans say, which were checked against newer ones."""
 
 
 def audit_model(

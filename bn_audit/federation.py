@@ -62,7 +62,7 @@ class AveragingSite:
         again: other places in the same function that do the same.
         picks: where conditions on entries stand.
         beside: which entries other branches of the same function combine.
-        promotes: whether torch's arithmetic mixes types as from 1.3 on; what it raises before is not known here.
+        promotes: whether torch is one whose arithmetic on mixed types is known here.
     """
 
     location: Location

@@ -190,7 +190,8 @@ Leave BatchNorm's entries out of the average, by module type. If it is to be ave
 from one party and average the rest in floating point.""",
     silent=f"""\
 {_SILENT}
-- The project pins a torch before 1.3: its arithmetic did not promote types, and BNA202 says what is averaged.""",
+- The project pins a torch before 1.3: what its arithmetic did with mixed types is not known here. BNA202 says what is
+  averaged.""",
     fix_safety=_FIX_SAFETY,
     references=_REFERENCES,
     bad=(averaging_example("average[key] += state[key] * weight"), averaging_example(form="stack")),

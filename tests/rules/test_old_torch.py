@@ -1,4 +1,4 @@
-"""What raises in torch's arithmetic on mixed types did not before torch 1.3."""
+"""What an old torch's arithmetic on mixed types raises is not known, and not claimed."""
 
 from __future__ import annotations
 
