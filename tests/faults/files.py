@@ -30,6 +30,7 @@ from bn_audit.source.part import Limits, Part, Task
 from bn_audit.source.raw import SourceError, read_bytes
 from bn_audit.source.read import ReadOptions, list_files, read
 from bn_audit.source.sources import Sources
+from tests.faults.telling import tell
 
 __all__ = ["faults", "federated"]
 
@@ -132,12 +133,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the other order")
     parser.add_argument("--most", type=int, help="of all files, try no more than so many, by chance")
     arguments = parser.parse_args()
-    found = 0
-    for fault in faults(arguments.folders, arguments.seed, arguments.most):
-        found += 1
-        print(fault, flush=True)
-    print(f"{found} faults", file=sys.stderr)
-    return int(found > 0)
+    return tell(faults(arguments.folders, arguments.seed, arguments.most))
 
 
 if __name__ == "__main__":

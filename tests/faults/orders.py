@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.faults.telling import tell
+
 __all__ = ["differences"]
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,13 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path)
     arguments = parser.parse_args()
-    found = 0
-    for folder in arguments.folders:
-        for difference in differences(folder):
-            found += 1
-            print(difference, flush=True)
-    print(f"{found} faults", file=sys.stderr)
-    return int(found > 0)
+    return tell(difference for folder in arguments.folders for difference in differences(folder))
 
 
 if __name__ == "__main__":

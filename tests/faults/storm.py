@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.cli.conftest import MODELS, TRAIN
+from tests.faults.telling import tell
 
 ROOT = Path(__file__).parent.parent.parent
 SCAN = (sys.executable, "-m", "bn_audit", "scan", "--output-format", "concise")
@@ -103,25 +104,23 @@ def lines(folder: Path, length: int) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
+    return tell(found(parser.parse_args().rounds))
+
+
+def found(rounds: int) -> Iterator[str]:
     trials: Sequence[tuple[Callable[[Path, int], Iterator[str]], int]] = (
         (scans_at_once, rounds),
         (full_disk, rounds),
         (links, 10_000),
         (lines, 100_000_000),
     )
-    faults = 0
     for trial, size in trials:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / ".git").mkdir()
             (folder / "train.py").write_text(TRAIN, encoding="utf-8")
             (folder / "models.py").write_text(MODELS, encoding="utf-8")
-            for fault in trial(folder, size):
-                faults += 1
-                print(fault, flush=True)
-    print(f"{faults} faults")
-    return int(faults > 0)
+            yield from trial(folder, size)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ class Nodes(Grid):  # type: ignore[misc, unused-ignore]
     @property
     def run(self) -> Any: ...
 
+    # A strategy calls only send_and_receive and get_node_ids; that it asks for more must not pass unseen.
+
     def create_message(self, *_: Any, **__: Any) -> Message:
         raise NotImplementedError
 
