@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.federation import ExchangeSite
+from bn_audit.filters import Test
 from bn_audit.finding import Finding, Severity
-from bn_audit.rules.averaging_case import models_named
+from bn_audit.profile import NormLayer
+from bn_audit.rules.averaging_case import keeps_batchnorm, models_named
 from bn_audit.rules.exchange_case import Exchanged, exchanged, norm_entries, norms_named, trail
 from bn_audit.rules.exchange_examples import NO_BATCHNORM, OTHER_KEYS, flower_client, message_client
 from bn_audit.rules.rule import Rule
@@ -21,31 +23,44 @@ __all__ = ["RULES"]
 def _shares(site: ExchangeSite) -> Iterator[Finding]:
     if site.role != "client" or site.apart or site.kept:
         return
-    found = [one for one in exchanged(site) if _whole(one)]
+    found = [one for one in exchanged(site) if _shared(one)]
     if not found:
         return
     first = found[0]
-    affine = any(norm.affine for norm in first.norms)
+    norms = _shared(first)
+    affine = any(norm.affine for norm in norms)
     place = first.sends[0].location
     yield SHARES.finding(
         place,
         f"{'running statistics, weight and bias' if affine else 'the running statistics'} of "
-        f"{norms_named(first, first.norms)} of {models_named([one.participant for one in found])} are sent with the "
+        f"{norms_named(first, norms)} of {models_named([one.participant for one in found])} are sent with the "
         f"rest, {site.framework} averages them over the parties, and what comes back is loaded",
         evidence=trail(site, found, place),
         help=f"{_HELP}; {_IN_FLOWER}" if site.framework == "Flower" else _HELP,
     )
 
 
-def _whole(one: Exchanged) -> bool:
-    """Whether all of BatchNorm certainly goes out and comes back in; its counter may be left out."""
-    entries = [entry for entry in norm_entries(one, one.norms) if entry.shape != ()]
-    return (
-        one.known
-        and bool(entries)
-        and all(way.what == "state" for way in one.sends)
-        and all(one.sent(entry) is True and one.loaded(entry) is True for entry in entries)
-    )
+def _shared(one: Exchanged) -> list[NormLayer]:
+    """The norm layers of which all certainly goes out and comes back in; the counter may be left out.
+
+    Others may stay with the client, as layers do that are its own: a personal head. Where the entries of one layer part
+    ways, or a filter asks for BatchNorm by name, somebody thought of it, and it is none.
+    """
+    if not one.known or any(way.what != "state" for way in one.sends):
+        return []
+    rows: list[tuple[NormLayer, set[bool]]] = []
+    for norm in one.norms:
+        entries = [entry for entry in norm_entries(one, [norm]) if entry.shape != ()]
+        rows.append((norm, {one.sent(entry) is True and one.loaded(entry) is True for entry in entries}))
+    found = [norm for norm, travels in rows if travels == {True}]
+    chosen = any(map(keeps_batchnorm, _tests(one))) or any(len(travels) > 1 for _, travels in rows)
+    return [] if chosen and len(found) < len(rows) else found
+
+
+def _tests(one: Exchanged) -> Iterator[Test]:
+    """What picks entries on either side."""
+    yield from (way.covers for way in one.sends)
+    yield from (way.takes for way in one.loads)
 
 
 _HELP = (
@@ -84,9 +99,9 @@ rule at this place, with the reason.""",
 - No model with BatchNorm can be followed to the client, or what it sends or loads is written in a way that is not
   understood.
 - BatchNorm keeps no running statistics (`track_running_stats=False`), is frozen, or has been replaced.
-- Either side keeps BatchNorm back: a filter on what is sent or on what is loaded, entries that are put back from the
-  client's own state; `LocalBatchNormMod` among the mods of a ClientApp; code of the client, of a subclass or of a
-  strategy in the project that names BatchNorm.
+- Either side keeps BatchNorm back: a filter that asks for it by name or parts the entries of one layer, entries that
+  are put back from the client's own state; `LocalBatchNormMod` among the mods of a ClientApp; code of the client, of a
+  subclass or of a strategy in the project that names BatchNorm.
 - BNA201, BNA202 or BNA203 speak of the average of what is sent.""",
     fix_safety="No edit is offered: what is to stay with a client is the author's decision.",
     references=(

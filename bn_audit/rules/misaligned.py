@@ -48,8 +48,9 @@ def _misaligned(one: Exchanged, way: Loading) -> str:
         sent = _keys(profile, sending.covers) if sending.listed else None
         if sent is None or keys is None or sent == keys:
             return ""
-        if not way.strict and keys[: len(sent)] == sent:
-            return ""  # `zip` stops where the arrays end, and what comes after may be missing
+        common = min(len(sent), len(keys))
+        if not way.strict and keys[:common] == sent[:common]:
+            return ""  # `zip` stops where either ends, and what comes after may be missing
         texts.append(_shift(one, sending, sent, keys))
     return texts[0]
 

@@ -159,7 +159,7 @@ class Attributes(Variables):
         if made.cls is None:
             yield from self._given_as(attr, made)
             return
-        key = (id(made.node), made.name, attr, "attribute", id(made.cls.node) if made.picked else 0)
+        key = (id(made.node), made.name, attr, "attribute", id(made.cls.node))
         if key in self._busy:
             self.cut += 1
             return

@@ -164,7 +164,7 @@ class Calls(Attributes):
                 if isinstance(origin, Made) and origin.cls is not None:
                     member = classes.find(origin.cls, func.attr.value)
                     method = function_of(member[0]) if member is not None else None
-                    if method is not None and not any(known is method for known, _ in found):
+                    if method is not None and not any(_runs_same(row, method, origin) for row in found):
                         found.append((method, origin))
                     found.extend(self._overrides(origin, func.attr.value))
         if not found and not isinstance(func, cst.Lambda):
@@ -282,6 +282,12 @@ class Calls(Attributes):
             yield from self.origins(value, inner)
         for value in scope.yields:
             yield from self.origins(value, inner)
+
+
+def _runs_same(row: tuple[Value, Made | None], method: Func, made: Made) -> bool:
+    """Whether a method is known to run for an object of the same class: one that is made elsewhere does the same."""
+    value, receiver = row
+    return value is method and receiver is not None and receiver.cls is made.cls
 
 
 def _imports_by_name(module: PyModule) -> bool:

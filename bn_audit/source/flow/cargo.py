@@ -55,7 +55,7 @@ class Part:
         rebuilt: how an array becomes a tensor.
         tensors: whether a message is known to hold tensors, and no arrays.
         floats: whether all entries were made floats on the way.
-        inside: for a submodule's state: the model that it is a part of, and what the keys begin with there.
+        inside: for a submodule's state: the models of which it may be a part, and what the keys begin with there.
     """
 
     source: Source
@@ -68,7 +68,7 @@ class Part:
     rebuilt: Rebuilt | None = None
     tensors: bool = False
     floats: bool = field(default=False, compare=False)
-    inside: tuple[Made, str] | None = field(default=None, compare=False)
+    inside: tuple[tuple[Made, ...], str] | None = field(default=None, compare=False)
 
     def only(self, test: Test) -> Part:
         """The entries of it that pass a test."""
@@ -128,9 +128,34 @@ def taken(cargo: Cargo, source: Source) -> Test:
 
 def by_position(keys: Cargo, entries: Cargo, test: Test, rebuilt: Rebuilt | None) -> Cargo:
     """Arrays that are given keys by their place."""
-    if len(keys.parts) != 1 or len(entries.parts) != 1 or keys.parts[0].source != "model":
+    named = _in_a_row(keys.parts)
+    if named is None or len(entries.parts) != 1:
         return UNKNOWN
-    named, own = keys.parts[0], entries.parts[0]
+    own = entries.parts[0]
     covers = both(named.covers, test)
     made = replace(own, covers=covers, what=named.what, models=own.models or named.models, keys=named.only(test))
     return Cargo("dict", (replace(made, rebuilt=rebuilt or own.rebuilt),))
+
+
+def _in_a_row(parts: tuple[Part, ...]) -> Part | None:
+    """Keys of one model that follow one another, as one part; None if they are not those of one model.
+
+    Where some may be missing nothing is known of the places of those behind them.
+    """
+    if not parts or any(part.source != "model" or part.models != parts[0].models for part in parts):
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    rows: list[Test] = []
+    unsure = False
+    for part in parts:
+        rows.append(both(part.covers, Unclear("?")) if unsure else part.covers)
+        unsure = unsure or _is_unsure(part.covers)
+    what: Literal["state", "parameters"] = "state" if any(part.what == "state" for part in parts) else "parameters"
+    return replace(parts[0], covers=Any(tuple(dict.fromkeys(rows))), what=what)
+
+
+def _is_unsure(test: Test) -> bool:
+    if isinstance(test, Not):
+        return _is_unsure(test.test)
+    return any(map(_is_unsure, test.tests)) if isinstance(test, (All, Any)) else isinstance(test, Unclear)

@@ -332,29 +332,29 @@ class CargoReader:
         inside = self._inside_of(func.value, env)
         yield Cargo(shape, (Part("model", covers, what, tuple(dict.fromkeys(models)), node, env, inside=inside),))
 
-    def _inside_of(self, node: cst.BaseExpression, env: Env) -> tuple[Made, str] | None:
-        """The model that ``model.body`` is a part of, and what its keys begin with there: ``body.``."""
+    def _inside_of(self, node: cst.BaseExpression, env: Env) -> tuple[tuple[Made, ...], str] | None:
+        """The models that ``model.body`` may be a part of, and what its keys begin with there: ``body.``."""
         if not isinstance(node, cst.Attribute) or node.attr.value in _WHOLE:
             return None
-        found = {
+        found = dict.fromkeys(
             origin
             for origin in self.follower.items(self.follower.origins(node.value, env))
             if isinstance(origin, Made) and origin.kind == "model" and origin.cls is not None
-        }
-        if len(found) != 1:
-            return None
-        made = found.pop()
-        name = node.attr.value
+        )
+        names = {self._attribute_behind(node.attr.value, made) for made in found}
+        name = names.pop() if len(names) == 1 else None
+        return (tuple(found), f"{name}.") if name is not None else None
+
+    def _attribute_behind(self, name: str, made: Made) -> str | None:
+        """The attribute that ``model.name`` gives: its own, or the one that a property of that name returns."""
         member = classes.find(made.cls, name) if made.cls is not None else None
         getter = getattr(member[0], "func", None) if member is not None else None
-        if isinstance(getter, Func) and not isinstance(member[0] if member else None, BoundMethod):
-            scope = self.follower.index(getter.module).scope(getter.node)
-            given = scope.returns if scope is not None else []
-            kept = given[0] if len(given) == 1 else None
-            if not isinstance(kept, cst.Attribute) or dotted_name(kept.value) != "self":
-                return None
-            name = kept.attr.value
-        return made, f"{name}."
+        if not isinstance(getter, Func) or isinstance(member[0] if member else None, BoundMethod):
+            return name
+        scope = self.follower.index(getter.module).scope(getter.node)
+        given = scope.returns if scope is not None else []
+        kept = given[0] if len(given) == 1 else None
+        return kept.attr.value if isinstance(kept, cst.Attribute) and dotted_name(kept.value) == "self" else None
 
     def _method(self, base: cst.BaseExpression, attr: str, env: Env) -> Iterable[Cargo]:
         """A method of something that is no object of the project."""
@@ -647,12 +647,19 @@ class CargoReader:
                 continue
             if use is not None and change.node in index.above(use):
                 continue  # what it changes it with is worked out before: ``state.update(f(state))``
-            ways = [found for each in ways for found in self._apply(each, change, env)]
+            ways = [found for each in ways for found in self._apply(each, change, use, env)]
             if len(ways) > _MAX_WAYS:
                 return [UNKNOWN]
         return ways
 
-    def _apply(self, way: Cargo, change: Change, env: Env) -> list[Cargo]:
+    def _is_made(self, change: Change, use: cst.CSTNode | None, env: Env) -> bool:
+        """Whether a change is certainly made before a use: it stands under no condition that the use does not stand
+        under."""
+        index = self.follower.index(env.module)
+        blocks = index.blocks(change.node)
+        return use is not None and blocks == index.blocks(use)[: len(blocks)]
+
+    def _apply(self, way: Cargo, change: Change, use: cst.CSTNode | None, env: Env) -> list[Cargo]:
         if way.shape in ("unknown", "none"):
             return [way]
         if change.how == "update":
@@ -660,7 +667,11 @@ class CargoReader:
                 replace(way, shape="dict", parts=(*way.parts, *more.parts)) for more in self.read(change.value, env)
             ]
         if change.how == "extend":
-            return [replace(way, parts=(*way.parts, *more.parts)) for more in self.read(change.value, env)]
+            sure = self._is_made(change, use, env)
+            return [
+                replace(way, parts=(*way.parts, *(more if sure else _only(more, Unclear("?"))).parts))
+                for more in self.read(change.value, env)
+            ]
         if change.how == "call":
             return [UNKNOWN] if self._changes_argument(change, env) else [way]
         index = self.follower.index(env.module)

@@ -37,7 +37,7 @@ class ExchangeWriter:
         """One client."""
         apart = [Step(module, node, "BatchNorm is named here") for module, node in client.apart]
         kept: list[Step] = []
-        taking = {made for load in client.loads for made in load.models}
+        taking = {made for load in client.loads if _arrives(load) for made in load.models}
         sends = [row for send in client.sends for row in self._sends(_as_loaded(send, taking))]
         loads: list[Loading] = []
         for load in client.loads:
@@ -120,8 +120,13 @@ def _as_loaded(send: Send, taking: set[Made]) -> Send:
 def _whole(part: Part, taking: set[Made]) -> Part:
     if part.inside is None or part.covers != EVERYTHING or taking & set(part.models):
         return part
-    model, prefix = part.inside
-    return replace(part, models=(model,), covers=Starts((prefix,))) if model in taking else part
+    models = tuple(model for model in part.inside[0] if model in taking)
+    return replace(part, models=models, covers=Starts((part.inside[1],))) if models else part
+
+
+def _arrives(load: Load) -> bool:
+    """Whether what is loaded is known to have arrived, and was not read from a file or taken from the client itself."""
+    return any(part.source == "message" for way in load.ways for part in way.parts)
 
 
 def _metrics(way: Cargo) -> bool:

@@ -236,13 +236,14 @@ class ClientHunter:
 
     def _follow(self, client: Client, env: Env, initial: bool) -> None:
         """What a scope, and the functions that it calls, send and load."""
-        seen: set[int] = set()
+        seen: set[tuple[int, int]] = set()
         queue = [(env, 0)]
         while queue and len(seen) < _MAX_RUNS:
             current, depth = queue.pop(0)
-            if id(current.scope) in seen:
+            run = (id(current.scope), id(current.receiver.cls) if current.receiver is not None else 0)
+            if run in seen:
                 continue
-            seen.add(id(current.scope))
+            seen.add(run)
             client.apart.extend(self._apart(current))
             client.loads.extend(self._copied(current, initial))
             for call in self._calls_in(current):
@@ -284,7 +285,7 @@ class ClientHunter:
                 value = keywords.get(wrapper.argument) if wrapper.argument else None
                 if value is None and wrapper.place < len(positional):
                     value = positional[wrapper.place]
-                if value is not None and not _kept(self.follower.index(env.module), call):
+                if value is not None and not _kept(self.follower.index(env.module), call, env.scope):
                     client.sends.append(Send(self.reader.read(value, env), value, env))
 
     def _copied(self, env: Env, initial: bool) -> Iterator[Load]:
@@ -462,21 +463,33 @@ def _derives(cls: ClassVal, kind: ClientClass) -> bool:
     return False
 
 
-def _kept(index: FileIndex, call: cst.Call) -> bool:
-    """Whether what a call makes is put into the client's own state: ``context.state["bn"] = ArrayRecord(...)``."""
+def _kept(index: FileIndex, call: cst.Call, scope: Scope) -> bool:
+    """Whether what a call makes is put into the client's own state: ``context.state["bn"] = ArrayRecord(...)``, at once
+    or by a name that is read for nothing else."""
     statement = index.statement_of(call)
     if not isinstance(statement, cst.Assign):
         return False
-    target: cst.BaseExpression = statement.targets[0].target
+    target = statement.targets[0].target
+    if not isinstance(target, cst.Name) or len(scope.bindings.get(target.value, ())) != 1:
+        return _is_own_state(target)
+    uses = [
+        node for node in _nodes(scope, cst.Name) if node is not target and getattr(node, "value", "") == target.value
+    ]
+    into = [index.statement_of(node) for node in uses]
+    return bool(uses) and all(
+        isinstance(row, cst.Assign) and row.value is node and _is_own_state(row.targets[0].target)
+        for row, node in zip(into, uses, strict=True)
+    )
+
+
+def _is_own_state(place: cst.BaseExpression) -> bool:
+    """``context.state["bn"]``, ``state["bn"]``."""
+    target = place
     while isinstance(target, (cst.Subscript, cst.Attribute)):
         if isinstance(target, cst.Attribute) and "state" in target.attr.value:
             return True
         target = target.value
-    return (
-        isinstance(target, cst.Name)
-        and "state" in target.value
-        and isinstance(statement.targets[0].target, cst.Subscript)
-    )
+    return isinstance(target, cst.Name) and "state" in target.value and isinstance(place, cst.Subscript)
 
 
 def _is_true(node: cst.BaseExpression | None) -> bool:

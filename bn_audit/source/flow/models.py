@@ -18,6 +18,7 @@ from bn_audit.source.interpreter.roots import any_object, execute_root
 from bn_audit.source.interpreter.run import Budget, Decision, Run, worlds
 from bn_audit.source.interpreter.statements import UNDECIDED
 from bn_audit.source.interpreter.values import ClassVal, Const, External, Module, Step, Value
+from bn_audit.source.nodes import leaf_name
 from bn_audit.source.project import Project, PyModule, Seen
 from bn_audit.source.targets import Tree
 
@@ -75,8 +76,9 @@ class ModelReader:
     def readings(self, made: Made) -> tuple[ModelReading, ...]:
         """What a model may hold when the scope that makes it is done with it; empty if it could not be followed.
 
-        The outermost call on the way is run first, with the arguments it gives; where that leads nowhere, the scope
-        that makes the model is run by itself, with parameters that are not known.
+        The outermost call on the way is run first, with the arguments it gives; where that leads nowhere, the
+        constructor of a subclass that says what its base is to make; then the scope that makes the model by itself,
+        with parameters that are not known.
         """
         if made.picked:
             return ()  # the call stands beside it by itself: it makes what the name picks by default
@@ -89,10 +91,12 @@ class ModelReader:
                 # Calls of one function from several places seldom differ in the model: only in when they are made.
                 found = self._found[place] = tuple(_reached(row, way) for row in self._first[made] if _may_be(row, way))
                 return found
-            found = self._kept(made, chain, way) if len(chain) > 1 and not impossible(way) else ()
-            if (not found or all(map(_cut_off, found))) and not impossible(way):
-                own = self._kept(made, chain[-1:], way)
+            found = ()
+            for begin in _beginnings(chain) if not impossible(way) else ():
+                own = self._kept(made, chain[begin:], way)
                 found = own if not found or not all(map(_cut_off, own)) else found
+                if found and not all(map(_cut_off, found)):
+                    break
             self._found[place] = found
             self._first.setdefault(made, found)
         return found
@@ -141,7 +145,7 @@ class ModelReader:
             if world.complete or isinstance(value, Module):
                 every.append(tuple(world.run.decisions))
             assumed = [Condition(row.text, row.outcome) for row in world.run.decisions]
-            if isinstance(value, Module) and not impossible([*way, *assumed]):
+            if isinstance(value, Module) and _is_of(made, value) and not impossible([*way, *assumed]):
                 raw = to_profile(value)
                 norms = raw.profile.norms
                 # Ways that have the same norm layers are one; what is best known of it is kept.
@@ -221,16 +225,27 @@ def _chain(made: Made) -> list[tuple[PyModule, cst.Call]]:
     return found[::-1]
 
 
+def _is_of(made: Made, value: Module) -> bool:
+    """Whether an object is of the class that is asked for: a call may make objects of several."""
+    return made.cls is None or not isinstance(value.cls, ClassVal) or value.cls.node is made.cls.node
+
+
+def _beginnings(chain: Sequence[tuple[PyModule, cst.Call]]) -> Iterator[int]:
+    """Where a chain may be run from: the first call, ``super().__init__(...)``, the last."""
+    yield 0
+    for number, (_, call) in enumerate(chain[1:], 1):
+        if number == len(chain) - 1 or leaf_name(call.func) == "__init__":
+            yield number
+
+
 def _begins(env: Env) -> bool:
-    """Whether a run is that of a constructor, by the call that makes the object."""
+    """Whether a run is that of a constructor, by the call that makes the object or by a subclass's constructor."""
     function = env.scope.function
     made = env.receiver
-    return (
-        isinstance(function, cst.FunctionDef)
-        and function.name.value == "__init__"
-        and made is not None
-        and made.node is env.call
-    )
+    if not isinstance(function, cst.FunctionDef) or function.name.value != "__init__" or made is None:
+        return False
+    above = env.caller
+    return made.node is env.call or (above is not None and above.receiver is made and _begins(above))
 
 
 def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Decision, ...]]) -> Iterator[Condition]:

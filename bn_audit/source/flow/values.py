@@ -51,8 +51,8 @@ class Env:
     def __post_init__(self) -> None:
         made = self.receiver
         own: tuple[int, ...] = (id(self.scope), id(self.call), id(made.node) if made is not None else 0)
-        if made is not None and made.picked and made.cls is not None:
-            own += (id(made.cls.node),)
+        if made is not None and made.cls is not None:
+            own += (id(made.cls.node),)  # one call makes objects of several classes: ``cls = A if big else B; cls()``
         object.__setattr__(self, "key", own if self.caller is None else own + self.caller.key)
 
 
