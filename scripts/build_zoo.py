@@ -27,6 +27,7 @@ import itertools
 import os
 import sys
 import time
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -850,6 +851,13 @@ MONAI_NETS: dict[str, dict[str, Any]] = {
 constructor has a default for it, "" one that is no plain value."""
 
 
+MONAI_BACKBONES = (
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *("resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"),
+)
+"""torchvision's models of which ``TorchVisionFCModel`` replaces the head: those that its documentation names."""
+
+
 def monai_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
     nets = importlib.import_module("monai.networks.nets")
     for name, ways in MONAI_NETS.items():
@@ -884,6 +892,28 @@ def monai_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
             switches=switches,
             calls=rows,
             known_inert=("pretrained", "progress"),
+        )
+    network = nets.TorchVisionFCModel
+    if fnmatch.fnmatch(network.__name__, only):
+        skip_weights()
+        yield Offer(
+            name=network.__name__,
+            build=torch_builder(network.__name__, nodes, network),
+            paths=("monai.networks.nets", network.__module__),
+            positional=positional_of(network),
+            sizes={"num_classes": 1},
+            switches={
+                "model_name": ("flag", MONAI_BACKBONES[0]),
+                "use_conv": ("flag", False),
+                "pool": ("presence", "given"),
+                "bias": ("flag", True),
+            },
+            calls=[
+                {"model_name": name} | way
+                for name in MONAI_BACKBONES
+                for way in ({}, {"use_conv": True}, {"pool": None}, {"bias": False})
+            ],
+            known_inert=("dim", "pretrained", "weights"),
         )
 
 
@@ -929,40 +959,86 @@ def efficientnet_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
 # --- FedML -----------------------------------------------------------------------------------------------------------
 
 
+FEDML_NETS: dict[str, tuple[str, ...]] = {
+    "resnet": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    "resnet_gn": ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    "resnet_cifar": ("resnet18_cifar", "resnet34_cifar", "resnet50_cifar", "resnet101", "resnet152"),
+    "resnet_torch": ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    "mobilenet": ("mobilenet",),
+    "mobilenet_v3": ("MobileNetV3",),
+    "vgg": ("vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
+}
+"""FedML's models for images by their modules. Those of ``resnet_gn`` have BatchNorm unless ``group_norm`` is given."""
+
+
 def fedml_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
-    """What ``fedml.model.create`` makes by the name in its settings; of the package only the models are imported."""
+    """FedML's models for images, and what ``fedml.model.create`` makes by the name in its settings; of the package only
+    the models are imported."""
     makers = {
         "resnet56": lambda classes: _fedml_module("resnet").resnet56(class_num=classes),
         "mobilenet": lambda classes: _fedml_module("mobilenet").mobilenet(class_num=classes),
         "mobilenet_v3": lambda classes: _fedml_module("mobilenet_v3").MobileNetV3(model_mode="LARGE"),
+        "resnet18_gn": lambda classes: _fedml_module("resnet_gn").resnet18(),
     }
 
-    def call(model: str = "resnet56", class_num: int = 10) -> Any:
+    def create(model: str = "resnet56", class_num: int = 10) -> Any:
         return makers[model](class_num)
 
     yield Offer(
         name="create",
-        build=torch_builder("create", nodes, call),
+        build=torch_builder("create", nodes, create),
         paths=("fedml.model",),
         sizes={"class_num": 10},
         switches={"model": ("flag", None)},
         calls=[{"model": name} for name in makers],
     )
+    for folder, functions in FEDML_NETS.items():
+        for function in functions:
+            name = f"{folder}.{function}"
+            if fnmatch.fnmatch(name, only):
+                yield _fedml_offer(nodes, name, getattr(_fedml_module(folder), function))
+
+
+def _fedml_offer(nodes: Nodes, name: str, network: Any) -> Offer:
+    parameters = inspect.signature(network).parameters
+    required = {"class_num": 10} if _is_required(parameters, "class_num") else {}
+    switches: dict[str, tuple[str, Any]] = {}
+    calls: list[dict[str, Any]] = [{}]
+    if "resnet_gn" in name or "cifar" in name:
+        switches = {"group_norm": ("flag", 0)}
+        calls += [{"group_norm": channels} for channels in (2, 4, 8, 16, 32)]
+    elif "MobileNetV3" in name:
+        switches = {"model_mode": ("flag", "LARGE")}
+        calls += [{"model_mode": "SMALL"}]
+    hands_on = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    size = "num_classes" if "num_classes" in parameters or (hands_on and not required) else "class_num"
+    sizes: dict[str, int | None] = {}
+    if size in parameters or hands_on:
+        sizes[size] = required.get(size) or (parameters[size].default if size in parameters else None)
+    if "resnet_torch" in name:
+        sizes["in_channels"] = None
+
+    def call(**kwargs: Any) -> Any:
+        return network(**{**required, **kwargs})
+
+    return Offer(
+        name=name,
+        build=torch_builder(name, nodes, call),
+        positional=positional_of(network),
+        sizes=sizes,
+        switches=switches,
+        calls=calls,
+        known_inert=tuple(one for one in ("pretrained", "path", "progress", "dropout_rate") if one in parameters),
+    )
 
 
 def _fedml_module(name: str) -> Any:
     """A module of FedML's models by itself: the package's own imports need most of what there is."""
-    from importlib import util
-
-    for folder in sys.path:
-        path = Path(folder) / "fedml" / "model" / "cv" / f"{name}.py"
-        if path.is_file():
-            spec = util.spec_from_file_location(f"fedml_{name}", path)
-            assert spec is not None and spec.loader is not None
-            module = util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module
-    raise ImportError(name)
+    folder = next(path for path in (Path(row) / "fedml" / "model" / "cv" for row in sys.path) if path.is_dir())
+    if "fedml_cv" not in sys.modules:
+        sys.modules["fedml_cv"] = types.ModuleType("fedml_cv")
+        sys.modules["fedml_cv"].__path__ = [str(folder)]
+    return importlib.import_module(f"fedml_cv.{name}")
 
 
 # --- Keras -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Record what the models of some calls really hold, for tests/source/test_zoo.py.
 
-    python scripts/record_zoo_calls.py torchvision|timm|smp|monai|efficientnet|keras OUT.json
+    python scripts/record_zoo_calls.py torchvision|timm|smp|monai|efficientnet|fedml|keras OUT.json
 
 Other than build_zoo.py it builds with real weights and reads ``state_dict()`` (``get_weights()`` for Keras) itself. Of
 every call it keeps the number of entries, the first and the last, and a digest of all.
@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ CALLS: dict[str, list[Call]] = {
         ("monai.networks.nets.SegResNet", [], {"in_channels": 4, "out_channels": 3}),
         ("monai.networks.nets.VNet", [], {}),
         ("monai.networks.nets.HighResNet", [2, 1, 2], {}),
+        ("monai.networks.nets.TorchVisionFCModel", [], {"model_name": "resnet18", "num_classes": 2, "bias": True}),
+        ("monai.networks.nets.TorchVisionFCModel", ["resnet50", 3], {"use_conv": True}),
+        ("monai.networks.nets.torchvision_fc.TorchVisionFCModel", [], {"num_classes": 4, "pool": None}),
+    ],
+    "fedml": [
+        ("fedml.model.cv.resnet.resnet20", [10], {"pretrained": False}),
+        ("fedml.model.cv.resnet.resnet56", [], {"class_num": 100}),
+        ("fedml.model.cv.resnet_gn.resnet18", [], {}),
+        ("fedml.model.cv.resnet_gn.resnet34", [], {"group_norm": 32, "num_classes": 4}),
+        ("fedml.model.cv.resnet_cifar.resnet18_cifar", [], {"num_classes": 10}),
+        ("fedml.model.cv.resnet_torch.resnet18", [], {"num_classes": 62, "in_channels": 1}),
+        ("fedml.model.cv.mobilenet.mobilenet", [], {"class_num": 10}),
+        ("fedml.model.cv.mobilenet_v3.MobileNetV3", ["SMALL"], {"num_classes": 10}),
+        ("fedml.model.cv.vgg.vgg11_bn", [], {}),
     ],
     "efficientnet": [
         ("efficientnet_pytorch.EfficientNet.from_name", ["efficientnet-b0"], {}),
@@ -129,6 +144,14 @@ def entries_of_keras(model: Any) -> list[str]:
     ]
 
 
+def _leave_out(packages: list[str]) -> None:
+    """Let modules be imported without what the packages around them import."""
+    for name in packages:
+        place = next(path for path in (Path(row, *name.split(".")) for row in sys.path) if path.is_dir())
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [str(place)]
+
+
 def main(library: str, out: Path) -> None:
     if library != "keras":
         import torch
@@ -136,6 +159,8 @@ def main(library: str, out: Path) -> None:
         kept: Any = vars(torch.library)["Library"]("torchvision", "DEF")
         kept.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         kept.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        if library == "fedml":
+            _leave_out(["fedml", "fedml.model", "fedml.model.cv"])
     else:
         import tensorflow
 

@@ -163,7 +163,7 @@ _FRAMEWORKS = (b"flwr", b"nvflare", b"fedml", b"fedlab", b"openfl", b"fl4health"
 _FRAMEWORK = re.compile(rb"\b(?:%s)\b" % b"|".join(_FRAMEWORKS))
 _CLIENT = re.compile(
     rb"NumPyClient|\bClient\b|ClientApp|evaluate_fn|eval_fn|Learner\b|Executor\b|receive\(\)|Trainer\b|TaskRunner"
-    rb"|FedMLRunner|FederatedModel|ModelInterface|SerializationTool|\bget_model\b"
+    rb"|FedMLRunner|\bSimulator(?:MPI|SingleProcess|NCCL)\b|FederatedModel|ModelInterface|SerializationTool|\bget_model\b"
 )
 
 

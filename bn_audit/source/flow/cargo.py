@@ -56,6 +56,8 @@ class Part:
         tensors: whether a message is known to hold tensors, and no arrays.
         floats: whether all entries were made floats on the way.
         inside: for a submodule's state: the models of which it may be a part, and what the keys begin with there.
+        prefixed: whether all keys were given a beginning that the model's own have not: ``{f"model.{k}": v}``.
+        stripped: whether something was taken from the keys.
     """
 
     source: Source
@@ -69,6 +71,8 @@ class Part:
     tensors: bool = False
     floats: bool = field(default=False, compare=False)
     inside: tuple[tuple[Made, ...], str] | None = field(default=None, compare=False)
+    prefixed: bool = field(default=False, compare=False)
+    stripped: bool = field(default=False, compare=False)
 
     def only(self, test: Test) -> Part:
         """The entries of it that pass a test."""

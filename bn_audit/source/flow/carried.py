@@ -502,25 +502,19 @@ class CargoReader:
         env: Env,
     ) -> Cargo:
         """The entries that the turns of a loop give: ``key: value`` where all tests hold."""
-        name = self._key_name(key, turn)
+        plain = _unprefixed(key)
+        name = _name_in(key)
         found = self._entry(value, turn, env)
-        if name is None or found is None:
+        if name not in turn.keys or found is None:
             return UNKNOWN
         test = self._tests(tests, name, turn, env)
         keys, (entries, rebuilt) = turn.keys[name], found
         if entries is CONSTANT:
             return Cargo("dict", (Part("gone", test),))
         if entries.parts == keys.parts or entries.shape == "dict" or (_is_message(keys) and _is_message(entries)):
-            return _rebuilt(_only(entries.shaped(shape), test), rebuilt)
+            made = _rebuilt(_only(entries.shaped(shape), test), rebuilt)
+            return _renamed(made, plain is not key, not isinstance(plain, cst.Name))
         return by_position(keys, entries, test, rebuilt).shaped(shape)
-
-    def _key_name(self, node: cst.BaseExpression, turn: _Turn) -> str | None:
-        """The name of the key in an expression that may take a prefix from it."""
-        while isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
-            if node.func.attr.value not in ("replace", "removeprefix"):
-                return None
-            node = node.func.value
-        return node.value if isinstance(node, cst.Name) and node.value in turn.keys else None
 
     def _turns(self, target: cst.CSTNode, way: Cargo) -> list[_Turn]:
         """What a loop over a value binds to its target."""
@@ -683,7 +677,7 @@ class CargoReader:
         found: list[Cargo] = []
         for loop in reversed(loops_around(index, change.node)):
             names = set(loop.names)
-            if change.how == "append" or (isinstance(change.key, cst.Name) and change.key.value in names):
+            if change.how == "append" or (change.key is not None and _name_in(change.key) in names):
                 found = self._in_loop(way, change, loop, env)
                 break
         return found or [replace(way, parts=(*way.parts, Part("unknown", Unclear("?"))))]
@@ -702,7 +696,8 @@ class CargoReader:
                     more = _only(_rebuilt(entry[0], entry[1]), self._tests(tests, name, turn, env))
                     found.append(Cargo("list", (*way.parts, *more.parts)))
                 elif change.how == "drop":
-                    assert isinstance(change.key, cst.Name)
+                    if not isinstance(change.key, cst.Name):
+                        return []
                     found.append(_only(way, Not(self._tests(tests, change.key.value, turn, env))))
                 else:
                     assert change.key is not None
@@ -797,6 +792,36 @@ def _rebuilt(way: Cargo, rebuilt: Rebuilt | None) -> Cargo:
     if rebuilt is None:
         return way
     return replace(way, parts=tuple(replace(part, rebuilt=rebuilt) for part in way.parts))
+
+
+def _unprefixed(key: cst.BaseExpression) -> cst.BaseExpression:
+    """``k`` of ``f"model.{k}"`` and ``"model." + k``; any other expression as it is."""
+    if isinstance(key, cst.BinaryOperation) and isinstance(key.operator, cst.Add) and text_of(key.left) is not None:
+        return key.right
+    if isinstance(key, cst.FormattedString) and len(key.parts) == 2:
+        text, value = key.parts
+        if isinstance(text, cst.FormattedStringText) and isinstance(value, cst.FormattedStringExpression):
+            return value.expression
+    return key
+
+
+def _name_in(key: cst.BaseExpression) -> str:
+    """The variable in a key that a prefix may be put before or taken from; "" if it is anything else."""
+    key = _unprefixed(key)
+    while isinstance(key, cst.Call) and isinstance(key.func, cst.Attribute):
+        if key.func.attr.value not in ("replace", "removeprefix"):
+            return ""
+        key = key.func.value
+    return key.value if isinstance(key, cst.Name) else ""
+
+
+def _renamed(way: Cargo, prefixed: bool, stripped: bool) -> Cargo:
+    if not prefixed and not stripped:
+        return way
+    parts = (
+        replace(part, prefixed=part.prefixed or prefixed, stripped=part.stripped or stripped) for part in way.parts
+    )
+    return replace(way, parts=tuple(parts))
 
 
 def _is_message(way: Cargo) -> bool:

@@ -7,11 +7,11 @@ has none of several says little; and on which device a program runs says nothing
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["Condition", "impossible", "told"]
+__all__ = ["Condition", "impossible", "set_apart", "told"]
 
 _MAX_TOLD = 3
 _ENVIRONMENT = ("is_available", "device", "__version__", "rank", "__name__")
@@ -50,6 +50,13 @@ def impossible(conditions: Sequence[Condition]) -> bool:
         ):
             return True
     return False
+
+
+def set_apart(conditions: Iterable[str], defaults: Mapping[str, object]) -> set[str]:
+    """The options that have to be something else than by default for conditions to hold, which are given as text."""
+    found = (row for text in conditions for row in _equalities(text))
+    names = ((subject.rpartition(".")[2], value) for subject, value in found)
+    return {name for name, value in names if name in defaults and defaults[name] != value}
 
 
 @lru_cache(maxsize=2048)

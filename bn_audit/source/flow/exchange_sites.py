@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import libcst as cst
 
 from bn_audit.federation import ExchangeSite, Loading, Participant, Rebuild, Sending
 from bn_audit.filters import EVERYTHING, Equals, Starts, Unclear
 from bn_audit.finding import Edit, Evidence
-from bn_audit.source.flow.cargo import Cargo, Part, Rebuilt, taken
+from bn_audit.source.flow.cargo import UNKNOWN, Cargo, Part, Rebuilt, taken
 from bn_audit.source.flow.exchanges import Client, Load, Send
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.values import Env, Made
@@ -20,6 +21,7 @@ from bn_audit.source.locate import Locator
 __all__ = ["ExchangeWriter"]
 
 _MAX_APART = 2
+_Way = TypeVar("_Way", Sending, Loading)
 
 
 @dataclass(slots=True)
@@ -38,10 +40,11 @@ class ExchangeWriter:
         apart = [Step(module, node, "BatchNorm is named here") for module, node in client.apart]
         kept: list[Step] = []
         taking = {made for load in client.loads if _arrives(load) for made in load.models}
-        sends = [row for send in client.sends for row in self._sends(_as_loaded(send, taking))]
+        found = client.sends if all(map(_fits, client.loads)) else map(_without_prefixed, client.sends)
+        sends = [_own_models(row, client) for send in found for row in self._sends(_as_loaded(send, taking))]
         loads: list[Loading] = []
         for load in client.loads:
-            loads.extend(self._loads(load))
+            loads.extend(_own_models(row, client) for row in self._loads(load))
             kept.extend(_put_back(load))
         name = getattr(getattr(client.node, "name", None), "value", "")
         return ExchangeSite(
@@ -107,6 +110,22 @@ class ExchangeWriter:
 
     def _evidence(self, steps: Iterable[Step]) -> tuple[Evidence, ...]:
         return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
+
+
+def _fits(load: Load) -> bool:
+    """Whether keys that somebody has given another beginning would not go unnoticed."""
+    return load.strict or all(part.stripped for way in load.ways for part in way.parts if part.source == "message")
+
+
+def _without_prefixed(send: Send) -> Send:
+    """What is sent, without saying what is under keys that the one who loads it does not know."""
+    ways = (UNKNOWN if any(part.prefixed for part in way.parts) else way for way in send.ways)
+    return replace(send, ways=tuple(ways))
+
+
+def _own_models(way: _Way, client: Client) -> _Way:
+    """A way without the models that are certainly not the client's."""
+    return replace(way, participants=tuple(one for one in way.participants if client.may_have(one.conditions)))
 
 
 def _as_loaded(send: Send, taking: set[Made]) -> Send:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,17 +19,20 @@ from bn_audit.filters import EVERYTHING
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.cargo import Cargo, Part, by_position
 from bn_audit.source.flow.carried import CargoReader
+from bn_audit.source.flow.circumstances import set_apart
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks import frameworks
 from bn_audit.source.flow.frameworks.kinds import WHOLE, ClientClass, Framework, Hook
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.kits import kit_models, sent_by
+from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Callee, Env, Made
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.values import ClassVal, External, Func, Value
 from bn_audit.source.nodes import children, root_name
 from bn_audit.source.project import PyModule
+from bn_audit.source.targets import Tree
 from bn_audit.source.text import SourceError
 
 __all__ = ["Client", "ClientHunter", "Load", "Send"]
@@ -38,6 +41,8 @@ _MAX_DEPTH = 5
 """Calls within calls that are followed from what a framework calls."""
 _MAX_SERVERS = 6
 """Files with a server's own way of combining that are looked into for one client."""
+_MAX_MAKERS = 6
+"""Files that are looked into for calls that make a client."""
 _MAX_RUNS = 80
 """Functions that are looked into from one such place."""
 _BATCHNORM = re.compile(r"(?i)(?<![a-z])bn(?![a-z])|batch_?norm|running_(?:mean|var)")
@@ -85,6 +90,7 @@ class Client:
         role: ``client``, or ``server`` for a function that the server calls.
         sends, loads: in the order in which they are met.
         apart: places that treat BatchNorm apart from the rest of a model.
+        made: for each call that makes it, the conditions under which it is reached, and what options are by default.
     """
 
     framework: Framework
@@ -94,13 +100,26 @@ class Client:
     sends: list[Send] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     apart: list[tuple[PyModule, cst.CSTNode]] = field(default_factory=list)
+    made: tuple[tuple[tuple[str, ...], Mapping[str, object]], ...] = ()
+
+    def may_have(self, conditions: Sequence[str]) -> bool:
+        """Whether a model that is picked under conditions may be its own. Where the client is made for one option alone
+        and the model for another, and neither is the default, nobody is known to set both."""
+        if not conditions or not self.made:
+            return True
+        for own, defaults in self.made:
+            one, other = set_apart(own, defaults), set_apart(conditions, defaults)
+            if not one - other or not other - one:
+                return True
+        return False
 
 
 class ClientHunter:
     """Finds the clients of files."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, options: Options) -> None:
         self.follower = follower
+        self._options = options
         self.reader = CargoReader(follower)
         self._calls: dict[int, list[cst.Call]] = {}
 
@@ -157,7 +176,21 @@ class ClientHunter:
                 place = () if hook.sends == WHOLE else (hook.sends,)
                 client.sends.extend(Send(self.reader.at(value, place, env), value, env) for value in env.scope.returns)
         if client.sends or client.loads:
+            client.made = tuple(self._calls_of(cls))
             yield client
+
+    def _calls_of(self, cls: ClassVal) -> Iterator[tuple[tuple[str, ...], Mapping[str, object]]]:
+        """The conditions under which the project makes objects of a class, with the defaults of options there."""
+        for path in self.follower.finder(cls.name, cls.module)[:_MAX_MAKERS]:
+            try:
+                module = self.follower.project.open(path)
+            except SourceError:
+                continue
+            index = self.follower.index(module)
+            for call in index.calls_of(cls.name):
+                tests = module.derive(Tree).conditions(call)
+                defaults = {name: value.value for name, value in self._options.of(module).items()} if tests else {}
+                yield tuple(index.code(test) for test in tests), defaults
 
     def _decorated(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
         for node in index.decorated():
@@ -216,7 +249,7 @@ class ClientHunter:
 
     def _kits(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
         for kit in framework.kits:
-            for handed in kit_models(kit, self.follower, module, index):
+            for handed in kit_models(kit, self.follower, module, index, self._options):
                 node, env, models = handed
                 sent, loaded = sent_by(kit, handed)
                 client = Client(framework, module, node, "client")

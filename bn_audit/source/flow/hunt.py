@@ -65,9 +65,9 @@ class Federation:
 class Hunter:
     """Finds the federations of files."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, options: Options) -> None:
         self.follower = follower
-        self.reader = ModelReader(follower.project, Options(follower.project, follower.finder))
+        self.reader = ModelReader(follower.project, options)
 
     def federations(self, module: PyModule) -> Iterator[Federation]:
         """Those whose result is loaded in a file, or that work in place there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import libcst as cst
@@ -12,6 +12,7 @@ from bn_audit.source.flow.cargo import Cargo, Part
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks.kinds import Kit
 from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Callee, Env, Made, Origin
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import ClassVal, External, Func, Partial, Value
@@ -24,7 +25,7 @@ Handed = tuple[cst.CSTNode, Env, tuple[Made, ...]]
 """Where a kit gets its model, and which it may be."""
 
 
-def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex) -> Iterator[Handed]:
+def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex, options: Options) -> Iterator[Handed]:
     """The models that a file hands to a kit, or that derive from it."""
     if not kit.argument:
         for node in index.classes():
@@ -53,6 +54,8 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
         env = follower.env(module, call)
         target = follower.lookup.dotted(call.func, env)
         known[name] = target is not None and _is_kit(target, kit)
+        if kit.setting and not _is_averaged(kit, options.beside(module, kit.setting)):
+            return
         own = any(word in keywords for word in kit.unless) or (kit.unless and len(positional) > kit.place + 1)
         if own or not known[name]:
             continue
@@ -60,6 +63,12 @@ def kit_models(kit: Kit, follower: Follower, module: PyModule, index: FileIndex)
         found = (row for part in given for row in follower.items(follower.origins(part, env)))
         models = [made for origin in found for made in _made(origin, env, follower)]
         yield call, env, tuple(dict.fromkeys(made for made in models if made.kind == "model"))
+
+
+def _is_averaged(kit: Kit, variants: Sequence[Mapping[str, object]]) -> bool:
+    """Whether the settings of a program, if there are any, have it average states in one variant at least."""
+    given = [str(settings[kit.setting]) for settings in variants]
+    return not given or any(value.startswith(kit.values) for value in given)
 
 
 def _handed_to(kit: Kit, holder: cst.BaseExpression, index: FileIndex) -> Iterator[cst.BaseExpression]:

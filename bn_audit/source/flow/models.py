@@ -163,6 +163,7 @@ class ModelReader:
         self, run: Run, made: Made, chain: Sequence[tuple[PyModule, cst.Call]], likely: Mapping[str, Const]
     ) -> None:
         run.likely = likely
+        run.beside = self._options.beside
         run.watched[id(made.node)] = None
         run.carried = False
         if chain:

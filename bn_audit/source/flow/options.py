@@ -10,7 +10,7 @@ import ast
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import libcst as cst
 
@@ -18,6 +18,7 @@ from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.settings_files import Setting, read_settings
 from bn_audit.source.interpreter.values import Const
+from bn_audit.source.outside import Query
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.text import SourceError
 
@@ -26,6 +27,8 @@ __all__ = ["Options"]
 _MAX_FILES = 3
 """Files with options that are opened for one file."""
 _ADDS = "add_argument"
+_MAX_ABOVE = 4
+"""Folders, from a file's own upwards, in which files of settings are looked for."""
 _MAX_SETTINGS = 12
 """Files of settings that are read for one file."""
 _MAX_SIZE = 60_000
@@ -33,6 +36,10 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _NAMES = re.compile(r"conf|setting|arg", re.IGNORECASE)
 """What files of JSON are called that hold settings: there are too many others."""
 _FOLDERS = ("", "conf", "config", "configs")
+_MAX_BELOW = 3
+"""Folders within folders of settings that are looked into."""
+_MAX_BESIDE = 48
+"""Files of settings that are read for the variants of one program."""
 _FIRST = ("config", "base", "default", "defaults", "fedml_config", "main", "settings", "args")
 """What files of settings are called of which a program takes one if nobody names another."""
 _FLAGS = {"store_true": False, "store_false": True}
@@ -45,6 +52,7 @@ class Options:
         self._project = project
         self._finder = finder
         self._known: dict[str, Mapping[str, Const]] = {}
+        self._beside: dict[tuple[str, str], tuple[tuple[Mapping[str, object], ...], set[Query]]] = {}
 
     def of(self, module: PyModule) -> Mapping[str, Const]:
         """The defaults of options that a file may get, by their names: its own, and those of the nearest files."""
@@ -59,6 +67,57 @@ class Options:
             known = self._known[module.path] = found
         return known
 
+    def beside(self, module: PyModule, key: str) -> Sequence[Mapping[str, object]]:
+        """What each of the files of settings says that lie nearest to a file and have a key: the variants in which it
+        is run. A key is the last two of a path, ``model_args.model``."""
+        known = self._beside.get((module.path, key))
+        if known is None:
+            with self._project.outside.apart() as asked:
+                known = self._beside[module.path, key] = (tuple(self._variants(module, key)), asked)
+        self._project.outside.again(known[1])
+        return known[0]
+
+    def _variants(self, module: PyModule, key: str) -> Iterator[Mapping[str, object]]:
+        for folder in self._above(module):
+            below = [os.path.join(folder, name) for name in _FOLDERS if name]
+            paths = [*self._below(folder, 0), *(path for place in below for path in self._below(place, _MAX_BELOW))]
+            found: list[Mapping[str, object]] = []
+            for path in sorted(paths, key=_rank)[:_MAX_BESIDE]:
+                settings = {name: value.value for name, value in _hints(self._read(path))}
+                if key in settings:
+                    found.append(settings)
+            if found:
+                yield from found
+                return
+
+    def _below(self, folder: str, depth: int) -> Iterator[str]:
+        """The files of settings in a folder, and in those within it."""
+        outside = self._project.outside
+        if not outside.is_folder(folder):
+            return
+        yield from (os.path.join(folder, entry) for entry in outside.entries(folder, _SUFFIXES))
+        if depth:
+            for entry in outside.entries(folder, ("",)):
+                if "." not in entry:
+                    yield from self._below(os.path.join(folder, entry), depth - 1)
+
+    def _read(self, path: str) -> list[Setting]:
+        try:
+            data = self._project.outside.read(path)
+        except SourceError:
+            return []
+        return read_settings(data.decode("utf-8", "replace"), path) if len(data) <= _MAX_SIZE else []
+
+    def _above(self, module: PyModule) -> Iterator[str]:
+        """A file's folder and those above it, as far as its project reaches."""
+        root = self._project.root(module.path)
+        folder = module.folder
+        for _ in range(_MAX_ABOVE):
+            yield folder
+            if folder == root or os.path.dirname(folder) == folder:
+                return
+            folder = os.path.dirname(folder)
+
     def _files(self, module: PyModule) -> Iterator[PyModule]:
         yield module
         root = self._project.root(module.path)
@@ -71,25 +130,14 @@ class Options:
     def _settings(self, module: PyModule) -> Iterator[tuple[str, Const]]:
         """What files of settings near a file say: by the last key where a file has it once, and by the last two."""
         outside = self._project.outside
-        root = self._project.root(module.path)
-        folder = module.folder
         paths: list[str] = []
-        for _ in range(4):
+        for folder in self._above(module):
             for name in _FOLDERS:
                 place = os.path.join(folder, name) if name else folder
                 paths.extend(os.path.join(place, entry) for entry in outside.entries(place, _SUFFIXES))
-            if folder == root or os.path.dirname(folder) == folder:
-                break
-            folder = os.path.dirname(folder)
         for path in sorted(dict.fromkeys(paths), key=_rank)[:_MAX_SETTINGS]:
-            if path.endswith(".json") and not _NAMES.search(os.path.basename(path)):
-                continue
-            try:
-                data = outside.read(path)
-            except SourceError:
-                continue
-            if len(data) <= _MAX_SIZE:
-                yield from _hints(read_settings(data.decode("utf-8", "replace"), path))
+            if not path.endswith(".json") or _NAMES.search(os.path.basename(path)):
+                yield from _hints(self._read(path))
 
 
 def _rank(path: str) -> int:

@@ -180,6 +180,7 @@ MODEL_MAKERS = (
     "monai.networks.nets.",
     "efficientnet_pytorch.",
     "fedml.model.create",
+    "fedml.model.cv.",
     "hydra.utils.instantiate",
     "torch.nn.",
     "torch.hub.load",

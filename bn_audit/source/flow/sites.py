@@ -17,6 +17,7 @@ from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.mode_sites import ModeSites
 from bn_audit.source.flow.models import ModelReading
+from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Env, Made, Stepped
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
@@ -35,8 +36,9 @@ class FederatedReader:
 
     def __init__(self, project: Project, finder: Finder) -> None:
         self.follower = Follower(project, finder)
-        self.hunter = Hunter(self.follower)
-        self.clients = ClientHunter(self.follower)
+        options = Options(project, finder)
+        self.hunter = Hunter(self.follower, options)
+        self.clients = ClientHunter(self.follower, options)
         self.locator = Locator(project)
         self.writer = ExchangeWriter(self.locator, self._participants_of, calls_of)
         self.modes = ModeSites(self.follower, self.hunter.reader, self.locator, self.participants)

@@ -7,7 +7,7 @@ import ast
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import libcst as cst
@@ -25,7 +25,14 @@ from bn_audit.source.interpreter import (
     torch_calls,
 )
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.libraries import LOCAL_BATCHNORM, canonical, is_flmodel, secretflow_leaf
+from bn_audit.source.interpreter.libraries import (
+    FEDML_AVERAGES,
+    FEDML_OPTIMIZER,
+    LOCAL_BATCHNORM,
+    canonical,
+    is_flmodel,
+    secretflow_leaf,
+)
 from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import (
     HOLE,
@@ -72,8 +79,8 @@ def call(
         flmodel.arrive(run, made, args, kwargs, open_kwargs, frame, node, deps)
         return made
     name = canonical(func.name)
-    if func.leaf in _MAKERS and args and isinstance(args[0], Value):
-        args = [operations.supposed(run, args[0], lambda: _first_text(frame, node)), *args[1:]]
+    if func.leaf in _MAKERS:
+        args, kwargs = _with_name(run, _MAKERS[func.leaf], args, kwargs, frame, node)
     handler = _HANDLERS.get(name)
     if handler is not None:
         return handler(run, args, kwargs, frame, node)
@@ -121,7 +128,7 @@ def clone(value: Value, memo: dict[int, Value] | None = None) -> Value:
 
 def _instantiate(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     """Hydra's ``instantiate(cfg.model)``: what the settings beside the program name, called with what they say."""
-    key = _first_text(frame, node).rpartition(".")[2]
+    key = _text_of(frame, node).rpartition(".")[2]
     hint = run.likely.get(f"{key}._target_")
     nothing = run.unknown("made from a configuration that is not known", frame.module, node, called=True)
     if hint is None or not isinstance(hint.value, str):
@@ -151,33 +158,58 @@ def _set_value(run: Run, value: Const, frame: Frame, node: cst.CSTNode) -> Value
     return value
 
 
-_FEDML_AVERAGES = ("FedAvg", "FedOpt", "FedProx", "FedNova", "FedDyn", "FedSGD", "SCAFFOLD", "Mime", "HierarchicalFL")
-"""FedML's optimizers that average the parties' models; with others (FedGKT, split_nn) something else travels."""
-
-
 def _fedml_model(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     """FedML's ``model.create(args, classes)``, which takes the model's name from the settings."""
-    hint = run.likely.get("model_args.model")
-    optimizer = run.likely.get("train_args.federated_optimizer")
-    averages = optimizer is not None and str(optimizer.value).startswith(_FEDML_AVERAGES)
-    if hint is not None and isinstance(hint.value, str) and averages:
-        text = f"args.model == {hint.value!r}"
-        if run.decide(text, lambda: text, frozenset(), likely=True):
-            classes = run.unknown("the number of classes")
-            given = {"model": hint, "class_num": calls.argument(args, kwargs, 1, "output_dim") or classes}
-            found = torch_calls.construct(run, "fedml.model.create", [], given, False, frame, node)
-            if found is not None:
-                return found
+    variants = run.beside(frame.module, "model_args.model")
+    for name in dict.fromkeys(row["model_args.model"] for row in variants if _averages(row)):
+        classes = run.unknown("the number of classes")
+        given = {"model": Const(name), "class_num": calls.argument(args, kwargs, 1, "output_dim") or classes}
+        found = torch_calls.construct(run, "fedml.model.create", [], given, False, frame, node)
+        # One that is not recorded is left to the others: nothing could be said of it.
+        if isinstance(found, Module) and found.children and _is_chosen(run, f"args.model == {name!r}"):
+            return found
     return run.unknown("made from a configuration that is not known", frame.module, node, called=True)
 
 
-_MAKERS = frozenset(["create_model", "get_model"])
-"""Functions of libraries that make a model of a name."""
+def _is_chosen(run: Run, text: str) -> bool | None:
+    return run.decide(text, lambda: text, frozenset(), likely=True)
 
 
-def _first_text(frame: Frame, node: cst.CSTNode) -> str:
-    """How a message writes the first argument of a call."""
-    return expressions.code(frame, node.args[0].value) if isinstance(node, cst.Call) and node.args else "the name"
+def _averages(settings: Mapping[str, object]) -> bool:
+    return str(settings.get(FEDML_OPTIMIZER)).startswith(FEDML_AVERAGES)
+
+
+_MAKERS = {
+    "create_model": ("model_name", "arch"),
+    "get_model": ("name",),
+    "TorchVisionFCModel": ("model_name",),
+    "EfficientNetBN": ("model_name",),
+    "from_name": ("model_name",),
+}
+"""What in libraries makes a model of a name, its first argument, and what keywords it has for it."""
+
+
+def _with_name(
+    run: Run, keywords: tuple[str, ...], args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode
+) -> tuple[Arguments, dict[str, Value]]:
+    """The arguments of such a call, the name as what it likely is."""
+    if args:
+        first = args[0]
+        if isinstance(first, Value):
+            args = [operations.supposed(run, first, lambda: _text_of(frame, node)), *args[1:]]
+        return args, kwargs
+    word = next((word for word in keywords if word in kwargs), None)
+    if word is None:
+        return args, kwargs
+    return args, {**kwargs, word: operations.supposed(run, kwargs[word], lambda: _text_of(frame, node, word))}
+
+
+def _text_of(frame: Frame, node: cst.CSTNode, keyword: str = "") -> str:
+    """How a message writes an argument of a call: the first, or that of a keyword."""
+    for arg in node.args if isinstance(node, cst.Call) else ():
+        if (arg.keyword.value if arg.keyword is not None else "") == keyword:
+            return expressions.code(frame, arg.value)
+    return "the name"
 
 
 def _partial(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
@@ -366,7 +398,7 @@ def _second(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, n
 def _import(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     name = calls.argument(args, kwargs, 0, "name")
     if name is not None:
-        name = operations.supposed(run, name, lambda: _first_text(frame, node))
+        name = operations.supposed(run, name, lambda: _text_of(frame, node))
     if isinstance(name, Const) and isinstance(name.value, str) and not name.value.startswith("."):
         return scopes.import_module(run, frame.module, name.value, node)
     return run.unknown("a module picked by a name that is not known", frame.module, node)

@@ -10,6 +10,8 @@ from functools import lru_cache
 from bn_audit.source.project import EXTERNAL_PACKAGES, is_secretflow
 
 __all__ = [
+    "FEDML_AVERAGES",
+    "FEDML_OPTIMIZER",
     "KERAS_MODELS",
     "LOCAL_BATCHNORM",
     "SECRETFLOW_CONSTANTS",
@@ -30,6 +32,12 @@ LOCAL_BATCHNORM = frozenset(
     {"bn_audit.federated.secretflow.local_batchnorm", "bn_audit.federated.secretflow.LocalBatchNorm"}
 )
 """Our own wrapper, whose models keep BatchNorm with their party."""
+
+FEDML_OPTIMIZER = "train_args.federated_optimizer"
+"""Where FedML's settings say how the parties meet."""
+FEDML_AVERAGES = ("FedAvg", "FedOpt", "FedProx", "FedNova", "SCAFFOLD", "Mime", "HierarchicalFL")
+"""What the names of those of its optimizers begin with that average the parties' whole states. With FedGKT or split_nn
+something else travels, and FedDyn refuses models with buffers (fedml 0.9.6)."""
 
 KERAS_MODELS = frozenset(
     {"keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential", "keras.Functional"}

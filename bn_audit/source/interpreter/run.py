@@ -9,7 +9,7 @@ bounded: past the bound neither branch is run, and all that they might have chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -117,6 +117,8 @@ class Run:
         self.equal: dict[str, Any] = {}
         self.likely: Mapping[str, Const] = {}
         """What options are if nobody says otherwise, by their names: which world is looked at first, and no more."""
+        self.beside: Callable[[PyModule, str], Sequence[Mapping[str, object]]] = lambda module, key: ()
+        """What the files of settings say that lie beside a program and have a key, one by one."""
         self.module_frames: dict[str, Frame] = {}
         self.final: dict[str, set[str]] = {}
         self.imported_at: dict[int, Step] = {}

@@ -356,12 +356,24 @@ def init(
         module.attrs.update(_settings(leaf, *given, step))
     if state is None:
         state = external_layer(name, *plain_arguments(args, kwargs, open_kwargs))
+    if state is None and module.cls is not None and not _builds_itself(module.cls):
+        from bn_audit.source import zoo
+
+        state = zoo.model(name, *plain_arguments(args, kwargs, open_kwargs))
     if state is None:
         module.add_gap(f"its base class {base.name} is not followed", step)
         return
     module.fill(state, module.origin)
     if module.norm is not None:
         module.norm = replace(module.norm, type=module.type_name)
+
+
+def _builds_itself(cls: ClassVal) -> bool:
+    """Whether a class may build parts of a model in its own way which the constructor of its base asks for: only its
+    public methods and what Python calls are certainly none of these."""
+    named = (entry.attrs for entry in classes.mro(cls) if isinstance(entry, ClassVal))
+    private = (name for attrs in named for name in attrs if name.startswith("_") and not name.endswith("__"))
+    return any(private)
 
 
 # --- functions -------------------------------------------------------------------------------------------------------

@@ -166,8 +166,13 @@ def _keras(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Mo
 
 
 def _fedml(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ModuleState | None:
-    """``fedml.model.create`` with the model's name, which its settings hold."""
-    return _answer("fedml", "create", args, kwargs) if path == "fedml.model.create" else None
+    """``fedml.model.create`` with the model's name, which its settings hold; ``fedml.model.cv.resnet.resnet56``."""
+    if path == "fedml.model.create":
+        return _answer("fedml", "create", args, kwargs)
+    return _answer("fedml", path.removeprefix(_FEDML_NETS), args, kwargs) if path.startswith(_FEDML_NETS) else None
+
+
+_FEDML_NETS = "fedml.model.cv."
 
 
 _FINDERS: dict[str, Callable[[str, tuple[object, ...], dict[str, object]], ModuleState | None]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bn_audit.source.flow.circumstances import Condition, impossible, told
+from bn_audit.source.flow.circumstances import Condition, impossible, set_apart, told
 
 
 def conditions(*rows: str) -> list[Condition]:
@@ -42,3 +42,11 @@ def test_what_is_told(rows: tuple[str, ...], expected: tuple[str, ...]) -> None:
 )
 def test_what_excludes_one_another(rows: tuple[str, ...], excluded: bool) -> None:
     assert impossible(conditions(*rows)) is excluded
+
+
+def test_what_has_to_be_set() -> None:
+    defaults = {"dataset": "mnist", "model": "cnn", "rounds": 3}
+    rows = ("args.dataset == 'reddit'", "args.model == 'cnn'", "not (args.rounds == 3)", "args.other == 1", "a or b")
+    assert set_apart(rows, defaults) == {"dataset"}
+    assert set_apart(("args.dataset == 'reddit' and cfg.rounds == 9",), defaults) == {"dataset", "rounds"}
+    assert set_apart(rows, {}) == set()

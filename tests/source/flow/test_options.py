@@ -53,3 +53,46 @@ def test_a_file_is_asked_before_others(tmp_path: Path) -> None:
         "broken.py": "parser.add_argument(\n",
     }
     assert options(tmp_path, files) == {"model": "own", "n": 3}
+
+
+def beside(folder: Path, files: dict[str, str], key: str = "model_args.model") -> list[object]:
+    """What the files of settings beside app/main.py say of a key, one by one."""
+    for name, text in {"app/main.py": "", **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / ".git").mkdir()
+    project = Project([str(folder)])
+    found = Options(project, lambda *_: [])
+    module = project.open(str(folder / "app" / "main.py"))
+    with project.outside.apart() as asked:
+        first = found.beside(module, key)
+    with project.outside.apart() as again:
+        assert found.beside(module, key) == first
+    assert again == asked, "who is told the same again rests on the same answers"
+    return [settings[key] for settings in first]
+
+
+def setting(name: str) -> str:
+    return f"model_args:\n  model: {name}\ntrain_args:\n  rounds: 3\n"
+
+
+def test_each_file_of_settings_is_a_variant(tmp_path: Path) -> None:
+    files = {
+        "app/config/b/fedml_config.yaml": setting("resnet56"),
+        "app/config/a/deep/fedml_config.yaml": setting("lr"),
+        "app/conf/other.yaml": setting("cnn"),
+        "app/config/gpu_mapping.yaml": "hosts:\n  one: 1\n",
+        "app/data/fedml_config.yaml": setting("not beside it"),
+    }
+    assert beside(tmp_path, files) == ["lr", "resnet56", "cnn"]
+
+
+def test_the_nearest_files_of_settings_are_the_variants(tmp_path: Path) -> None:
+    files = {"config/fedml_config.yaml": setting("far"), "app/run.yaml": setting("near")}
+    assert beside(tmp_path, files) == ["near"]
+
+
+def test_files_of_settings_without_the_key(tmp_path: Path) -> None:
+    files = {"app/run.yaml": "seed: 1\n", "config/fedml_config.yaml": setting("above")}
+    assert beside(tmp_path, files) == ["above"]
+    assert not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""FedML: ClientTrainer, and the trainer that FedMLRunner brings along. Read in fedml 0.9.6.
+"""FedML: ClientTrainer, and the trainer that FedMLRunner and its simulators bring along. Read in fedml 0.9.6.
 
 States travel by key. Its own trainers send `state_dict()`, and its aggregator averages every entry.
 """
@@ -6,6 +6,7 @@ States travel by key. Its own trainers send `state_dict()`, and its aggregator a
 from __future__ import annotations
 
 from bn_audit.source.flow.frameworks.kinds import WHOLE, ClientClass, Framework, Hook, Kit, names
+from bn_audit.source.interpreter.libraries import FEDML_AVERAGES, FEDML_OPTIMIZER
 
 FRAMEWORK = Framework(
     title="FedML",
@@ -18,5 +19,15 @@ FRAMEWORK = Framework(
             holds=(("model", "model", 0),),
         ),
     ),
-    kits=(Kit(names("fedml..FedMLRunner"), "model", 3, "state", unless=("client_trainer", "server_aggregator")),),
+    kits=(
+        Kit(
+            names("fedml..FedMLRunner", "fedml..SimulatorMPI", "fedml..SimulatorSingleProcess", "fedml..SimulatorNCCL"),
+            "model",
+            3,
+            "state",
+            unless=("client_trainer", "server_aggregator"),
+            setting=FEDML_OPTIMIZER,
+            values=FEDML_AVERAGES,
+        ),
+    ),
 )

@@ -84,6 +84,8 @@ class Kit:
         method: the method of a class that makes the model; "" if the object is the model itself.
         harmless: what such a method of its own may return all the same.
         hands: methods of what is handed in that are given the model: ``trainer.fit(model)``; none if it is the model.
+        setting, values: a key of the files of settings beside a program, and what its values begin with where such
+            states are averaged; if the files say something else, they are not.
     """
 
     name: re.Pattern[str]
@@ -94,6 +96,8 @@ class Kit:
     method: str = ""
     harmless: re.Pattern[str] | None = None
     hands: tuple[str, ...] = ()
+    setting: str = ""
+    values: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
