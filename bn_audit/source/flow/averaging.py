@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from bn_audit.source.flow.index import Binding, FileIndex, Piece, Scope, arguments_of
+from bn_audit.source.flow.index import Binding, FileIndex, Piece, Scope, arguments_of, setdefault_key
 from bn_audit.source.nodes import dotted_name, root_name, walk
 
 __all__ = [
@@ -382,11 +382,60 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         if vector is not None:
             yield vector
             return
+    gathered = next(_gathered(index, positional[0], node, how), None)
+    if gathered is not None:
+        yield gathered
+        return
     given = positional[0]
     if isinstance(given, (cst.Name, cst.Attribute, cst.Call)) and index.mentions(_VECTORS):
         yield Averaging(
             node, how, None, given, given, given, "state", "", None, None, index.scope_of(node), vector=(given,)
         )  # fmt: skip
+
+
+def _gathered(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:
+    """``for k in lists: mean = sum(lists[k]) / n``, where the entries of the parties were put in lists by their keys
+    before: ``for client in clients: for k, v in client.state_dict().items(): lists[k].append(v)``."""
+    held, own = _lists_by_key(index, given)
+    if not held or own is None or conditions(index, node, own):
+        return
+    scope = index.scope_of(node)
+    for element, put in scope.puts.get(held, ()):
+        if not isinstance(put, cst.Call) or not isinstance(put.func, cst.Attribute) or put.func.attr.value != "append":
+            continue
+        picked = _key_name(put.func.value) or _key_name(setdefault_key(put.func.value))
+        loops = loops_around(index, put)
+        for keys in reversed(loops):
+            if picked not in keys.names:
+                continue
+            for entry, state, what, key in _entry(index, keys, element):
+                around = (loop for loop in reversed(loops) if loop is not keys)
+                parties = next((loop for loop in around if depends(index, state, loop)), None)
+                if parties is not None:
+                    tests = conditions(index, put, keys)
+                    yield Averaging(node, how, None, element, entry, state, what, key, keys, parties, scope, tests)
+
+
+def _lists_by_key(index: FileIndex, given: cst.BaseExpression) -> tuple[str, Loop | None]:
+    """The dict of lists of which a loop over keys picks one: ``lists[k]``, ``v`` of ``for k, v in lists.items()``."""
+    loops = loops_around(index, given)
+    if isinstance(given, cst.Subscript) and isinstance(given.value, cst.Name):
+        key = _key_name(given)
+        return given.value.value, next((loop for loop in reversed(loops) if key in loop.names), None)
+    if isinstance(given, cst.Name):
+        for loop in reversed(loops):
+            over = _unwrapped(loop.iter)
+            if loop.names[1:] == (given.value,) and isinstance(over, cst.Call) and isinstance(over.func, cst.Attribute):
+                held = dotted_name(over.func.value) or ""
+                return (held, loop) if over.func.attr.value == "items" else ("", None)
+    return "", None
+
+
+def _key_name(node: cst.CSTNode | None) -> str:
+    """The variable that is, or picks, a key: ``k``, ``lists[k]``; "" for anything else."""
+    if isinstance(node, cst.Subscript):
+        node = node.slice[0].slice.value if isinstance(node.slice[0].slice, cst.Index) else None
+    return node.value if isinstance(node, cst.Name) else ""
 
 
 def _collections(index: FileIndex, node: cst.BaseExpression, call: cst.Call) -> Iterator[cst.CSTNode]:

@@ -21,8 +21,9 @@ from bn_audit.filters import (
     Test,
     Unclear,
 )
+from bn_audit.source.flow.changes import text_of
 from bn_audit.source.flow.follow import Follower
-from bn_audit.source.flow.index import arguments_of
+from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.values import Const, ListVal, Value
 from bn_audit.source.nodes import dotted_name, walk
@@ -54,6 +55,9 @@ def concerns(node: cst.BaseExpression, key: str) -> bool:
 
 def read_test(follower: Follower, node: cst.BaseExpression, key: str, env: Env) -> Test:
     """One condition; what is not understood is :class:`~bn_audit.filters.Unclear`."""
+    word = text_of(node) if not key else None
+    if word is not None:  # the entry that is taken out: ``state.pop("fc.bias")``
+        return _taken_out(follower.index(env.module), node, word)
     if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
         return Not(read_test(follower, node.expression, key, env))
     if isinstance(node, cst.BooleanOperation):
@@ -70,6 +74,16 @@ def read_test(follower: Follower, node: cst.BaseExpression, key: str, env: Env) 
     if isinstance(node, cst.Attribute) and node.attr.value == "is_floating_point":
         return Floating()
     return Unclear(env.module.tree.code_for_node(node).strip())
+
+
+def _taken_out(index: FileIndex, node: cst.CSTNode, word: str) -> Test:
+    """The entry of a name, in a branch perhaps."""
+    for above in index.above(node):
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            break
+        if isinstance(above, (cst.If, cst.IfExp, cst.Try, cst.While)):
+            return All((Equals((word,)), Unclear(index.code(node))))
+    return Equals((word,))
 
 
 def _comparison(follower: Follower, node: cst.Comparison, key: str, env: Env) -> Test | None:

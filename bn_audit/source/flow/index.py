@@ -20,7 +20,7 @@ from bn_audit.source.puts import PUTS
 from bn_audit.source.sketch import Body
 from bn_audit.source.suite import LazySuite
 
-__all__ = ["Binding", "FileIndex", "Piece", "Scope", "Write", "arguments_of"]
+__all__ = ["Binding", "FileIndex", "Piece", "Scope", "Write", "arguments_of", "setdefault_key"]
 
 Function = cst.FunctionDef | cst.Lambda
 
@@ -516,8 +516,14 @@ class FileIndex:
             self._put(scope, target.value, value, node)
 
     def _put(self, scope: Scope, container: cst.CSTNode, value: cst.BaseExpression, node: cst.CSTNode) -> None:
-        while isinstance(container, cst.Subscript):
-            container = container.value
+        while True:
+            if isinstance(container, cst.Subscript):
+                container = container.value
+            elif setdefault_key(container) is not None:
+                assert isinstance(container, cst.Call) and isinstance(container.func, cst.Attribute)
+                container = container.func.value
+            else:
+                break
         if isinstance(container, cst.Name):
             scope.puts.setdefault(container.value, []).append((value, node))
         elif isinstance(container, cst.Attribute) and isinstance(container.value, cst.Name):
@@ -540,6 +546,13 @@ class FileIndex:
     ) -> None:
         row = Binding(how, value, path, node, self._number, blocks, region)
         scope.bindings.setdefault(name.value, []).append(row)
+
+
+def setdefault_key(node: cst.CSTNode) -> cst.BaseExpression | None:
+    """``key`` of ``held.setdefault(key, [])``, which is an item of ``held``."""
+    if type(node) is cst.Call and isinstance(node.func, cst.Attribute) and node.func.attr.value == "setdefault":
+        return node.args[0].value if node.args else None
+    return None
 
 
 def arguments_of(call: cst.Call) -> tuple[list[cst.BaseExpression], dict[str, cst.BaseExpression], bool]:
