@@ -38,6 +38,8 @@ _NAMES = re.compile(r"conf|setting|arg", re.IGNORECASE)
 _FOLDERS = ("", "conf", "config", "configs")
 _MAX_BELOW = 3
 """Folders within folders of settings that are looked into."""
+_MAX_SHARING = 2
+"""Programs in one folder that are taken to share their settings."""
 _MAX_BESIDE = 48
 """Files of settings that are read for the variants of one program."""
 _FIRST = ("config", "base", "default", "defaults", "fedml_config", "main", "settings", "args")
@@ -82,13 +84,25 @@ class Options:
             below = [os.path.join(folder, name) for name in _FOLDERS if name]
             paths = [*self._below(folder, 0), *(path for place in below for path in self._below(place, _MAX_BELOW))]
             found: list[Mapping[str, object]] = []
-            for path in sorted(paths, key=_rank)[:_MAX_BESIDE]:
+            for path in self._for(module, folder, sorted(paths, key=_rank)[:_MAX_BESIDE]):
                 settings = {name: value.value for name, value in _hints(self._read(path))}
                 if key in settings:
                     found.append(settings)
             if found:
                 yield from found
                 return
+
+    def _for(self, module: PyModule, folder: str, paths: list[str]) -> list[str]:
+        """Of the files of settings in a folder those that may be a program's. A client and a server share theirs; where
+        there are more programs, each has those whose paths name it: ``config/NLP/base.yaml`` for ``run_nlp.py``."""
+        outside = self._project.outside
+        if folder != module.folder or not paths:
+            return paths
+        beside = (os.path.join(folder, entry) for entry in outside.entries(folder, (".py",)))
+        if sum(outside.holds(path, [b"__main__"]) for path in beside) <= _MAX_SHARING:
+            return paths
+        own = _words(os.path.splitext(os.path.basename(module.path))[0])
+        return [path for path in paths if own & _words(os.path.relpath(path, folder))]
 
     def _below(self, folder: str, depth: int) -> Iterator[str]:
         """The files of settings in a folder, and in those within it."""
@@ -138,6 +152,10 @@ class Options:
         for path in sorted(dict.fromkeys(paths), key=_rank)[:_MAX_SETTINGS]:
             if not path.endswith(".json") or _NAMES.search(os.path.basename(path)):
                 yield from _hints(self._read(path))
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in re.split(r"[\W_]+", text.lower()) if word}
 
 
 def _rank(path: str) -> int:

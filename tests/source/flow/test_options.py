@@ -92,6 +92,17 @@ def test_the_nearest_files_of_settings_are_the_variants(tmp_path: Path) -> None:
     assert beside(tmp_path, files) == ["near"]
 
 
+def test_of_many_programs_each_has_the_settings_that_name_it(tmp_path: Path) -> None:
+    programs = {f"app/run_{name}.py": "if __name__ == '__main__': ...\n" for name in ("nlp", "vision", "text")}
+    settings = {"app/config/NLP/a.yaml": setting("rnn"), "app/config/main/a.yaml": setting("own")}
+    assert beside(tmp_path, programs | settings) == ["own"]
+
+
+def test_a_client_and_a_server_share_their_settings(tmp_path: Path) -> None:
+    programs = {f"app/{name}.py": "if __name__ == '__main__': ...\n" for name in ("client", "server")}
+    assert beside(tmp_path, programs | {"app/config/NLP/a.yaml": setting("rnn")}) == ["rnn"]
+
+
 def test_files_of_settings_without_the_key(tmp_path: Path) -> None:
     files = {"app/run.yaml": "seed: 1\n", "config/fedml_config.yaml": setting("above")}
     assert beside(tmp_path, files) == ["above"]
