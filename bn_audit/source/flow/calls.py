@@ -17,6 +17,7 @@ from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text
 from bn_audit.source.flow.index import Scope, arguments_of
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.passing import (
+    INSTANTIATE,
     JOINING_FUNCTIONS,
     PASSING_FUNCTIONS,
     PASSING_METHODS,
@@ -260,7 +261,20 @@ class Calls(Attributes):
                 if arg.star == "*":
                     yield from self.items(self.origins(arg.value, env))
         else:
-            yield Made("model" if makes_models(name) else "library", name, None, node, env)
+            settings = self._settings(node, env) if name in INSTANTIATE else ""
+            yield Made("model" if makes_models(name) else "library", name, None, node, env, settings=settings)
+
+    def _settings(self, node: cst.Call, env: Env) -> str:
+        """What settings are called where they come from: ``model`` for ``instantiate(models[i])`` of copies of
+        ``cfg.model`` in a list; "" if the call says so itself, or it is not clear."""
+        positional, _, _ = arguments_of(node)
+        if not positional or isinstance(positional[0], cst.Attribute):
+            return ""
+        found = {
+            row.name if isinstance(row, Opaque) else row.what if isinstance(row, Received) else ""
+            for row in self.items(self.origins(positional[0], env))
+        }
+        return found.pop() if len(found) == 1 else ""
 
     def _adds_noise(self, func: Func) -> bool:
         """Whether a function adds noise to what it gives back."""

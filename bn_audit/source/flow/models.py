@@ -12,7 +12,9 @@ import libcst as cst
 from bn_audit.profile import NormLayer
 from bn_audit.source.flow.circumstances import Condition, impossible, told
 from bn_audit.source.flow.options import Options
+from bn_audit.source.flow.plans import MadeByPlan
 from bn_audit.source.flow.values import Env, Made
+from bn_audit.source.interpreter.planned import make
 from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.roots import any_object, execute_root
 from bn_audit.source.interpreter.run import Budget, Decision, Run, worlds
@@ -107,7 +109,15 @@ class ModelReader:
         """What a search before this one has found, if this one would find the same; it takes the same steps."""
         likely = self._likely(chain)
         hints = tuple((name, value.value) for name, value in likely.items())
-        key = (ModelReader, id(made.node), made.name, tuple(id(call) for _, call in chain), tuple(way), hints)
+        key = (
+            ModelReader,
+            id(made.node),
+            made.name,
+            made.settings,
+            tuple(id(call) for _, call in chain),
+            tuple(way),
+            hints,
+        )
         kept = self.project.kept.get(key)
         granted = max(min(_OUTER_STEPS if len(chain) > 1 else _STEPS, self._left), 0)
         if isinstance(kept, _Kept) and kept.holds(granted) and self.project.seen_again(kept.seen):
@@ -165,10 +175,14 @@ class ModelReader:
         run.likely = likely
         run.beside = self._options.beside
         run.watched[id(made.node)] = None
+        if made.settings:
+            run.settings[id(made.node)] = made.settings
         run.carried = False
         if chain:
             targets = [self._tree(module).target(call) for module, call in chain]
             execute_root(run, targets[:1], targets[1:])
+        elif isinstance(made, MadeByPlan) and made.cls is not None:
+            run.watched[id(made.node)] = make(run, made.plan, run.module_frame(made.cls.module), made.node)
         elif made.cls is not None:
             run.watched[id(made.node)] = any_object(run, made.cls, run.module_frame(made.cls.module))
 

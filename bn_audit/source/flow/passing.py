@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "INSTANTIATE",
     "JOINING_FUNCTIONS",
     "MODEL_MAKERS",
     "PASSING_FUNCTIONS",
@@ -172,6 +173,9 @@ REDUCING = frozenset(["sum", "mean", "median", "max"])
 
 STATES = {"state_dict": "state", "named_parameters": "parameters", "parameters": "parameters"}
 """Methods that give a model's entries, and which."""
+
+INSTANTIATE = frozenset(["hydra.utils.instantiate", "hydra.utils.call"])
+"""Functions that make what the settings they are given name."""
 
 MODEL_MAKERS = (
     "torchvision.models.",

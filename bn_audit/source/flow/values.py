@@ -78,6 +78,8 @@ class Made(Origin):
     env: Env
     picked: bool = field(default=False, kw_only=True)
     """Whether it is one of several that the call may make, as the class is picked by a name at run time."""
+    settings: str = field(default="", kw_only=True)
+    """What the settings are called that say what is made, where they were handed on under another name."""
 
     def __eq__(self, other: object) -> bool:
         return (

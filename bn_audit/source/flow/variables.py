@@ -11,10 +11,11 @@ from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import conditions, is_begun, loops_around
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
-from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered
+from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
 from bn_audit.source.flow.index import Binding, Scope, arguments_of
 from bn_audit.source.flow.passing import makes_models
+from bn_audit.source.flow.plans import MadeByPlan, given_by_plan
 from bn_audit.source.flow.values import (
     Callee,
     Env,
@@ -27,6 +28,7 @@ from bn_audit.source.flow.values import (
 )
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
+from bn_audit.source.interpreter.planned import Planned
 from bn_audit.source.interpreter.values import (
     ClassVal,
     External,
@@ -252,7 +254,8 @@ class Variables(Following):
             if env.receiver is not None:
                 yield env.receiver
             return
-        if method and number == 1 and env.receiver is not None and _is_flow(env.receiver):
+        begins = isinstance(function, cst.FunctionDef) and function.name.value == "__init__"
+        if method and number == 1 and not begins and env.receiver is not None and _is_flow(env.receiver):
             yield env.receiver  # runs of the flow itself, one for each party
             return
         if env.call is not None and env.caller is not None:
@@ -264,10 +267,33 @@ class Variables(Following):
             inner = Env(env.module, scope, call, caller, env.receiver, caller.depth + 1)
             yield from self._given(name, number, method, star, inner, call, caller)
         if not found:
+            planned = tuple(self._planned(name, env)) if method else ()
+            if planned:
+                yield from planned
+                return
             default = params[number].default if number is not None else None
             if default is not None and not isinstance(default, cst.Name):
                 yield from self.origins(default, self.alone(env.module, scope.parent) if scope.parent else env)
             yield Received(name)
+
+    def _planned(self, name: str, env: Env) -> Iterator[Origin]:
+        """What a plan gives the constructor of a flow, which no call in the project runs."""
+        flow = env.receiver
+        if flow is None or flow.cls is None or env.scope.owner is not flow.cls.node or not _is_flow(flow):
+            return
+        planned = given_by_plan(self.project, env.module, flow.cls.name, name)
+        if not isinstance(planned, Planned):
+            return
+        source, _, leaf = planned.template.rpartition(".")
+        module = self.project.find(source, env.module)
+        value = self.lookup.global_value(module, leaf) if module is not None else None
+        if module is None:
+            return
+        if not isinstance(value, ClassVal):
+            yield from self._global_object(leaf, Env(module, self.index(module).top))
+        elif kind_of(value) == "model":
+            here = Env(value.module, self.index(value.module).top)
+            yield MadeByPlan("model", planned.template, value, value.node, here, plan=planned)
 
     def _given(
         self, name: str, number: int | None, method: bool, star: str, env: Env, call: cst.Call, caller: Env

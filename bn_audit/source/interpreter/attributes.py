@@ -92,10 +92,8 @@ def get(run: Run, value: Value, name: str, frame: Frame, node: cst.CSTNode) -> V
     if isinstance(value, Unknown):
         key = f"{value.key}.{name}" if value.key and not value.key.startswith("#") else None
         text = f"{value.text}.{name}" if value.text else None
-        # Of several ``name`` in the settings that of ``args.model.name`` is known by the last two words.
-        hint = run.likely.get(".".join((text or "").split(".")[-2:])) or run.likely.get(name)
         return Unknown(value.reason, value.origin or Step(frame.module, node), key=key or run.fresh(), deps=value.deps,
-                       called=value.called, text=text, likely=hint)  # fmt: skip
+                       called=value.called, text=text, likely=run.hint(value.text, name))  # fmt: skip
     return run.unknown("an attribute that is not known", frame.module, node)
 
 

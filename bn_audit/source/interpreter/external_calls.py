@@ -128,7 +128,7 @@ def clone(value: Value, memo: dict[int, Value] | None = None) -> Value:
 
 def _instantiate(run: Run, args: Arguments, kwargs: dict[str, Value], frame: Frame, node: cst.CSTNode) -> Value:
     """Hydra's ``instantiate(cfg.model)``: what the settings beside the program name, called with what they say."""
-    key = _text_of(frame, node).rpartition(".")[2]
+    key = run.settings.get(id(node)) or _text_of(frame, node).rpartition(".")[2]
     hint = run.likely.get(f"{key}._target_")
     nothing = run.unknown("made from a configuration that is not known", frame.module, node, called=True)
     if hint is None or not isinstance(hint.value, str):

@@ -211,12 +211,17 @@ def item(run: Run, container: Value, key: Value, frame: Frame, node: cst.CSTNode
         entries = {number: entry for number, entry in enumerate(container.items) if isinstance(entry, Value)}
         return one_of(run, entries, key, frame, node)
     base = key_of(container)
-    text = f"{base}[{key.value!r}]" if base and isinstance(key, Const) else None
-    reason = container.reason if isinstance(container, Unknown) else "an item that is not known"
-    called = isinstance(container, ExternalResult) or (isinstance(container, Unknown) and container.called)
-    return run.unknown(
-        reason, frame.module, node, key=text, deps=dependencies(container) | dependencies(key), called=called
-    )
+    same = f"{base}[{key.value!r}]" if base and isinstance(key, Const) else None
+    deps = dependencies(container) | dependencies(key)
+    if isinstance(container, Unknown):
+        name = key.value if isinstance(key, Const) and isinstance(key.value, str) else None
+        text = f"{container.text}[{name!r}]" if container.text and name is not None else None
+        likely = run.hint(container.text, name) if name is not None else None
+        return run.unknown(
+            container.reason, frame.module, node, key=same, deps=deps, called=container.called, text=text, likely=likely
+        )
+    called = isinstance(container, ExternalResult)
+    return run.unknown("an item that is not known", frame.module, node, key=same, deps=deps, called=called)
 
 
 def _is_generic(value: Value) -> bool:

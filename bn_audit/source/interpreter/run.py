@@ -9,6 +9,7 @@ bounded: past the bound neither branch is run, and all that they might have chan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +37,7 @@ __all__ = [
     "worlds",
 ]
 
+_WORD = re.compile(r"\w+")
 MAX_DEPTH = 48
 """Calls within calls that are followed."""
 MAX_FORKS = 5
@@ -119,6 +121,8 @@ class Run:
         """What options are if nobody says otherwise, by their names: which world is looked at first, and no more."""
         self.beside: Callable[[PyModule, str], Sequence[Mapping[str, object]]] = lambda module, key: ()
         """What the files of settings say that lie beside a program and have a key, one by one."""
+        self.settings: dict[int, str] = {}
+        """By call that makes what settings name: what these are called, where the call itself does not say so."""
         self.module_frames: dict[str, Frame] = {}
         self.final: dict[str, set[str]] = {}
         self.imported_at: dict[int, Step] = {}
@@ -225,6 +229,12 @@ class Run:
         """Give a module's name a value from outside its top level, which is not asked again."""
         self.module_frame(module).vars[name] = value
         self.final[module.path].add(name)
+
+    def hint(self, above: str | None, name: str) -> Const | None:
+        """What a setting is by default: ``name`` of ``args.model``, where more than models have a name, or of any."""
+        words = _WORD.findall(above) if above and self.likely else []
+        found = self.likely.get(f"{words[-1]}.{name}") if words else None
+        return found or self.likely.get(name)
 
     def unknown(
         self,

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from bn_audit.source.flow.options import Options
+from bn_audit.source.interpreter.run import Budget, Run
+from bn_audit.source.interpreter.values import Const
 from bn_audit.source.project import Project, PyModule
 
 
@@ -107,3 +111,21 @@ def test_files_of_settings_without_the_key(tmp_path: Path) -> None:
     files = {"app/run.yaml": "seed: 1\n", "config/fedml_config.yaml": setting("above")}
     assert beside(tmp_path, files) == ["above"]
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("above", "name", "value"),
+    [
+        ("self.args.model", "name", "resnet"),
+        ("config['model']", "name", "resnet"),
+        ("model", "name", "resnet"),
+        ("config['optimizer']", "name", None),
+        ("args", "lr", 0.1),
+        (None, "lr", 0.1),
+    ],
+)
+def test_a_name_that_several_sections_have_is_known_by_its_section(above: str | None, name: str, value: object) -> None:
+    run = Run(Project(), [], Budget(10))
+    run.likely = {"model.name": Const("resnet"), "data.name": Const("mnist"), "lr": Const(0.1)}
+    found = run.hint(above, name)
+    assert (found.value if found is not None else None) == value
