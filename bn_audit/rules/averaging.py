@@ -115,6 +115,8 @@ def _mistake(found: Misfit) -> str:
     parts = []
     if found.missed:
         names = norm_names(found.judged.participant.profile, found.missed)
+        if found.whole:
+            return f"leaves nothing out, so that all of BatchNorm goes through ({listed(names)})"
         parts.append(f"lets {listed(found.missed)} of BatchNorm through ({listed(names)})")
     if found.caught:
         parts.append(
@@ -244,8 +246,8 @@ FRAGILE = Rule(
     summary="A filter by name misses a BatchNorm, or catches what is none",
     finds="""\
 An averaging, or a client's exchange, that leaves entries out by their names, where the keys of a model that takes part
-prove the filter wrong: entries of one BatchNorm are left out and those of another go through, or an entry of another
-layer is left out because its name looks like BatchNorm's. The message lists the keys.""",
+prove the filter wrong: entries of one BatchNorm are left out and those of another go through, no entry is left out at
+all, or an entry of another layer is left out because its name looks like BatchNorm's. The message lists the keys.""",
     why="""\
 Names are habits. torchvision's ResNets have BatchNorms called `downsample.1`, MobileNets have `features.0.1`, and
 "subnet" contains "bn". Of 1,576 architectures with BatchNorm, `"bn" in key` misses some of it in 682. What slips

@@ -145,13 +145,19 @@ class Misfit:
 
     Attributes:
         judged: the model.
-        missed: entries of a BatchNorm that slip through, while those of another are caught.
+        missed: entries of a BatchNorm that slip through, while those of another are caught; or all there are, if the
+            filter catches nothing at all.
         caught: entries of other layers that are caught as if they were BatchNorm's.
     """
 
     judged: Judged
     missed: tuple[str, ...]
     caught: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the filter catches nothing at all."""
+        return not self.judged.kept
 
 
 def misfits(covers: Test, judged: Judged) -> Misfit | None:
@@ -165,6 +171,8 @@ def misfits(covers: Test, judged: Judged) -> Misfit | None:
         for entry in entries:
             by_name.setdefault(entry.name, set()).add(is_kept)
     kept_kinds = {name for name, states in by_name.items() if True in states and name != _COUNTER}
+    if not judged.kept:
+        return Misfit(judged, tuple(entry.key for entry in judged.shared), ()) if _idle(words, judged) else None
     # A filter that keeps no weight and no statistics of any BatchNorm only steps over the counter.
     if not kept_kinds:
         return None
@@ -181,6 +189,16 @@ def misfits(covers: Test, judged: Judged) -> Misfit | None:
         and picked(covers, entry, profile) is False
     )
     return Misfit(judged, missed, caught) if missed or caught else None
+
+
+def _idle(words: Sequence[Test], judged: Judged) -> bool:
+    """Whether words for BatchNorm stand in no key of a model, all of whose BatchNorms go through."""
+    profile = judged.participant.profile
+    return (
+        profile.complete
+        and any(entry.name.startswith("running_") for entry in judged.shared)
+        and not any(picked(word, entry, profile) for word in words for entry in profile.entries)
+    )
 
 
 def words_of(test: Test) -> Iterator[Test]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import libcst as cst
 
 from bn_audit.source.flow.index import Binding, FileIndex, Piece, Scope, arguments_of, setdefault_key
-from bn_audit.source.nodes import dotted_name, root_name, walk
+from bn_audit.source.nodes import children, dotted_name, root_name, walk
 
 __all__ = [
     "Averaging",
@@ -29,6 +29,7 @@ __all__ = [
     "find_averaging",
     "is_begun",
     "loops_around",
+    "takes_entry",
 ]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
@@ -40,6 +41,10 @@ _PROCESSES = ("all_reduce", "reduce")
 _TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
 _SAME = frozenset(["detach", "clone", "cpu", "cuda", "to", "contiguous", "float", "double", "half"])
 _ZEROS = frozenset(["zero_", "fill_", "zeros_like"])
+_FORM = frozenset(["device", "dtype", "shape", "ndim"])
+"""What an entry is asked for that is nothing of it."""
+_LIKE = frozenset(["to", "type_as", "view_as", "expand_as", "reshape_as", "size", "dim"])
+"""Methods whose argument gives the form alone."""
 _MAX_LOOPS = 6
 
 
@@ -603,6 +608,39 @@ def depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[str
             if _takes_next(row.value) or depends(index, _part(row), loop, seen | {part.value}):
                 return True
     return False
+
+
+def takes_entry(index: FileIndex, value: cst.CSTNode, loop: Loop) -> bool:
+    """Whether a value is made of the entry that a loop over a state has in hand, and not only in its form or by its
+    key: ``(entry / scale).round()``, but not ``other[key].to(entry.device)``."""
+    over = _unwrapped(loop.iter)
+    held: str | None = None
+    if isinstance(over, cst.Call) and isinstance(over.func, cst.Attribute) and not over.args:
+        if over.func.attr.value in ("items", "named_parameters") and len(loop.names) > 1:
+            held = loop.names[-1]
+        elif over.func.attr.value == "keys":
+            over = over.func.value
+    own = f"{index.code(over)}[{loop.names[-1]}]" if held is None else None
+    return _takes_entry(index, value, held, own, frozenset())
+
+
+def _takes_entry(index: FileIndex, node: cst.CSTNode, held: str | None, own: str | None, seen: frozenset[str]) -> bool:
+    if isinstance(node, cst.Attribute) and node.attr.value in _FORM:
+        return False
+    if isinstance(node, cst.Call):
+        leaf = node.func.attr.value if isinstance(node.func, cst.Attribute) else ""
+        if leaf in _LIKE:
+            return isinstance(node.func, cst.Attribute) and _takes_entry(index, node.func.value, held, own, seen)
+        if leaf.endswith("_like"):
+            return False
+    if isinstance(node, cst.Subscript) and own is not None and index.code(node) == own:
+        return True
+    if isinstance(node, cst.Name) and node.value not in seen:
+        if node.value == held:
+            return True
+        found = index.scope_of(node).sole_value(node.value)
+        return found is not None and _takes_entry(index, found, held, own, seen | {node.value})
+    return any(_takes_entry(index, part, held, own, seen) for part in children(node))
 
 
 def _takes_next(node: cst.CSTNode) -> bool:

@@ -143,6 +143,8 @@ class Calls(Attributes):
     def callee(self, node: cst.Call, env: Env) -> list[tuple[Value, Made | None]]:
         """What a call may call: functions with the object they are methods of, classes, things of libraries."""
         func = without_remote(node.func)
+        if isinstance(func, cst.Lambda):  # written and called in one place
+            return [(Func("<lambda>", func, env.module, self.lookup.run.module_frame(env.module), {}), None)]
         if isinstance(func, cst.Name):
             local = self._local_function(func.value, env)
             if local is not None:
@@ -168,7 +170,7 @@ class Calls(Attributes):
                     if method is not None and not any(_runs_same(row, method, origin) for row in found):
                         found.append((method, origin))
                     found.extend(self._overrides(origin, func.attr.value))
-        if not found and not isinstance(func, cst.Lambda):
+        if not found:
             for origin in self.items(self.origins(func, env)):
                 if isinstance(origin, Callee):
                     found.append((origin.value, origin.receiver))

@@ -15,12 +15,16 @@ import libcst as cst
 
 from bn_audit.source.flow.averaging import Loop, conditions, loops_around
 from bn_audit.source.flow.index import FileIndex, Piece
-from bn_audit.source.nodes import dotted_name, leaf_name, walk
+from bn_audit.source.flow.passing import PASSING_METHODS
+from bn_audit.source.nodes import children, dotted_name, leaf_name, root_name, walk
 
 __all__ = ["ServerStep", "find_steps", "noise_by", "step_by"]
 
 _MAX_VALUES = 4
 """Values of one name that are looked into."""
+_MAX_NAMES = 3
+"""Names within names that are looked into."""
+_LIBRARIES = frozenset(["torch", "np", "numpy", "F", "math"])
 
 _NOISE = frozenset(
     [
@@ -176,21 +180,48 @@ def _kind(
 ) -> Literal["noise", "momentum"] | None:
     scope = index.scope_of(node)
     own = index.code(target.value if isinstance(target, cst.Subscript) else target)
-    for part in _parts(index, value):
+    for part in _made_of(index, value):
         if isinstance(part, cst.Call) and leaf_name(part.func) in _NOISE:
             return "noise"
+    for part in _parts(index, value):
         gathers = isinstance(part, cst.Subscript) and (id(scope), index.code(part.value)) in gathered
         if gathers and isinstance(part, cst.Subscript) and index.code(part.value) != own:
             return "momentum"
     return None
 
 
+def _made_of(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> Iterator[cst.CSTNode]:
+    """The parts of an expression that are added up or converted: not what the program's own functions are handed, which
+    may do with it what they like."""
+    yield node
+    if isinstance(node, cst.Call) and not _computes(node):
+        yield from _made_of(index, node.func, depth)
+        return
+    if isinstance(node, cst.Name):
+        for value in _values_of(index, node) if depth < _MAX_NAMES else ():
+            yield from _made_of(index, value, depth + 1)
+        return
+    for child in children(node):
+        yield from _made_of(index, child, depth)
+
+
+def _computes(call: cst.Call) -> bool:
+    """Whether a call is arithmetic on tensors: ``torch.add(x, noise)``, ``x.add(noise)``."""
+    return (root_name(call.func) or "") in _LIBRARIES or leaf_name(call.func) in PASSING_METHODS | _NOISE
+
+
 def _parts(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> Iterator[cst.CSTNode]:
     """The parts of an expression, and of what its local names stand for."""
     for part in walk(node):
         yield part
-        if isinstance(part, cst.Name) and depth < 3:
-            rows = index.scope_of(part).bindings.get(part.value, ())
-            for row in rows if len(rows) <= _MAX_VALUES else ():
-                if row.how == "value" and row.value is not None and not row.path:
-                    yield from _parts(index, row.value, depth + 1)
+        if isinstance(part, cst.Name) and depth < _MAX_NAMES:
+            for value in _values_of(index, part):
+                yield from _parts(index, value, depth + 1)
+
+
+def _values_of(index: FileIndex, name: cst.Name) -> Iterator[cst.CSTNode]:
+    """What a local name stands for, if it has few values."""
+    rows = index.scope_of(name).bindings.get(name.value, ())
+    for row in rows if len(rows) <= _MAX_VALUES else ():
+        if row.how == "value" and row.value is not None and not row.path:
+            yield row.value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at
-from bn_audit.source.flow.averaging import conditions, is_begun, loops_around
+from bn_audit.source.flow.averaging import Loop, conditions, is_begun, loops_around, takes_entry
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
 from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
 
 __all__ = ["Variables", "argument_at", "is_empty"]
+
+Test = tuple[cst.BaseExpression, bool]
+"""A condition, and whether it must hold."""
 
 _MAX_IMPORTS = 8
 """Files through which one name is handed on."""
@@ -202,8 +205,24 @@ class Variables(Following):
         if loop is None:
             return ()
         container = root_name(node.targets[0].target)
-        tests = conditions(index, node, loop)
-        return tuple(Filter(test, wanted, name, env) for test, wanted in tests if not is_begun(test, name, container))
+        tests = [row for row in conditions(index, node, loop) if not is_begun(row[0], name, container)]
+        if tests and container is not None:
+            tests = self._in_every_branch(tests, node, container, loop, env)
+        return tuple(Filter(test, wanted, name, env) for test, wanted in tests)
+
+    def _in_every_branch(self, tests: list[Test], node: cst.Assign, container: str, loop: Loop, env: Env) -> list[Test]:
+        """The conditions without those under whose opposite the entry is passed on as well, in another form: counters
+        as they are, and the rest in eight bits."""
+        index = self.index(env.module)
+        for _, other in env.scope.puts.get(container, ()):
+            if other is node or not isinstance(other, cst.Assign) or loop.node not in index.above(other):
+                continue
+            if index.code(other.targets[0].target) == index.code(node.targets[0].target) and takes_entry(
+                index, other.value, loop
+            ):
+                against = {(id(test), not wanted) for test, wanted in conditions(index, other, loop)}
+                tests = [row for row in tests if (id(row[0]), row[1]) not in against]
+        return tests
 
     def binding(self, row: Binding, env: Env) -> Iterable[Origin]:
         """What one binding gives its name."""

@@ -1,4 +1,5 @@
-"""What labelled cases are said to do, done: vectors joined by hand, and sums over the processes of torch.distributed.
+"""What labelled cases are said to do, done: vectors joined by hand, entries packed on their way, and sums over the
+processes of torch.distributed.
 
 The functions of a case are run on a small model with BatchNorm, and what becomes of its entries is compared with the
 rule that speaks of it, an error with the text that its message quotes.
@@ -129,3 +130,82 @@ def test_vectors_joined_by_hand(case: str, tmp_path: Path) -> None:
         assert float(server[1].running_mean[0]) == 0.0
         assert int(server[1].num_batches_tracked) == 0
     assert float(server[1].weight[0]) == 4.0
+
+
+def _modules(folder: Path, *names: str) -> list[types.ModuleType]:
+    """Files of a case, run one after the other; each can be imported by the next."""
+    found = []
+    for name in names:
+        module = types.ModuleType(name)
+        sys.modules[name] = module
+        found.append(module)
+        exec((folder / f"{name}.py").read_text(), module.__dict__)
+    return found
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test imports of a case is gone when it is done."""
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+
+
+def _filled(make: type, values: tuple[float, ...]) -> list[torch.nn.Module]:
+    """One model for each value, all of whose floats are that value."""
+    found = []
+    for value in values:
+        model = make()
+        with torch.no_grad():
+            for entry in model.state_dict().values():
+                entry.fill_(value)
+            model.fc.weight[0, 0] = value + 1  # levels need a lowest and a highest
+        found.append(model)
+    return found
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.usefixtures("imports")
+def test_entries_packed_on_their_way_are_averaged(packed: bool, tmp_path: Path) -> None:
+    assert set(_found("eight-bits-and-counters-as-they-are", tmp_path)) == {"BNA202"}
+    nets, wire, main = _modules(tmp_path, "nets", "wire", "main")
+    server = main.Server(wire.EightBits() if packed else None)
+    clients = _filled(nets.ConvNet, (3.0, 5.0))
+    for client, mean in zip(clients, (3.0, 5.0), strict=True):
+        client.bn1.running_mean[:] = torch.linspace(mean, mean + 1, 8)
+    mean = server.mean([client.state_dict() for client in clients])
+    assert float(mean["bn1.running_mean"][0]) == pytest.approx(4.0, abs=0.01)
+    assert int(mean["bn1.num_batches_tracked"]) == 3
+
+
+@pytest.mark.usefixtures("imports")
+def test_its_own_batchnorm_stays(tmp_path: Path) -> None:
+    assert _found("its-own-batchnorm-and-the-others-entries", tmp_path) == {}
+    nets, main = _modules(tmp_path, "nets", "main")
+    first, second = _filled(nets.ConvNet, (3.0, 5.0))
+    shared = main.mean([first.state_dict(), second.state_dict()])
+    second.load_state_dict(main.merged(shared, second.state_dict()))
+    assert float(second.bn1.running_mean[0]) == 5.0
+    assert float(second.conv1.bias[0]) == 4.0
+
+
+@pytest.mark.usefixtures("imports")
+def test_a_mark_moves_no_statistics(tmp_path: Path) -> None:
+    assert set(_found("noise-handed-to-who-marks-a-few-weights", tmp_path)) == {"BNA202"}
+    nets, server = _modules(tmp_path, "nets", "server")
+    (model,) = _filled(nets.ConvNet, (3.0,))
+    marked = server.marked(model.state_dict(), [("conv1.weight", 0)], 0.5)
+    assert float(marked["conv1.weight"].view(-1)[0]) == 3.5
+    assert bool((marked["bn1.running_var"] == 3.0).all())
+
+
+@pytest.mark.usefixtures("imports")
+def test_a_name_filter_that_catches_nothing(tmp_path: Path) -> None:
+    found = _found("name-filter-that-catches-nothing", tmp_path)
+    assert set(found) == {"BNA203"}
+    assert "`'bn' not in key` leaves nothing out, so that all of BatchNorm goes through (`norm1`) of `Net`" in str(
+        found
+    )
+    (tmp_path / "main.py").write_text((tmp_path / "main.py").read_text().replace("\n\nmain()\n", "\n"))
+    nets, main = _modules(tmp_path, "nets", "main")
+    server, *clients = _filled(nets.Net, (1.0, 3.0, 5.0))
+    main.communication(types.SimpleNamespace(mode="fedbn"), server, clients, [0.5, 0.5])
+    assert float(server.norm1.running_mean[0]) == 4.0
