@@ -7,7 +7,9 @@ module, because names flow from cell to cell.
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ __all__ = ["ParsedFile", "Part", "is_notebook", "parse", "run_with_deep_stack"]
 
 _LIBCST_POSITION = re.compile(r"error at (\d+):(\d+)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_INDENTED_BY_A_TAB = re.compile(r"^ *\t", re.MULTILINE)
 _LEADING_FORM_FEED = re.compile(r"^[ \t\f]*\f", re.MULTILINE)
 
 
@@ -152,8 +155,16 @@ def _tree(text: str) -> tuple[libcst.Module, dict[int, int]]:
     check_size(text)
     # Only escapes in a notebook's JSON and a few codecs yield lone surrogates; libcst takes UTF-8 and could not.
     text = _SURROGATE.sub("\ufffd", text)
+    moved: dict[int, int] = {}
     try:
-        module = libcst.parse_module(text)
+        try:
+            module = libcst.parse_module(text)
+        except libcst.ParserSyntaxError:
+            blanks = _indented_by_blanks(text)
+            if blanks is None:
+                raise
+            text, moved = blanks
+            module = libcst.parse_module(text)
     except libcst.ParserSyntaxError as error:
         raise _syntax_error(text, error) from error
     except (RecursionError, MemoryError) as error:
@@ -163,7 +174,39 @@ def _tree(text: str) -> tuple[libcst.Module, dict[int, int]]:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise SourceError(f"libcst {_libcst_version()} cannot parse this: {_first_line(error)}") from error
         raise
-    return module, _form_feed_shifts(text, module) if "\f" in text else {}
+    return module, moved or (_form_feed_shifts(text, module) if "\f" in text else {})
+
+
+def _indented_by_blanks(text: str) -> tuple[str, dict[int, int]] | None:
+    """A text whose lines are indented by blanks alone, and how much further to the left they stood; None if tabs are
+    not what libcst has against it.
+
+    libcst wants a block to begin with the very characters that the block around it begins with. CPython counts columns,
+    a tab up to the next multiple of eight, and is content if tabs of one would give the same blocks.
+    """
+    if _INDENTED_BY_A_TAB.search(text) is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+        inside = {
+            line
+            for token in tokenize.generate_tokens(io.StringIO(text).readline)
+            if token.start[0] < token.end[0] and token.type not in (tokenize.NEWLINE, tokenize.NL)
+            for line in range(token.start[0] + 1, token.end[0] + 1)
+        }
+    except (SyntaxError, tokenize.TokenError, RecursionError, MemoryError, ValueError):
+        return None
+    lines = text.split("\n")
+    shifts: dict[int, int] = {}
+    for number, line in enumerate(lines, start=1):
+        bare = line.lstrip(" \t")
+        indent = line[: len(line) - len(bare)]
+        if "\t" in indent and number not in inside:
+            lines[number - 1] = indent.expandtabs() + bare
+            shifts[number] = len(indent) - len(indent.expandtabs())
+    return "\n".join(lines), shifts
 
 
 def _syntax_error(text: str, error: libcst.ParserSyntaxError) -> SourceError:

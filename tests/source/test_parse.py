@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import libcst
 import pytest
 
 from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
+from bn_audit.source.nodes import walk
 from bn_audit.source.parse import parse
+from bn_audit.source.positions import locate
 from bn_audit.source.scanner import check_length, check_size, logical_line_end
 from bn_audit.source.text import SourceError
 
@@ -81,6 +85,29 @@ def test_syntax_errors(source: str | bytes, line: int, column: int | None, reaso
     assert found_line == line
     assert column is None or found_column == column
     assert reason in found_reason
+
+
+MIXED = {
+    "a block of blanks and a tab": ("def f(x):\n\tif x:\n        \tg(x)\n\treturn x\n", 3, 9),
+    "a tab among blanks": ("def f(x):\n\tif x:\n        \tg(x)\n\telse:\n\t        h(x)\n", 5, 9),
+    "a string that goes on": ("def f(x):\n\ts = '''a\n\tb'''\n\tif s:\n        \tg(s)\n", 5, 9),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_blocks_of_blanks_and_tabs_as_cpython_allows_them(name: str) -> None:
+    source, line, column = MIXED[name]
+    with pytest.raises(libcst.ParserSyntaxError):
+        libcst.parse_module(source)
+    parsed = parse("a.py", source.encode())
+    assert parsed.parts[0].source == source
+    assert ast.dump(ast.parse(parsed.module.code)) == ast.dump(ast.parse(source))
+    calls = [node for node in walk(parsed.module) if isinstance(node, libcst.Call)]
+    assert (line, column + 1) in {(place.line, place.column) for place in locate(parsed, calls).values()}
+
+
+def test_tabs_that_cpython_refuses_stay_an_error() -> None:
+    assert "inconsistent use of tabs" in refuse("if x:\n        y\n\tz\n")[2]
 
 
 DEEP: dict[str, Callable[[int], str]] = {
