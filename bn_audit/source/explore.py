@@ -69,6 +69,8 @@ class _Group:
     level: int
     worlds: list[list[Arrival]] = field(default_factory=list)
     complete: bool = True
+    no_further: bool = False
+    """Whether what follows the target was not run, as there is too much of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,33 +130,53 @@ class Explorer:
         return result
 
     def _run(self, targets: list[Target], trails: list[Trail], level: int) -> tuple[list[_Group], Run | None]:
+        groups, last, complete = self._gather(targets, trails, level, no_further=False)
+        if not complete:
+            # What follows a call says how its FLModel is used, and nothing of what it is made with.
+            again, run, complete = self._gather(targets, trails, level, no_further=True)
+            if complete and again:
+                groups, last = again, run
+        if not complete:
+            self.notes.append(f"{self.project.display(targets[0].module.path)}: more to follow than the limit allows")
+        return groups, last
+
+    def _gather(
+        self, targets: list[Target], trails: list[Trail], level: int, *, no_further: bool
+    ) -> tuple[list[_Group], Run | None, bool]:
+        """The groups of one target and trail each, the last world's run, and whether all worlds were run to the end."""
         steps = max(_LEAST_STEPS, min(MAX_STEPS, self._steps))
         budget = Budget(steps)
+        complete = True
         groups: dict[tuple[int, int], _Group] = {}
         last: Run | None = None
         symbolic: dict[str, Func] = {}
-        for world in self._worlds(targets, trails, budget):
+        for world in self._worlds(targets, trails, budget, no_further=no_further):
             last = world.run
             symbolic.update(world.run.symbolic)
             found = _assign(world, targets, trails, level)
-            if not world.complete:
-                where = self.project.display(targets[0].module.path)
-                self.notes.append(f"{where}: more to follow than the limit allows")
             for key, (target, trail, arrivals) in found.items():
-                group = groups.setdefault(key, _Group(target, trail, level))
+                group = groups.setdefault(key, _Group(target, trail, level, no_further=no_further))
                 group.worlds.append(arrivals)
-            for group in groups.values():
-                group.complete = group.complete and world.complete
+            complete = complete and world.complete
+        for group in groups.values():
+            group.complete = complete
         self._steps -= _RUN_STEPS + steps - budget.left
         if last is not None:
             last.symbolic = symbolic
-        return list(groups.values()), last
+        return list(groups.values()), last, complete
 
     def _worlds(
-        self, targets: list[Target], trails: list[Trail], budget: Budget, change: Change | None = None
+        self,
+        targets: list[Target],
+        trails: list[Trail],
+        budget: Budget,
+        change: Change | None = None,
+        *,
+        no_further: bool,
     ) -> Iterator[World]:
         further = {id(target.node): target for trail in trails for target in (*trail.tail, trail.origin)}
-        return worlds(self.project, lambda run: execute_root(run, targets, tuple(further.values())), budget, change)
+        rest = tuple(further.values())
+        return worlds(self.project, lambda run: execute_root(run, targets, rest, no_further=no_further), budget, change)
 
     def _above(self, group: _Group, run: Run, level: int, seen: frozenset[int]) -> list[tuple[_Group, Run]]:
         """The same trail from the callers, if it depends on parameters that a caller gives."""
@@ -295,7 +317,8 @@ class Explorer:
         steps = max(_LEAST_STEPS, min(MAX_STEPS, self._trial_steps))
         budget = Budget(steps)
         tried = _Group(group.target, group.trail, group.level)
-        for world in self._worlds([group.target], [group.trail], budget, change):
+        ways = self._worlds([group.target], [group.trail], budget, change, no_further=group.no_further)
+        for world in ways:
             tried.complete = tried.complete and world.complete
             for target, trail, arrivals in _assign(world, [group.target], [group.trail], group.level).values():
                 if target is group.target and trail is group.trail:

@@ -580,3 +580,46 @@ def test_callers(case: tuple[str, ...], tmp_path: Path) -> None:
     result = read_project(files, tmp_path)
     assert calls(result) == sorted(expected)
     assert standing(result, tmp_path) == marked(files)
+
+
+def _followed_by(lines: int) -> dict[str, str | bytes]:
+    """A call that a method makes with what it is given, and much that is done with the FLModel afterwards."""
+    ways = "".join(f"        if history[{n}]:\n            model.note({n})\n" for n in range(5))
+    rest = "        model.note(model.score(history, model))\n" * lines
+    return project(
+        NET_FILES
+        + "=== train.py\n"
+        + HEAD
+        + """\
+class Experiment:
+    def maker(self):
+        return TorchModel(model_fn=Net)
+
+    def run(self, config):
+        model = FLModel(model=self.maker(), aggregator=AGG, backend="torch", strategy="fed_prox")  # site
+        history = model.fit(epochs=config["rounds"])
+"""
+        + ways
+        + rest
+    )
+
+
+@pytest.mark.parametrize("lines", [1, 1_500])
+def test_what_follows_a_call_may_be_long(lines: int, tmp_path: Path) -> None:
+    files = _followed_by(lines)
+    result = read_project(files, tmp_path)
+    assert calls(result) == ["conv-BN-fc torch fed_prox plain absent"]
+    assert standing(result, tmp_path) == marked(files)
+    assert not result.notes
+
+
+def test_what_leads_to_a_call_may_not_be_too_long(tmp_path: Path) -> None:
+    files = _followed_by(1_500)
+    source = files["train.py"]
+    assert isinstance(source, str)
+    head, call, rest = source.partition("        model = FLModel(")
+    before = rest.partition("\n")[2].replace("model", "other")
+    files["train.py"] = head + before + call + rest.partition("\n")[0].replace("self.maker()", "other") + "\n"
+    result = read_project(files, tmp_path)
+    assert any("more to follow than the limit allows" in note for note in result.notes)
+    assert [reading for reading in calls(result) if "conv" in reading] == []

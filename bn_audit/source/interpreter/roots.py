@@ -32,8 +32,13 @@ from bn_audit.source.targets import Target
 __all__ = ["any_object", "execute_root"]
 
 
-def execute_root(run: Run, targets: Sequence[Target], further: Iterable[Target] = ()) -> None:
-    """Run the scope that holds ``targets`` (all of one scope); ``further`` are calls on the way in other scopes."""
+def execute_root(
+    run: Run, targets: Sequence[Target], further: Iterable[Target] = (), *, no_further: bool = False
+) -> None:
+    """Run the scope that holds ``targets`` (all of one scope); ``further`` are calls on the way in other scopes.
+
+    With ``no_further`` the run ends with the statement that reaches them: what is done with their results is not seen.
+    """
     first = targets[0]
     run.targets = frozenset(id(target.node) for target in targets)
     run.needs = {id(target.node): target.needs for target in (*targets, *further) if target.needs is not None}
@@ -43,6 +48,7 @@ def execute_root(run: Run, targets: Sequence[Target], further: Iterable[Target] 
     functions = first.functions
     if not functions:
         top = Frame("module", first.module, None)
+        run.until = top if no_further else None
         top.wanted = flmodel.relevant(run, first.module, first.module.body)
         statements.execute_block(run, first.module.body, top)
         return
@@ -54,6 +60,7 @@ def execute_root(run: Run, targets: Sequence[Target], further: Iterable[Target] 
             inner = Frame("function", first.module, func.frame, func=func, owner=func.owner)
             # The frame of a root has no caller; it counts as one level.
             inner.depth = 1
+            run.until = inner if no_further and scope is functions[-1] else None
             skip = _bind_self(run, func, inner)
             calls.symbolic_arguments(run, func, inner, skip)
             if isinstance(scope, cst.Lambda):

@@ -33,6 +33,7 @@ __all__ = [
     "CallTooLong",
     "Change",
     "Decision",
+    "Reached",
     "Run",
     "worlds",
 ]
@@ -58,6 +59,10 @@ class BudgetExceeded(Exception):
 
 class CallTooLong(Exception):
     """One call takes more than its share: what it returns becomes unknown."""
+
+
+class Reached(Exception):
+    """All that was looked for has been reached, and nothing else is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ class Run:
         unknown."""
         self.arrivals: list[Arrival] = []
         self.reached: set[int] = set()
+        self.until: Frame | None = None
+        """The frame of the root's own statements, if the run ends as soon as it has reached its targets."""
         self.carried = True
         """Whether what is made from the result of a target matters too: a trainer made from a model, and its calls."""
         self.watched: dict[int, Value | None] = {}
@@ -278,6 +285,8 @@ def worlds(
         world = World(run)
         try:
             execute(run)
+        except Reached:
+            pass
         except BudgetExceeded:
             world.complete = False
         except (CallTooLong, RecursionError, MemoryError):

@@ -9,7 +9,7 @@ import libcst as cst
 
 from bn_audit.source.interpreter import attributes, calls, expressions, matching, operations, scopes
 from bn_audit.source.interpreter.frames import Frame
-from bn_audit.source.interpreter.run import Run
+from bn_audit.source.interpreter.run import Reached, Run
 from bn_audit.source.interpreter.values import Const, DictVal, External, Hole, ListVal, Module, Step, Unknown, Value
 from bn_audit.source.names import blocks
 from bn_audit.source.names import statements as flat
@@ -38,6 +38,8 @@ def execute_block(run: Run, body: Sequence[cst.CSTNode], frame: Frame) -> Signal
         if not _wanted(run, statement, frame):
             continue
         signal = execute(run, statement, frame)
+        if run.until is frame and run.targets <= run.reached:
+            raise Reached
         if signal is not None:
             return signal
     return None
