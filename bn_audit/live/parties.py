@@ -31,6 +31,8 @@ State = Mapping[str, torch.Tensor]
 _INITIAL = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
 """What torch's norm layers hold before anything was trained or counted."""
 
+_TAKEN_OUT = "as before: the norm layer after it takes a bias out again"
+
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
@@ -39,6 +41,9 @@ class _Owner:
     norm: str | None
     local: bool
     buffer: bool
+    shifts_a_norm: bool = False
+    """A bias of as many channels as the norm layer registered next, which subtracts their mean: its gradient is 0 but
+    for rounding, so that training may well leave it as it was."""
 
 
 def judge_parties(
@@ -99,10 +104,23 @@ class _Renamed(Mapping[str, torch.Tensor]):
 
 def _owners(profile: Profile) -> dict[str, _Owner]:
     norms = {norm.path: norm.type for norm in profile.norms}
-    return {
-        entry.key: _Owner(norms.get(entry.module), fates == {Fate.LOCAL}, entry.kind == "buffer")
-        for entry, fates in zip(profile.entries, expected_fates(profile), strict=True)
-    }
+    owners = {}
+    for (entry, after), fates in zip(_with_next(profile.entries), expected_fates(profile), strict=True):
+        shifts = entry.name == "bias" and after is not None and after.module in norms and after.shape == entry.shape
+        owners[entry.key] = _Owner(norms.get(entry.module), fates == {Fate.LOCAL}, entry.kind == "buffer", shifts)
+    return owners
+
+
+def _with_next(entries: Sequence[StateEntry]) -> Iterator[tuple[StateEntry, StateEntry | None]]:
+    """Each entry, and the first of the module registered after its own."""
+    after: StateEntry | None = None
+    pairs = []
+    for number in range(len(entries) - 1, -1, -1):
+        entry = entries[number]
+        if number + 1 < len(entries) and entries[number + 1].module != entry.module:
+            after = entries[number + 1]
+        pairs.append((entry, after))
+    return reversed(pairs)
 
 
 def _judge(
@@ -141,6 +159,8 @@ def _judge(
     if before and not changed and floating and not owner.buffer:
         if any(fnmatchcase(key, pattern) for pattern in frozen):
             return entry(Standing.EQUAL, "frozen, as told", difference)
+        if owner.shifts_a_norm:
+            return entry(Standing.EQUAL, _TAKEN_OUT, difference)
         return entry(Standing.UNCHANGED, "frozen, or not trained in this round", difference)
     return entry(Standing.EQUAL, "", difference)
 
@@ -210,7 +230,7 @@ def _notes(entries: Sequence[PartyEntry], profile: Profile) -> Iterator[str]:
             "no entry is the same in all parties: were the checkpoints saved after the aggregate was loaded and before "
             "the next training?"
         )
-    elif floating and all(one.standing is Standing.UNCHANGED for one in floating):
+    elif floating and all(one.standing is Standing.UNCHANGED or one.detail == _TAKEN_OUT for one in floating):
         yield "no shared entry changed: does a round lie between the previous checkpoints and these?"
     if not profile.type and not profile.norms:
         yield "no layer has running statistics, by the keys"

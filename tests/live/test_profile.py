@@ -67,6 +67,8 @@ def test_kinds_are_those_of_the_module(name: str) -> None:
 def test_a_profile_on_meta_differs_in_values_only(name: str) -> None:
     if name in ("scripted", "traced", "exported", "unflattened"):
         pytest.skip("what was compiled for a device stays there")
+    if name == "data parallel" and torch.cuda.is_available():
+        pytest.skip("DataParallel moves its module to the first GPU, and torch cannot move what is on meta")
     real = profile(MODELS[name]())
     with torch.device("meta"):
         meta = profile(MODELS[name]())
