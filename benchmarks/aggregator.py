@@ -3,7 +3,7 @@
 Ten state dicts of ResNet50's size, one thread. CPU time is given as a ratio to reading every tensor once
 (``Tensor.sum``), taken in the same round, and counts until the result is there; memory as the growth of the process's
 peak in units of one state dict, each in a process of its own. The formulas of Flower and SecretFlow are written out as
-their sources have them, over the same entries.
+their sources have them, over the same entries. ``--device cuda`` measures on a GPU instead, by the clock.
 """
 
 from __future__ import annotations
@@ -38,11 +38,15 @@ def main() -> int:
     parser.add_argument("--parties", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--fail", action="store_true", help="status 1 if a goal is missed")
+    parser.add_argument("--device", default="cpu", help="cuda: on the GPU, by the clock, beside torch's own mean")
     parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.memory_of:
         print(memory_of(arguments.memory_of[0], Path(arguments.memory_of[1]), arguments.parties))
+        return 0
+    if arguments.device != "cpu":
+        on_device(arguments.parties, arguments.rounds, torch.device(arguments.device))
         return 0
     good = memories(arguments.parties)  # first: a process starts with the peak of the one that started it
     good &= times(arguments.parties, arguments.rounds)
@@ -136,6 +140,45 @@ def times(parties: int, rounds: int) -> bool:
         note = "" if goal is None else f"   goal {goal}"
         print(f"  {name:18} {min(values[1:]) * 1e3:10.0f}   {min(ratios):6.2f} {median:6.2f} {max(ratios):6.2f}{note}")
     return good
+
+
+def stacked(states: Sequence[State], weights: Sequence[int]) -> State:
+    """The mean of every entry as it is written with torch in one line: all parties' values beside each other."""
+    shares = torch.tensor(weights, dtype=torch.float32, device=next(iter(states[0].values())).device) / sum(weights)
+    return {key: torch.tensordot(shares, torch.stack([state[key] for state in states]).float(), 1) for key in states[0]}
+
+
+def on_device(parties: int, rounds: int, device: torch.device) -> None:
+    """Ten ResNet50s, which are many small tensors, and one tensor of 100 million numbers a party."""
+    many = [{key: value.to(device) for key, value in resnet50(seed).items()} for seed in range(parties)]
+    large = [{"weight": torch.randn(100_000_000, device=device)} for _ in range(parties)]
+    weights = list(range(100, 100 + parties))
+    print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {parties} parties, {rounds} rounds")
+    for name, states in (("ResNet50", many), ("100,000,000 numbers", large)):
+        size = sum(value.nbytes for value in states[0].values())
+        print(f"  {name:20} ms, median   peak in state dicts of {size / 2**20:.0f} MiB")
+        runs: dict[str, Callable[[], object]] = {
+            "read once": lambda states=states: read(states, weights),
+            "torch, stacked": lambda states=states: stacked(states, weights),
+            "aggregate": lambda states=states: aggregated(states, weights),
+            "add, result": lambda states=states: added(states, weights),
+            "aggregate exact": lambda states=states: aggregated(states, weights, exact=True),
+        }
+        seconds: dict[str, list[float]] = {label: [] for label in runs}
+        peaks = dict.fromkeys(runs, 0)
+        for _ in range(rounds + 1):
+            for label, run in runs.items():
+                torch.cuda.synchronize(device)
+                torch.cuda.reset_peak_memory_stats(device)
+                before = torch.cuda.memory_allocated(device)
+                start = time.perf_counter()
+                result = run()
+                torch.cuda.synchronize(device)
+                seconds[label].append(time.perf_counter() - start)
+                peaks[label] = torch.cuda.max_memory_allocated(device) - before
+                del result
+        for label, values in seconds.items():
+            print(f"    {label:18} {statistics.median(values[1:]) * 1e3:10.1f} {peaks[label] / size:10.2f}")
 
 
 def memories(parties: int) -> bool:
