@@ -19,6 +19,7 @@ from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
 from bn_audit.source.explore import Explorer
 from bn_audit.source.first_look import speaks_of_parties
 from bn_audit.source.outside import Outside
+from bn_audit.source.parse import is_notebook
 from bn_audit.source.part import REMEDY, Limits, Part, Task
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.raw import SourceError
@@ -154,10 +155,14 @@ class Inspector:
     def _naming(self, name: str, module: PyModule, using: Using = "call") -> list[str]:
         """Files that use something of a name, its module's own first, then the nearest: a method is called on an
         object, and the caller need not name the module of its class."""
+        if is_notebook(module.path):  # nothing imports one
+            return [module.path]
         return list(self.outside.near(name, module.path, using))
 
     def _beside(self, name: str, module: PyModule, using: Using = "call") -> list[str]:
         """The same among the files in a module's folder: for a file that only may have to do with a federation."""
+        if is_notebook(module.path):
+            return [module.path]
         wanted = [f"{name}(".encode()] if using != "base" else [name.encode()]
         others = (os.path.join(module.folder, entry) for entry in self.outside.entries(module.folder, (".py",)))
         found = [path for path in others if path != module.path and self.outside.holds(path, wanted)]
@@ -166,6 +171,8 @@ class Inspector:
     def _callers(self, name: str, module: PyModule) -> list[str]:
         """Files in which a function of a module may be called: its own first, then those that name both it and its
         module."""
+        if is_notebook(module.path):
+            return [module.path]
         stem = module.name.rpartition(".")[2] or os.path.basename(module.folder)
         others = self.outside.mentioning(name, stem)
         return [module.path, *(path for path in others if os.path.abspath(path) != module.path)]

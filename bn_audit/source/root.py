@@ -10,6 +10,9 @@ __all__ = ["MAX_ABOVE", "project_root", "search_root", "whole_root"]
 _MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 MAX_ABOVE = 12
 """Folders above a file that are looked at."""
+_LOOSE = 3
+"""Folders above that of a script of no project and no package in which what uses it may lie. Whoever scans a folder of
+many things would otherwise have all of them searched for each."""
 
 
 def project_root(path: str, is_there: Callable[[str], bool] = os.path.lexists) -> str:
@@ -28,7 +31,7 @@ def search_root(
     """The folder below which whatever uses a file's classes and functions lies.
 
     That of the repository or project; where nothing marks one, the folder that holds the package which the file is part
-    of, or else what is scanned.
+    of, or else what is scanned, but not further up than three folders above the file's own.
 
     Args:
         path: the file, absolute.
@@ -45,7 +48,12 @@ def search_root(
     if package:
         return os.path.dirname(folder) if os.path.basename(folder) == "src" else folder
     above = [root for root in map(os.path.abspath, scanned) if path.startswith(os.path.join(root, ""))]
-    return max(above, key=len, default=folder)
+    root = max(above, key=len, default=folder)
+    for _ in range(_LOOSE):
+        if folder == root:
+            break
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def _nearest(path: str, markers: tuple[str, ...], is_there: Callable[[str], bool]) -> str | None:

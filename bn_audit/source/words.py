@@ -24,6 +24,9 @@ _LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz" + 
 # Every byte from 0x80 on belongs to a letter of some script, in any encoding that extends ASCII.
 _BLANKS = bytes(byte if byte in _LETTERS else 0x20 for byte in range(0x100))
 
+_SEARCHES = 2
+"""How often a file is searched before its words are kept, which takes as long as six searches."""
+
 Use = Callable[[bytes, str], bool]
 """Whether a text uses a name in some way."""
 Using = Literal["call", "give", "base", "define"]
@@ -52,39 +55,37 @@ class WordIndex:
         self._files = files
         self._read = read
         self._rows: list[array[int] | None] = [None] * len(files)
+        self._searches = bytearray(len(files))
         self._rings: dict[tuple[str, str], list[list[int]]] = {}
         self._absolute: list[str] | None = None
         self._by_folder: dict[str, list[int]] | None = None
 
     def mentioning(self, name: str, stem: str, root: str) -> list[str]:
         """The files below a folder that mention two words, in order; of all, if the folder has no name."""
-        wanted = (_number(name), _number(stem))
+        wanted = (name, stem)
         below = os.path.join(root, "") if root else ""
         found = [
             path
             for place, path in enumerate(self._files)
-            if (not below or self._path(place).startswith(below))
-            and all(_holds(self._row(place), number) for number in wanted)
+            if (not below or self._path(place).startswith(below)) and self._may_hold(place, *wanted)
         ]
         return [path for path in found if self._mentions(path, name, stem)]
 
     def near(self, name: str, module: str, use: Use, root: str, most: int) -> list[str]:
         """The files below a folder that use a name, at most so many: a module's own first, which has it, then the
         nearest to it."""
-        number = _number(name)
         # Looked for from the nearest on: of a name that many use, most files need not be read.
         found = (
             self._files[place]
             for place in self._from(module, root)
-            if _holds(self._row(place), number)
+            if self._may_hold(place, name)
             and (self._path(place) == module or use(self._read(self._files[place]), name))
         )
         return list(islice(found, most))
 
     def mentions(self, path: str, name: str) -> bool:
         """Whether a file mentions a word. Of this file alone."""
-        data = self._read(path)
-        return name.encode() in data and bool(mentions(data, [name]))
+        return self._mentions(path, name)
 
     def uses(self, path: str, name: str, module: str, use: Use) -> bool:
         """Whether :meth:`near` would take a file, if none were nearer."""
@@ -92,12 +93,15 @@ class WordIndex:
             return False
         return os.path.abspath(path) == module or use(self._read(path), name)
 
-    def _row(self, place: int) -> array[int]:
-        """The numbers of a file's words."""
-        found = self._rows[place]
-        if found is None:
-            found = self._rows[place] = numbers(self._read(self._files[place]))
-        return found
+    def _may_hold(self, place: int, *names: str) -> bool:
+        """Whether a file may hold all of some words."""
+        row = self._rows[place]
+        if row is None:
+            if self._searches[place] < _SEARCHES:
+                self._searches[place] += 1
+                return self._mentions(self._files[place], *names)
+            row = self._rows[place] = numbers(self._read(self._files[place]))
+        return all(_holds(row, _number(name)) for name in names)
 
     def _path(self, place: int) -> str:
         if self._absolute is None:
@@ -137,7 +141,7 @@ class WordIndex:
 
     def _mentions(self, path: str, *names: str) -> bool:
         data = self._read(path)
-        return all(mentions(data, [name]) for name in names)
+        return all(name.encode() in data for name in names) and all(mentions(data, [name]) for name in names)
 
 
 def calls(data: bytes, name: str) -> bool:
@@ -227,6 +231,7 @@ def folders_between(one: str, other: str) -> int:
     return len(here) + len(there) - 2 * common
 
 
+@lru_cache(maxsize=512)
 def _number(word: str) -> int:
     return crc32(os.fsencode(word))
 

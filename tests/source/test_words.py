@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bn_audit.source.inspector import Inspector
+from bn_audit.source.outside import Outside
 from bn_audit.source.prefilter import mentions
 from bn_audit.source.root import search_root
+from bn_audit.source.sources import Sources
 from bn_audit.source.words import WordIndex, calls, defines, derives, gives, numbers, steps_between, words
 
 NAMES = ["load", "loads", "_load", "Größe", "x", "load_state_dict"]
@@ -134,6 +138,8 @@ def test_bases_are_what_one_reading_from_the_left_finds(parts: list[str]) -> Non
         (["sub/lib/__init__.py"], "sub/lib/x.py", "sub"),
         (["sub/src/lib/__init__.py"], "sub/src/lib/x.py", "sub"),
         ([], "sub/lib/x.py", "."),
+        ([], "a/b/c/x.py", "."),
+        ([], "a/b/c/d/x.py", "a"),
     ],
 )
 def test_where_callers_are_looked_for(tmp_path: Path, marks: list[str], path: str, root: str) -> None:
@@ -142,3 +148,25 @@ def test_where_callers_are_looked_for(tmp_path: Path, marks: list[str], path: st
         (tmp_path / name).touch()
     found = search_root(str(tmp_path / path), [str(tmp_path)], os.path.lexists, os.path.isfile)
     assert found == os.path.normpath(tmp_path / root)
+
+
+def test_nothing_imports_a_notebook(tmp_path: Path) -> None:
+    """What a notebook defines is used in it alone: no other file is searched, however many there are."""
+    cell = "class Net:\n    def fit(self): ...\n"
+    notebook = {"cells": [{"cell_type": "code", "source": cell, "outputs": []}], "metadata": {}, "nbformat": 4}
+    (tmp_path / "net.ipynb").write_text(json.dumps(notebook))
+    (tmp_path / "main.py").write_text("from net import Net\nNet().fit()\n")
+    outside = Outside(Sources([str(tmp_path / name) for name in ("main.py", "net.ipynb")], [str(tmp_path)]))
+    inspector = Inspector(outside)
+    for name, expected in (("main.py", 1), ("net.ipynb", 0)):
+        inspector._project.begin()
+        outside.begin()
+        module = inspector._project.open(str(tmp_path / name))
+        for found in (
+            inspector._naming("fit", module),
+            inspector._callers("Net", module),
+            inspector._beside("fit", module),
+        ):
+            assert module.path in found
+            assert len(found) == 1
+        assert len([query for query in outside.noted() if query[0] in ("near", "mention")]) == 2 * expected

@@ -18,6 +18,7 @@ import libcst as cst
 
 from bn_audit.source.flow.imported import IMPORTERS, imports_with
 from bn_audit.source.flow.index import FileIndex
+from bn_audit.source.parse import is_notebook
 from bn_audit.source.text import SourceError
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _in_file(project: Project, path: str, name: str) -> Iterator[tuple[PyModule,
 
 def _files(project: Project, word: str, module: PyModule) -> list[str]:
     """The files that name something of a module, its own first: who takes it from there names the module too."""
+    if is_notebook(module.path):
+        return [module.path]
     stem = os.path.basename(module.folder) if module.is_package else os.path.splitext(os.path.basename(module.path))[0]
     others = (
         path for path in project.outside.mentioning(word, stem, module.path) if os.path.abspath(path) != module.path
