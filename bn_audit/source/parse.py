@@ -7,7 +7,6 @@ module, because names flow from cell to cell.
 from __future__ import annotations
 
 import ast
-import io
 import re
 import tokenize
 import warnings
@@ -190,9 +189,10 @@ def _indented_by_blanks(text: str) -> tuple[str, dict[int, int]] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ast.parse(text)
+        rows = iter([f"{row}\n" for row in text.split("\n")])
         inside = {
             line
-            for token in tokenize.generate_tokens(io.StringIO(text).readline)
+            for token in tokenize.generate_tokens(rows.__next__)
             if token.start[0] < token.end[0] and token.type not in (tokenize.NEWLINE, tokenize.NL)
             for line in range(token.start[0] + 1, token.end[0] + 1)
         }
