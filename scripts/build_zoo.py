@@ -1,7 +1,9 @@
 """Record what the models of torchvision, timm, segmentation-models-pytorch, MONAI, efficientnet_pytorch and Keras hold,
 for bn_audit/source/zoo.
 
-    python scripts/build_zoo.py torchvision|timm|smp|monai|efficientnet|fedml|keras [--out DIR] [--only GLOB] [--jobs N]
+    python scripts/build_zoo.py LIBRARY [--out DIR] [--only GLOB] [--jobs N]
+
+where LIBRARY is one of torchvision, timm, smp, monai, efficientnet, fedml, flamby and keras.
 
 Every model is built for real, without memory for its weights (on torch's meta device), several times: with its
 defaults, with other numbers of classes and of input channels, and with the switches people use (``weights``,
@@ -10,8 +12,8 @@ variant; an argument that changes nothing is written down as such; whatever else
 the reader says so. benchmarks/zoo_check.py compares the reader's answers with models built for random calls.
 
 It needs the library at hand (torchvision 0.28.0, timm 1.0.31, segmentation-models-pytorch 0.6.0, MONAI 1.6.1 and
-efficientnet_pytorch 0.7.1 installed with ``--no-deps`` beside torch 2.13.0; TensorFlow 2.12.1 for Keras). The bytes it
-writes depend on the libraries alone.
+efficientnet_pytorch 0.7.1, fedml 0.9.6 and FLamby's commit edacf54, which no index has, installed with ``--no-deps``
+beside torch 2.13.0; TensorFlow 2.12.1 for Keras). The bytes it writes depend on the libraries alone.
 """
 
 from __future__ import annotations
@@ -190,6 +192,7 @@ OTHER_SIZES = {
     "out_channels": (7, 13, 16),
     "n_input_channels": (5, 4, 9),
     "class_num": (7, 13, 16),
+    "out_classes": (7, 13, 16),
 }
 LETTERS = {
     "input_channels": "c",
@@ -201,6 +204,7 @@ LETTERS = {
     "out_channels": "n",
     "n_input_channels": "c",
     "class_num": "n",
+    "out_classes": "n",
 }
 
 
@@ -1041,6 +1045,58 @@ def _fedml_module(name: str) -> Any:
     return importlib.import_module(f"fedml_cv.{name}")
 
 
+# --- FLamby ----------------------------------------------------------------------------------------------------------
+
+FLAMBY_NETS: dict[str, dict[str, Any]] = {
+    "camelyon16": {},
+    "heart_disease": {},
+    "isic2019": {"arch_name": tuple(f"efficientnet-b{number}" for number in range(8))},
+    "ixi": {"normalization": ("batch", None), "sizes": ("in_channels", "out_classes")},
+    "lidc_idri": {},
+    "tcga_brca": {},
+}
+"""FLamby's data sets whose models are made of torch and efficientnet_pytorch, with the switches of ``Baseline``."""
+
+
+def flamby_offers(nodes: Nodes, only: str) -> Iterator[Offer]:
+    """The model that FLamby has for each data set; of the package only the models are imported."""
+    for name, ways in FLAMBY_NETS.items():
+        if not fnmatch.fnmatch(name, only):
+            continue
+        network = _flamby_module(name).Baseline
+        parameters = inspect.signature(network).parameters
+        fixed = {"pretrained": False} if "pretrained" in parameters else {}
+
+        def call(_network: Any = network, _fixed: dict[str, Any] = fixed, **kwargs: Any) -> Any:
+            return _network(**{**kwargs, **_fixed})
+
+        switches = {switch: ("flag", values[0]) for switch, values in ways.items() if switch != "sizes"}
+        rows: list[dict[str, Any]] = [{}]
+        for switch, (_, *others) in ((one, ways[one]) for one in switches):
+            rows += [{switch: value} for value in others]
+        yield Offer(
+            name=name,
+            build=torch_builder(name, nodes, call),
+            positional=positional_of(network),
+            sizes={size: parameters[size].default for size in ways.get("sizes", ())},
+            switches=switches,
+            calls=rows,
+            known_inert=tuple(one for one in ("pretrained", "dropout") if one in parameters),
+        )
+
+
+def _flamby_module(name: str) -> Any:
+    """A module of FLamby's models by itself: what they import beside torch is for trying them out."""
+    package = f"flamby.datasets.fed_{name}"
+    for lacking, attribute in (("albumentations", ""), (package, f"Fed{name.title().replace('_', '')}")):
+        if lacking not in sys.modules:
+            sys.modules[lacking] = types.ModuleType(lacking)
+            setattr(sys.modules[lacking], attribute or "Compose", None)
+    folders = (Path(row) / "flamby" / "datasets" / f"fed_{name}" for row in sys.path)
+    sys.modules[package].__path__ = [str(next(folder for folder in folders if folder.is_dir()))]
+    return importlib.import_module(f"{package}.model")
+
+
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 
@@ -1133,6 +1189,7 @@ OFFERS = {
     "monai": monai_offers,
     "efficientnet": efficientnet_offers,
     "fedml": fedml_offers,
+    "flamby": flamby_offers,
     "keras": keras_offers,
 }
 VERSIONS = {
@@ -1142,6 +1199,7 @@ VERSIONS = {
     "monai": ("torch", "monai"),
     "efficientnet": ("torch", "efficientnet_pytorch"),
     "fedml": ("torch", "fedml"),
+    "flamby": ("torch", "efficientnet_pytorch", "flamby"),
     "keras": ("tensorflow-cpu", "keras"),
 }
 

@@ -1,9 +1,10 @@
 """Record what the models of some calls really hold, for tests/source/test_zoo.py.
 
-    python scripts/record_zoo_calls.py torchvision|timm|smp|monai|efficientnet|fedml|keras OUT.json
+    python scripts/record_zoo_calls.py LIBRARY OUT.json
 
-Other than build_zoo.py it builds with real weights and reads ``state_dict()`` (``get_weights()`` for Keras) itself. Of
-every call it keeps the number of entries, the first and the last, and a digest of all.
+The libraries are those of build_zoo.py. Other than that it builds with real weights and reads ``state_dict()``
+(``get_weights()`` for Keras) itself. Of every call it keeps the number of entries, the first and the last, and a digest
+of all.
 """
 
 from __future__ import annotations
@@ -97,6 +98,14 @@ CALLS: dict[str, list[Call]] = {
         ("fedml.model.cv.mobilenet_v3.MobileNetV3", ["SMALL"], {"num_classes": 10}),
         ("fedml.model.cv.vgg.vgg11_bn", [], {}),
     ],
+    "flamby": [
+        ("flamby.datasets.fed_isic2019.model.Baseline", [False], {}),
+        ("flamby.datasets.fed_isic2019.model.Baseline", [], {"pretrained": False, "arch_name": "efficientnet-b3"}),
+        ("flamby.datasets.fed_ixi.model.Baseline", [], {}),
+        ("flamby.datasets.fed_ixi.model.Baseline", [2, 3], {"normalization": None}),
+        ("flamby.datasets.fed_lidc_idri.model.Baseline", [], {}),
+        ("flamby.datasets.fed_camelyon16.model.Baseline", [], {}),
+    ],
     "efficientnet": [
         ("efficientnet_pytorch.EfficientNet.from_name", ["efficientnet-b0"], {}),
         ("efficientnet_pytorch.EfficientNet.from_name", ["efficientnet-b2"], {"num_classes": 8, "in_channels": 1}),
@@ -161,6 +170,10 @@ def main(library: str, out: Path) -> None:
         kept.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         if library == "fedml":
             _leave_out(["fedml", "fedml.model", "fedml.model.cv"])
+        if library == "flamby":
+            _leave_out([f"flamby.datasets.fed_{name}" for name in ("isic2019", "ixi", "lidc_idri", "camelyon16")])
+            vars(sys.modules["flamby.datasets.fed_isic2019"])["FedIsic2019"] = None
+            sys.modules["albumentations"] = types.ModuleType("albumentations")
     else:
         import tensorflow
 

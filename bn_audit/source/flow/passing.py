@@ -185,6 +185,7 @@ MODEL_MAKERS = (
     "efficientnet_pytorch.",
     "fedml.model.create",
     "fedml.model.cv.",
+    "flamby.datasets.",
     "hydra.utils.instantiate",
     "torch.nn.",
     "torch.hub.load",

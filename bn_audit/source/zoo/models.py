@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -175,9 +176,19 @@ def _fedml(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Mo
 _FEDML_NETS = "fedml.model.cv."
 
 
+def _flamby(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ModuleState | None:
+    """``flamby.datasets.fed_isic2019.Baseline``, the model of a data set."""
+    found = _FLAMBY.fullmatch(path)
+    return _answer("flamby", found[1], args, kwargs) if found is not None else None
+
+
+_FLAMBY = re.compile(r"flamby\.datasets\.fed_(\w+)(?:\.model)?\.Baseline")
+
+
 _FINDERS: dict[str, Callable[[str, tuple[object, ...], dict[str, object]], ModuleState | None]] = {
     "efficientnet_pytorch": _efficientnet,
     "fedml": _fedml,
+    "flamby": _flamby,
     "keras": _keras,
     "monai": _monai,
     "segmentation_models_pytorch": _smp,
