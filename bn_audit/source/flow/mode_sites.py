@@ -251,7 +251,8 @@ class _Judgement:
                     yield one, models
 
     def _models(self, one: _Seen) -> list[Made]:
-        return [made for made in one.forward.models if made in self.federated]
+        met = set(one.forward.models)
+        return [made for made in self.federated if made in met]  # in an order that is the same in every run
 
     def _in_train_mode(self, forward: Forward, model: Made) -> bool:
         """Whether a model is in train mode, and nobody put it there for anything else than training."""
