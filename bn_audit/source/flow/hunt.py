@@ -22,7 +22,7 @@ from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
 from bn_audit.source.interpreter.values import External, Step
-from bn_audit.source.nodes import walk
+from bn_audit.source.nodes import root_name, walk
 from bn_audit.source.project import PyModule
 
 __all__ = ["Federation", "Hunter"]
@@ -73,22 +73,39 @@ class Hunter:
         """Those whose result is loaded in a file, or that work in place there."""
         for node, receiver, value in self._loads(module):
             env = self.follower.env(module, node)
-            origins = self.follower.origins(value, env)
-            combined = [row for row in origins if isinstance(row, Combined)]
+            combined = [row for row in self.follower.origins(value, env) if isinstance(row, Combined)]
             if not combined:
                 continue
-            models = list(self._models(receiver, env))
-            stepped = [row for row in origins if isinstance(row, Stepped)]
-            for row in combined:
-                found = self._federation(row, models, Step(module, node, "the result is loaded here"))
-                if found is not None:
-                    found.steps = (*stepped, *found.steps)
-                    found.onto = value if _adds(node) else None
-                    yield found
+            load = Step(module, node, "the result is loaded here")
+            apart = [row for run in self._runs(receiver, env) for row in self._loaded(receiver, value, run, load)]
+            for row in apart or self._loaded(receiver, value, env, load):
+                row.onto = value if _adds(node) else None
+                yield row
         for averaging in module.derive(Marks).all_averagings():
             found = self._in_place(module, averaging)
             if found is not None:
                 yield found
+
+    def _loaded(
+        self, receiver: cst.BaseExpression, value: cst.BaseExpression, env: Env, load: Step
+    ) -> Iterator[Federation]:
+        """What a load puts into a model in one run of its scope."""
+        origins = self.follower.origins(value, env)
+        models = list(self._models(receiver, env))
+        stepped = [row for row in origins if isinstance(row, Stepped)]
+        for row in origins:
+            found = self._federation(row, models, load) if isinstance(row, Combined) else None
+            if found is not None:
+                found.steps = (*stepped, *found.steps)
+                yield found
+
+    def _runs(self, receiver: cst.BaseExpression, env: Env) -> Iterator[Env]:
+        """The runs of a function that loads into a model it is given, by its callers: each gives it a state that goes
+        with the model."""
+        names = [param.name.value for param in env.scope.parameters[1 if env.scope.owner is not None else 0 :]]
+        if root_name(receiver) in names and not self.follower.exhausted:
+            for call, caller in self.follower.callers.running(env):
+                yield Env(env.module, env.scope, call, caller, env.receiver, caller.depth + 1)
 
     def _loads(self, module: PyModule) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression, cst.BaseExpression]]:
         """Where a file puts values into a model: (where, the model, the value)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite
@@ -147,7 +147,7 @@ def merged(rows: Iterable[tuple[int, AveragingSite]]) -> list[AveragingSite]:
     ``rows`` are sites, each with what identifies the function.
     """
     found: dict[tuple[object, ...], AveragingSite] = {}
-    rows = list(rows)
+    rows = list(_of_all_callers(rows))
     for function, site in rows:
         beside = dict.fromkeys(row.covers for other, row in rows if other == function and row.covers != site.covers)
         site = replace(site, beside=tuple(beside))
@@ -160,6 +160,19 @@ def merged(rows: Iterable[tuple[int, AveragingSite]]) -> list[AveragingSite]:
             again = Evidence(second.location, "and here, in the same way")
             found[key] = replace(first, again=tuple(dict.fromkeys((*known.again, *site.again, again))))
     return list(found.values())
+
+
+def _of_all_callers(rows: Iterable[tuple[int, AveragingSite]]) -> Iterator[tuple[int, AveragingSite]]:
+    """One site for what one place combines, whoever calls it: with the models of all."""
+    found: dict[tuple[object, ...], tuple[int, AveragingSite]] = {}
+    for function, site in rows:
+        key = (function, site.location, site.what, site.covers)
+        known = found.setdefault(key, (function, site))[1]
+        if site.participants != known.participants:
+            participants = tuple(dict.fromkeys((*known.participants, *site.participants)))
+            forms = tuple(dict.fromkeys((*known.forms, *site.forms)))
+            found[key] = function, replace(known, participants=participants, forms=forms)
+    yield from found.values()
 
 
 def calls_of(env: Env) -> list[Step]:

@@ -313,3 +313,40 @@ net.load_state_dict(average(states), strict=False)
 
     (site,) = sites(text, tmp_path)
     assert site.covers == Not(Contains("bn"))
+
+
+LOADER = """\
+=== hand.py
+def given(model, state):
+    model.load_state_dict(state)
+
+def mean(clients):
+    return {key: sum(client[key] for client in clients) / len(clients) for key in clients[0]}
+=== main.py
+from hand import given, mean
+from nets import Norm, Plain
+
+class Other(Norm):
+    pass
+
+def first(clients):
+    given(Norm(), mean([Norm().state_dict() for client in clients]))
+
+def second(clients):
+    given(SECOND(), mean([SECOND().state_dict() for client in clients]))
+
+def kept(clients):
+    given(Plain(), Plain().state_dict())
+"""
+
+
+@pytest.mark.parametrize(("second", "expected"), [("Other", ["Norm", "Other"]), ("Plain", ["Norm", "Plain"])])
+def test_what_one_loader_is_given_goes_together(second: str, expected: list[str], tmp_path: Path) -> None:
+    (site,) = sites(LOADER.replace("SECOND", second), tmp_path)
+    assert [*dict.fromkeys(participant.name for participant in site.participants)] == expected
+
+
+def test_a_model_that_the_loader_gives_something_else_takes_no_part(tmp_path: Path) -> None:
+    text = LOADER.replace("given(SECOND(), mean([SECOND().state_dict() for client in clients]))", "pass")
+    (site,) = sites(text, tmp_path)
+    assert {participant.name for participant in site.participants} == {"Norm"}
