@@ -105,6 +105,11 @@ def test_weights_change_nothing_in_a_classifier() -> None:
     assert plain == model("torchvision.models.get_model", name="ResNet18")
 
 
+def test_monais_old_names_of_arguments() -> None:
+    name = "monai.networks.nets.TorchVisionFCModel"
+    assert model(name, "resnet18", n_classes=4, pool=None) == model(name, "resnet18", num_classes=4, pool=None)
+
+
 def test_weights_freeze_the_norms_of_a_detector() -> None:
     def norm_types(state: ModuleState) -> set[str]:
         found = {state.norm.type} if state.norm is not None else set()

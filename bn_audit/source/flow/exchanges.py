@@ -20,6 +20,7 @@ from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.cargo import Cargo, Part, by_position
 from bn_audit.source.flow.carried import CargoReader
 from bn_audit.source.flow.circumstances import set_apart
+from bn_audit.source.flow.engines import RECEIVED, given_by_engine, models_of_job, sent_whole
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks import frameworks
 from bn_audit.source.flow.frameworks.kinds import WHOLE, ClientClass, Framework, Hook
@@ -244,8 +245,23 @@ class ClientHunter:
                 self.reader.start(set())
                 client = Client(framework, module, env.scope.node, "client")
                 self._follow(client, env, True)
+                self._driven(client)
                 if client.sends or client.loads:
                     yield client
+
+    def _driven(self, client: Client) -> None:
+        """A script that only drives a library's client: what that one sends, and loads, of its own model."""
+        if any(part.models for send in client.sends for part in _parts(send)):
+            return
+        for engine in client.framework.engines:
+            for number, send in enumerate(client.sends):
+                call = given_by_engine(engine, send.node, send.env, self.follower)
+                jobs = client.framework.jobs if call is not None else ()
+                found = (made for job in jobs for made in models_of_job(job, client.module, self.follower))
+                models = tuple(dict.fromkeys(found))
+                if call is not None and models:
+                    client.sends[number] = Send((sent_whole(call, send.env, models),), call, send.env)
+                    client.loads.append(Load((RECEIVED,), models, call, send.env, True, True))
 
     def _kits(self, framework: Framework, module: PyModule, index: FileIndex) -> Iterator[Client]:
         for kit in framework.kits:

@@ -133,8 +133,9 @@ def _monai(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Mo
     recipe = _recipe("monai", function)
     if recipe is None or module not in recipe.paths:
         return None
-    if "dimensions" in kwargs:  # its name before MONAI 0.6
-        kwargs["spatial_dims"] = kwargs.pop("dimensions")
+    for old, new in (("dimensions", "spatial_dims"), ("n_classes", "num_classes")):  # their names before MONAI 0.6
+        if old in kwargs:
+            kwargs[new] = kwargs.pop(old)
     norm = kwargs.get("norm")
     if isinstance(norm, str):  # the factory's names are told apart by no case
         kwargs["norm"] = norm.lower()

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["WHOLE", "Callback", "ClientClass", "Framework", "Hook", "Kit", "Wrapper", "names"]
+__all__ = ["WHOLE", "Callback", "ClientClass", "Engine", "Framework", "Hook", "Job", "Kit", "Wrapper", "names"]
 
 WHOLE = -1
 """The place of what is sent in what a method returns: all of it."""
@@ -102,7 +102,36 @@ class Kit:
     @property
     def words(self) -> tuple[str, ...]:
         """The last parts of the dotted names: the names of the classes."""
-        return tuple(re.findall(r"\w+(?=[|)])", self.name.pattern))
+        return _last_words(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A library's client that a script drives, and whose model is not in the program.
+
+    Attributes:
+        name: what makes it.
+        gives: the method, called without arguments, that gives all of its model's state.
+        unless: keyword arguments which say that something is kept back.
+    """
+
+    name: re.Pattern[str]
+    gives: str
+    unless: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A call that says with which model the server begins and which script the clients run: two keyword arguments."""
+
+    name: re.Pattern[str]
+    model: str
+    script: str
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The last parts of the dotted names."""
+        return _last_words(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +142,7 @@ class Framework:
         title: what a message calls it.
         mark: str that stand in every file that takes something from it.
         packages: the top-level packages it is imported from.
-        clients, callbacks, wrappers, kits: see there.
+        clients, callbacks, wrappers, kits, engines, jobs: see there.
         flows: classes of which a program derives a federation as a whole, step by step; a step that brings the parties
             together is handed one run of the same object for each of them.
         receivers: calls that return a message.
@@ -131,12 +160,18 @@ class Framework:
     callbacks: tuple[Callback, ...] = ()
     wrappers: tuple[Wrapper, ...] = ()
     kits: tuple[Kit, ...] = ()
+    engines: tuple[Engine, ...] = ()
+    jobs: tuple[Job, ...] = ()
     flows: tuple[re.Pattern[str], ...] = ()
     receivers: tuple[re.Pattern[str], ...] = ()
     aggregates: tuple[str, ...] = ()
     switches: tuple[bytes, ...] = ()
     switched: re.Pattern[bytes] | None = None
     mods: re.Pattern[str] | None = None
+
+
+def _last_words(pattern: re.Pattern[str]) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+(?=[|)])", pattern.pattern))
 
 
 def names(*patterns: str) -> re.Pattern[str]:

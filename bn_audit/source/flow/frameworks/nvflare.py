@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bn_audit.source.flow.frameworks.kinds import ClientClass, Framework, Hook, Kit, Wrapper, names
+from bn_audit.source.flow.frameworks.kinds import ClientClass, Engine, Framework, Hook, Job, Kit, Wrapper, names
 
 FRAMEWORK = Framework(
     title="NVFlare",
@@ -28,6 +28,11 @@ FRAMEWORK = Framework(
     kits=(
         # Its callback sends `pl_module.state_dict()` of whatever Lightning's trainer trains, and loads what comes back.
         Kit(names("nvflare.client.lightning..patch"), "trainer", 0, "state", hands=("fit",)),
+    ),
+    # MONAI's client takes its model from a bundle. Read in monai 1.6.1: filters may be named in a file of their own.
+    engines=(Engine(names("monai.fl.client..MonaiAlgo"), "get_weights", unless=("config_filters_filename",)),),
+    jobs=(
+        Job(names("nvflare..FedAvgRecipe", "nvflare..FedOptRecipe", "nvflare..FedProxRecipe"), "model", "train_script"),
     ),
     receivers=(names("nvflare.client.receive", "nvflare.client.api.receive"),),
     aggregates=("aggregate", "accept", "aggregate_fn"),
