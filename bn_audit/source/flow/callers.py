@@ -38,7 +38,7 @@ class Callers:
 
     def __init__(self, follower: Following) -> None:
         self._follower = follower
-        self._running: dict[tuple[int, cst.CSTNode | None], list[tuple[cst.Call, Env]]] = {}
+        self._running: dict[tuple[int, cst.CSTNode | None, ClassVal | None], list[tuple[cst.Call, Env]]] = {}
         self._callers: dict[int, list[tuple[PyModule, cst.Call]]] = {}
         self._subclasses: dict[int, list[ClassVal]] = {}
         self._indirect: dict[int, list[tuple[PyModule, cst.Call]]] = {}
@@ -132,7 +132,7 @@ class Callers:
     def running(self, env: Env) -> Iterator[tuple[cst.Call, Env]]:
         """The calls in the project that certainly run a scope for its object, each with the scope it stands in."""
         made = env.receiver
-        key = (id(env.scope), made.node if made is not None else None)
+        key = (id(env.scope), made.node if made is not None else None, made.cls if made is not None else None)
         known = self._running.get(key)
         if known is not None:
             yield from known

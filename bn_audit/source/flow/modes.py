@@ -193,7 +193,9 @@ class ModeWalk:
         self.follower = follower
         self._ways = ways
         self._supposed = frozenset(map(id, evaluations))
-        self.models = {id(made.node): made for made in models}
+        self.models: dict[int, list[Made]] = {}
+        for made in dict.fromkeys(models):
+            self.models.setdefault(id(made.node), []).append(made)
         self.exhausted = False
         self._forwards: dict[tuple[int, tuple[object, ...]], Forward] = {}
         self._steps = _STEPS
@@ -464,8 +466,8 @@ class ModeWalk:
         return state
 
     def _call(self, node: cst.Call, env: Env, state: State, quiet: Step | None) -> State | None:
-        if id(node) in self.models:
-            state = self._born(self.models[id(node)], state, node, env)
+        for model in self.models.get(id(node), ()):
+            state = self._born(model, state, node, env)
         func = node.func
         name = func.attr.value if isinstance(func, cst.Attribute) else func.value if isinstance(func, cst.Name) else ""
         if name in ("deepcopy", "copy"):
@@ -644,7 +646,7 @@ class ModeWalk:
 
     def _known_model(self, made: Made) -> bool:
         model = original(made)
-        return self.models.get(id(model.node)) == model
+        return model in self.models.get(id(model.node), ())
 
     def _copied(self, node: cst.Call, env: Env, state: State) -> State:
         """A deep copy begins in the mode of the original."""
@@ -714,7 +716,8 @@ class ModeWalk:
         found: set[Made] = set()
         base = original(made)
         nodes = _class_nodes(base)
-        found.update(model for model in self.models.values() if model.env.scope.owner in nodes)  # it makes them itself
+        made_here = (model for models in self.models.values() for model in models)
+        found.update(model for model in made_here if model.env.scope.owner in nodes)  # it makes them itself
         if isinstance(base.node, cst.Call) and not isinstance(base, Copied):
             for arg in base.node.args:
                 for origin in self.follower.items(self.follower.origins(arg.value, base.env)):
