@@ -40,6 +40,10 @@ from bn_audit.source.text import SourceError
 __all__ = ["Attributes"]
 
 
+_HELD = frozenset(["model", "network", "net"])
+"""What a library's object calls the model that it is given first."""
+
+
 class Attributes(Variables):
     """The part of a follower that knows objects."""
 
@@ -76,11 +80,9 @@ class Attributes(Variables):
                     found = True
                     yield each
                 if origin.kind == "library" and isinstance(origin.node, cst.Call):
-                    # ``trainer.network`` of ``trainer = SupervisedTrainer(network=model)``
-                    given = arguments_of(origin.node)[1].get(attr)
-                    if given is not None:
+                    for each in self._wrapped(origin.node, attr, origin.env):
                         found = True
-                        yield from self.origins(given, origin.env)
+                        yield each
             elif isinstance(origin, Imported):
                 yield from self._picked_in(origin, (attr,))
             if attr in PASSING_METHODS and isinstance(origin, (State, Loaded, Received, Made)):
@@ -91,6 +93,17 @@ class Attributes(Variables):
                 yield Received(attr)
         if not found:
             yield Opaque(attr)
+
+    def _wrapped(self, made: cst.Call, attr: str, env: Env) -> Iterable[Origin]:
+        """``trainer.network`` of ``trainer = SupervisedTrainer(network=model)``, ``converter.model`` of
+        ``converter = Converter(model)``."""
+        positional, keywords, _ = arguments_of(made)
+        if attr in keywords:
+            yield from self.origins(keywords[attr], env)
+        elif attr in _HELD and positional:
+            for origin in self.items(self.origins(positional[0], env)):
+                if isinstance(origin, Made) and origin.kind == "model":
+                    yield origin
 
     def _written(self, name: str, attr: str, env: Env) -> Iterable[Origin]:
         """Values written to ``name.attr`` in the scopes through which the object came here."""
