@@ -301,9 +301,9 @@ class Calls(Attributes):
 
 
 def _runs_same(row: tuple[Value, Made | None], method: Func, made: Made) -> bool:
-    """Whether a method is known to run for an object of the same class: one that is made elsewhere does the same."""
+    """Whether a method is known to run for an object that does the same: not for another class of the same call."""
     value, receiver = row
-    return value is method and receiver is not None and receiver.cls is made.cls
+    return value is method and (receiver is None or receiver.node is not made.node or receiver.cls is made.cls)
 
 
 def _imports_by_name(module: PyModule) -> bool:

@@ -27,6 +27,7 @@ from bn_audit.source.flow.values import (
     State,
     Stepped,
 )
+from bn_audit.source.flow.variables import among
 from bn_audit.source.interpreter.values import Func
 
 __all__ = ["Follower"]
@@ -137,15 +138,29 @@ class Follower(Calls):
             found = (*self.origins(node.left, env), *self.origins(node.right, env))
             yield from found if isinstance(node.operator, _LINEAR) else no_vectors(found)
         elif isinstance(node, (cst.ListComp, cst.SetComp, cst.GeneratorExp)):
-            yield from filtered(self.origins(node.elt, env), _clauses(node, env))
+            yield from filtered(self.origins(node.elt, env), self._clauses(node, node.elt, env))
         elif isinstance(node, cst.DictComp):
-            yield from filtered(self.origins(node.value, env), _clauses(node, env))
+            yield from filtered(self.origins(node.value, env), self._clauses(node, node.value, env))
         elif isinstance(node, cst.NamedExpr):
             yield from self.origins(node.value, env)
         elif isinstance(node, (cst.Await, cst.UnaryOperation)):
             yield from self.origins(node.expression, env)
         elif isinstance(node, cst.Lambda):
             yield Callee(Func("<lambda>", node, env.module, self.lookup.run.module_frame(env.module), {}))
+
+    def _clauses(self, node: cst.BaseComp, value: cst.BaseExpression, env: Env) -> tuple[Filter, ...]:
+        """The ``if`` clauses of a comprehension, with what it calls the key: the first name of ``for k, v in ...``."""
+        found: list[Filter] = []
+        clause: cst.CompFor | None = getattr(node, "for_in", None)
+        while clause is not None:
+            target: cst.CSTNode = clause.target
+            if isinstance(target, cst.Tuple) and target.elements:
+                target = target.elements[0].value
+            name = target.value if isinstance(target, cst.Name) else ""
+            found.extend(Filter(row.test, True, name, env) for row in clause.ifs)
+            found.extend(among(clause.target, clause.iter, value, env))
+            clause = clause.inner_for_in
+        return tuple(found)
 
     def _combined(self, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
         marks = env.module.derive(Marks)
@@ -182,20 +197,6 @@ class Follower(Calls):
 
 def _model_of(origin: Made | State) -> Made | None:
     return origin.model if isinstance(origin, State) else origin
-
-
-def _clauses(node: cst.BaseComp, env: Env) -> tuple[Filter, ...]:
-    """The ``if`` clauses of a comprehension, with what it calls the key: the first name of ``for k, v in ...``."""
-    found: list[Filter] = []
-    clause: cst.CompFor | None = getattr(node, "for_in", None)
-    while clause is not None:
-        target: cst.CSTNode = clause.target
-        if isinstance(target, cst.Tuple) and target.elements:
-            target = target.elements[0].value
-        name = target.value if isinstance(target, cst.Name) else ""
-        found.extend(Filter(row.test, True, name, env) for row in clause.ifs)
-        clause = clause.inner_for_in
-    return tuple(found)
 
 
 def _literal_index(node: cst.Subscript) -> int | None:

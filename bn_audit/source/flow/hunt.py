@@ -8,7 +8,7 @@ and the model that takes it says what was combined.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import libcst as cst
@@ -171,14 +171,27 @@ class Hunter:
             for origin in origins
             if isinstance(origin, State)
         )
-        whats = {origin.what for origin in origins if isinstance(origin, State)} or {averaging.what}
-        what = "parameters" if "state" not in whats or averaging.what == "parameters" else "state"
-        filters = {id(one.node): one for one in row.filters}
+        whats = {self._what(origin) for origin in origins if isinstance(origin, State)} or {averaging.what}
+        half = "state" not in whats or averaging.what == "parameters" or self._of_parameters(averaging, env)
+        what = "parameters" if half or self._are_of_parameters(row.filters) else "state"
+        filters = {id(one.node): one for one in row.filters if not one.among}
         for origin in origins:
             if isinstance(origin, State):
-                filters.update({id(one.node): one for one in origin.filters})
+                filters.update({id(one.node): one for one in origin.filters if not one.among})
         steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
         return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps)
+
+    def _of_parameters(self, averaging: Averaging, env: Env) -> bool:
+        """Whether the entries are gone over by the names of parameters alone."""
+        loop = averaging.keys
+        return loop is not None and averaging.key in loop.names[:1] and self.follower.of_parameters(loop.iter, env)
+
+    def _what(self, state: State) -> str:
+        """``parameters`` if a state has entries of parameters alone, as it was taken or since."""
+        return "parameters" if self._are_of_parameters(state.filters) else state.what
+
+    def _are_of_parameters(self, filters: Iterable[Filter]) -> bool:
+        return any(one.among and self.follower.of_parameters(one.node, one.env) for one in filters)
 
     def _vectors(self, averaging: Averaging, env: Env) -> Iterator[State]:
         """The states that are combined as vectors, each of another party: not of one that goes on training."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
 
 __all__ = [
+    "PARAMETER_KEY",
     "Callee",
     "Combined",
     "Env",
@@ -102,13 +103,14 @@ class Filter:
     """A condition under which entries of a state are passed on; ``key`` is what it calls the key, "" if nothing.
 
     ``node`` is the condition, which must hold if ``wanted``; a call whose condition is not known (``filter(f, state)``)
-    stands for itself.
+    stands for itself. With ``among`` it is where the keys come from by which entries are asked for.
     """
 
     node: cst.BaseExpression
     wanted: bool
     key: str
     env: Env
+    among: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,10 @@ class Opaque(Origin):
     """A value that is none of these, or could not be followed."""
 
     name: str = ""
+
+
+PARAMETER_KEY = Opaque("the key of a parameter")
+"""What ``for key, value in model.named_parameters()`` gives beside the values."""
 
 
 @dataclass(frozen=True, slots=True)

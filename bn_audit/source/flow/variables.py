@@ -10,6 +10,7 @@ import libcst as cst
 from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Loop, conditions, is_begun, loops_around, takes_entry
 from bn_audit.source.flow.callers import function_of
+from bn_audit.source.flow.changes import key_of
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
 from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
@@ -17,6 +18,7 @@ from bn_audit.source.flow.index import Binding, Scope, arguments_of
 from bn_audit.source.flow.passing import makes_models
 from bn_audit.source.flow.plans import MadeByPlan, given_by_plan
 from bn_audit.source.flow.values import (
+    PARAMETER_KEY,
     Callee,
     Env,
     Filter,
@@ -25,6 +27,7 @@ from bn_audit.source.flow.values import (
     Origin,
     Parts,
     Received,
+    State,
 )
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
@@ -35,12 +38,12 @@ from bn_audit.source.interpreter.values import (
     Func,
     Partial,
 )
-from bn_audit.source.nodes import dotted_name, root_name
+from bn_audit.source.nodes import dotted_name, root_name, walk
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
 
-__all__ = ["Variables", "argument_at", "is_empty"]
+__all__ = ["Variables", "among", "argument_at", "is_empty"]
 
 Test = tuple[cst.BaseExpression, bool]
 """A condition, and whether it must hold."""
@@ -208,7 +211,8 @@ class Variables(Following):
         tests = [row for row in conditions(index, node, loop) if not is_begun(row[0], name, container)]
         if tests and container is not None:
             tests = self._in_every_branch(tests, node, container, loop, env)
-        return tuple(Filter(test, wanted, name, env) for test, wanted in tests)
+        found = [Filter(test, wanted, name, env) for test, wanted in tests]
+        return (*found, *among(loop.node.target, loop.iter, node.value, env))
 
     def _in_every_branch(self, tests: list[Test], node: cst.Assign, container: str, loop: Loop, env: Env) -> list[Test]:
         """The conditions without those under whose opposite the entry is passed on as well, in another form: counters
@@ -249,13 +253,25 @@ class Variables(Following):
             if isinstance(node.func, cst.Attribute) and node.func.attr.value == "keys" and not node.args:
                 return (Opaque("key"),)
             if isinstance(node.func, cst.Attribute) and node.func.attr.value == "named_parameters":
-                return (Parts(((Opaque("key"),), self.origins(node, env))),)
+                return (Parts(((PARAMETER_KEY,), self.origins(node, env))),)
             if name == "range":
                 return (Opaque("index"),)
         found = self.origins(node, env)
         if len(found) == 1 and isinstance(found[0], Parts) and isinstance(node, cst.Tuple):
             return tuple(self.items(found))  # written out, it is gone over item by item; a list of tuples keeps them
         return found
+
+    def of_parameters(self, keys: cst.BaseExpression, env: Env) -> bool:
+        """Whether an expression certainly gives the keys of parameters alone."""
+        func = keys.func if isinstance(keys, cst.Call) and not keys.args else None
+        if isinstance(func, cst.Attribute) and func.attr.value in ("keys", "items"):
+            keys = func.value
+        found: list[Origin] = []
+        for origin in self.each(keys, env):
+            found.extend(origin.parts[0] if isinstance(origin, Parts) and origin.parts else (origin,))
+        return bool(found) and all(
+            row == PARAMETER_KEY or (isinstance(row, State) and row.what == "parameters") for row in found
+        )
 
     def parameter(self, name: str, env: Env) -> Iterable[Origin]:
         """What a parameter may be given: by the call that runs the scope, else by all calls in the project."""
@@ -381,6 +397,23 @@ def is_empty(node: cst.CSTNode | None) -> bool:
         name = (dotted_name(node.func) or "").rpartition(".")[2]
         return name in _CONTAINERS and (not node.args or name in ("defaultdict", "Queue"))
     return isinstance(node, cst.Name) and node.value == "None"
+
+
+def among(target: cst.CSTNode, keys: cst.BaseExpression, value: cst.CSTNode, env: Env) -> tuple[Filter, ...]:
+    """The condition that ``state[key]`` stands under in a loop over keys: that it is one of them."""
+    if isinstance(target, cst.Tuple) and target.elements:
+        target = target.elements[0].value
+    if not isinstance(keys, (cst.Name, cst.Attribute)) or not isinstance(target, cst.Name):
+        return ()
+    return (Filter(keys, True, "", env, among=True),) if _is_asked_by(value, target.value) else ()
+
+
+def _is_asked_by(node: cst.CSTNode, key: str) -> bool:
+    """Whether an expression takes an entry by a key: ``state[key].clone()``."""
+    return any(
+        isinstance(part, cst.Subscript) and isinstance(asked := key_of(part), cst.Name) and asked.value == key
+        for part in walk(node)
+    )
 
 
 def _hands(call: cst.Call, name: str) -> bool:
