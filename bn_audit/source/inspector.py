@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspector"]
 
-_MAX_CHARACTERS = 6_000_000
+_MAX_CHARACTERS = 3_000_000
 """Characters of source whose trees are kept, most of them without the bodies of functions."""
 
 _MAX_FOR_A_GUESS = 100_000
@@ -98,6 +98,7 @@ class Inspector:
     def _forget(self) -> None:
         """Begin anew, with nothing parsed."""
         self._project = self._fresh()
+        self.outside.forget_words()
         gc.collect()  # whoever reads many files has turned it off
         self._residence.begin()
 

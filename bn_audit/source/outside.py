@@ -319,6 +319,11 @@ class Outside:
             found[self.sources.stdin[0]] = None
         return [path for path in files if path in found]
 
+    def forget_words(self) -> None:
+        """Let go of what is kept of files' words; they are cut again when they are asked for."""
+        if self._words is not None:
+            self._words.forget()
+
     @property
     def _index(self) -> WordIndex:
         if self._words is None:

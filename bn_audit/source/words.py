@@ -93,6 +93,11 @@ class WordIndex:
             return False
         return os.path.abspath(path) == module or use(self._read(path), name)
 
+    def forget(self) -> None:
+        """Let go of all words: where many projects are scanned, those of one are not asked for in the next."""
+        self._rows = [None] * len(self._files)
+        self._searches = bytearray(len(self._files))
+
     def _may_hold(self, place: int, *names: str) -> bool:
         """Whether a file may hold all of some words."""
         row = self._rows[place]
