@@ -73,7 +73,7 @@ def audit(
     if not (sites or unreadable or suppressions):
         return ()
     # Imported here: most files hold nothing to judge, and the catalogue need not be there for them.
-    from bn_audit.rules import catalogue
+    from bn_audit.rules import rules_about
     from bn_audit.rules.case import FLModelCase
     from bn_audit.site import FLModelSite
 
@@ -85,7 +85,8 @@ def audit(
             alone.append(FLModelCase(site, secretflow=releases.secretflow, torch=releases.torch))
         else:
             others.append(_with_arithmetic(site, versions))
-    return _judgements(catalogue().values(), (*others, *_with_fellows(alone)), selection)
+    subjects = (*others, *_with_fellows(alone))
+    return _judgements(rules_about(subjects).values(), subjects, selection)
 
 
 def _with_arithmetic(site: FederatedSite, versions: Callable[[str], Versions]) -> FederatedSite:
@@ -122,13 +123,13 @@ def audit_model(
         selection: which rules speak; None is every rule.
     """
     from bn_audit.exchange.secretflow import SecretFlowSettings
-    from bn_audit.rules import catalogue
+    from bn_audit.rules import rules_about
 
     if settings is None or isinstance(settings, SecretFlowSettings):
         subjects: tuple[object, ...] = _called(model, settings, passed), model
     else:
         subjects = _client(model, settings), model
-    found = _judgements(catalogue().values(), subjects, selection or Selection())
+    found = _judgements(rules_about(subjects).values(), subjects, selection or Selection())
     return tuple(sorted(found, key=lambda finding: finding.code))
 
 
@@ -160,8 +161,8 @@ def _client(model: LiveModel, settings: FlowerSettings | NVFlareSettings) -> Exc
     from bn_audit.federation import ExchangeSite, Loading, Participant, Rebuild, Sending
     from bn_audit.filters import All, Contains, Equals, Not
     from bn_audit.finding import Evidence
-    from bn_audit.handwritten import How
     from bn_audit.handwritten import Rebuild as Rebuilt
+    from bn_audit.loading import How
 
     keeps, place = settings.keeps, model.location
     norms = (Not(Equals(tuple(sorted(replace(keeps, words=()).keys(model.profile))))),) if keeps.norms else ()

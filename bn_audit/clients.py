@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from bn_audit.exchange.flower import FlowerSettings
     from bn_audit.exchange.keep import Keep
     from bn_audit.exchange.nvflare import NVFlareSettings
-    from bn_audit.handwritten import How
+    from bn_audit.loading import How
 
 __all__ = ["OWN", "REBUILDS", "ClientOptions", "checked", "flower_settings", "nvflare_settings"]
 
@@ -153,7 +153,7 @@ def _keep(options: ClientOptions) -> Keep:
 
 
 def _load(options: ClientOptions) -> How:
-    from bn_audit.handwritten import How
+    from bn_audit.loading import How
 
     strict = options.get("strict")
     return How.STATE_DICT if (not _keep(options) if strict is None else strict) else How.LENIENT

@@ -1,11 +1,11 @@
-"""Every rule's code, so that a selector can be checked without importing the rules.
+"""What has to be known of the rules before any is imported: their codes, to check selectors, and where they stand.
 
 Written by ``BN_AUDIT_UPDATE=1 python -m pytest -q tests/rules/test_codes.py``; a test fails if a rule is missing.
 """
 
 from __future__ import annotations
 
-__all__ = ["CODES"]
+__all__ = ["CODES", "FAMILIES"]
 
 CODES = (
     "BNA101",
@@ -39,3 +39,30 @@ CODES = (
     "BNA901",
     "BNA902",
 )
+
+FAMILIES = {
+    "AveragingSite": ("averaging",),
+    "EvaluationSite": ("mode",),
+    "ExchangeSite": (
+        "averaging",
+        "exchange",
+        "fedbn_asked",
+        "misaligned",
+        "tensor_from_scalar",
+    ),
+    "FLModelCase": (
+        "eval_mode",
+        "missing_skip_bn",
+        "mixed_dtype",
+        "model_layers",
+        "model_state",
+        "skip_bn",
+        "unresolved",
+    ),
+    "LiveModel": ("statistics",),
+    "ServerStepSite": ("server_step",),
+    "TrainingSite": ("mode",),
+    "Unreadable": ("unreadable",),
+    "UnusedSuppression": ("unused_suppression",),
+}
+"""By the class of a subject, the modules of :mod:`bn_audit.rules` that judge it."""

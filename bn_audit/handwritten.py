@@ -1,7 +1,8 @@
 """The forms in which averaging is written by hand, as a closed vocabulary of plain data.
 
 A form says how one entry is averaged (:class:`Loop`, :class:`Reduction`, :class:`Flattened`), which entries are
-(:class:`Covers`), and how the average gets back into the parties' models (:class:`Load`). The commonest of all,
+(:class:`~bn_audit.loading.Covers`), and how the average gets back into the parties' models (:class:`Load`). The
+commonest of all,
 
     w_avg = copy.deepcopy(w[0])
     for k in w_avg.keys():
@@ -17,16 +18,16 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from bn_audit.loading import EVERYTHING, Covers, How
+
 __all__ = [
     "Add",
     "Arithmetic",
     "Begin",
     "Cast",
-    "Covers",
     "Factor",
     "Flattened",
     "HandWritten",
-    "How",
     "Library",
     "Load",
     "Loop",
@@ -226,26 +227,6 @@ class Rebuild(enum.Enum):
     """``torch.FloatTensor(v)`` too: a 0-d integer array is a size to it, a NumPy scalar is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Covers:
-    """Which entries are meant.
-
-    Attributes:
-        parameters: those of ``parameters()`` alone: no buffer, and of shared ones the first.
-        floating: those of floating point alone: ``if v.dtype.is_floating_point``.
-        keys: those with these keys alone; None is all.
-        without: not those with these keys.
-    """
-
-    parameters: bool = False
-    floating: bool = False
-    keys: frozenset[str] | None = None
-    without: frozenset[str] = frozenset()
-
-
-EVERYTHING = Covers()
-
-
 class Rest(enum.Enum):
     """What the loaded dict holds for entries that were not averaged."""
 
@@ -257,16 +238,6 @@ class Rest(enum.Enum):
     """The server model's own: the dict began as ``global_model.state_dict()``."""
     OWN = "own"
     """The party's own: ``own = model.state_dict(); own.update(w_avg)``."""
-
-
-class How(enum.Enum):
-    """What puts an average into a model."""
-
-    STATE_DICT = "load_state_dict(avg)"
-    LENIENT = "load_state_dict(avg, strict=False)"
-    COPY = "p.data.copy_(avg)"
-    """``p.data.copy_(v)``, ``state[k].copy_(v)``, ``p.data[:] = v``; what has fewer dimensions is broadcast."""
-    ASSIGN = "p.data = avg"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from bn_audit.exchange.plan import Comparison, EntryPlan, Fate, Plan, PlanError,
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.exchange.secretflow.strategies import strategies
 from bn_audit.finding import Finding, Location, Severity
-from bn_audit.handwritten import How, Rebuild
+from bn_audit.handwritten import Rebuild
 from bn_audit.health import NormHealth
+from bn_audit.loading import How
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.rules.case import FLModelCase, Judged, frozen, owners
 from bn_audit.rules.remedy import advice

@@ -9,7 +9,7 @@ from bn_audit.exchange.arithmetic.dtypes import KNOWN, NOT_NUMPY
 from bn_audit.exchange.cover import covered
 from bn_audit.exchange.plan import PlanError
 from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase
-from bn_audit.handwritten import Covers
+from bn_audit.loading import Covers
 from bn_audit.profile import Profile
 
 __all__ = ["Course", "first_error", "gathered", "with_gaps"]

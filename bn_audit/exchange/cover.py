@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bn_audit.exchange.arithmetic import KNOWN, Value
-from bn_audit.handwritten import Covers
+from bn_audit.loading import Covers
 from bn_audit.profile import Profile, StateEntry
 
 __all__ = ["covered", "leading", "pairs", "values_of"]

@@ -12,7 +12,7 @@ from bn_audit.exchange.arithmetic.dtypes import category
 from bn_audit.exchange.courses import Course, first_error
 from bn_audit.exchange.plan import Fate, PlanError
 from bn_audit.exchange.steps import UNKNOWN, Effect, Phase
-from bn_audit.handwritten import How
+from bn_audit.loading import How
 from bn_audit.profile import Profile, Shape, StateEntry
 
 __all__ = ["Arrival", "Loaded", "error_text", "fits", "load", "mismatch", "missing"]

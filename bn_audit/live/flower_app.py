@@ -20,9 +20,10 @@ from typing import Any
 
 from bn_audit.exchange.cover import covered
 from bn_audit.exchange.flower import FlowerSettings
-from bn_audit.handwritten import Covers, How, Rebuild
+from bn_audit.handwritten import Rebuild
 from bn_audit.live.errors import require_torch
 from bn_audit.live.execute import State, party_states, training_steps
+from bn_audit.loading import Covers, How
 from bn_audit.profile import Profile
 
 require_torch()

@@ -11,9 +11,10 @@ import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
+from bn_audit.codes import FAMILIES
 from bn_audit.rules.rule import Rule
 
-__all__ = ["Catalogue", "catalogue"]
+__all__ = ["Catalogue", "catalogue", "rules_about"]
 
 Catalogue = dict[str, Rule[Any]]
 """Code to rule, in the order of the codes."""
@@ -22,7 +23,17 @@ Catalogue = dict[str, Rule[Any]]
 @functools.cache
 def catalogue() -> Catalogue:
     """Every rule there is."""
-    modules = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    return _of(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def rules_about(subjects: Iterable[object]) -> Catalogue:
+    """The rules that may have to say something of some subjects; no module of others is imported."""
+    kinds = {type(subject).__name__ for subject in subjects}
+    return _of(dict.fromkeys(family for kind in sorted(kinds) for family in FAMILIES.get(kind, ())))
+
+
+def _of(families: Iterable[str]) -> Catalogue:
+    modules = (importlib.import_module(f"{__name__}.{family}") for family in families)
     return collect(rule for module in modules for rule in getattr(module, "RULES", ()))
 
 

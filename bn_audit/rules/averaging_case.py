@@ -12,7 +12,8 @@ from bn_audit.exchange.plan import PlanError
 from bn_audit.federation import AveragingSite, Participant
 from bn_audit.filters import All, Any, Contains, Ends, Equals, Not, Starts, Test, picked
 from bn_audit.finding import Evidence, Location
-from bn_audit.handwritten import Covers, HandWritten, Load, Rest
+from bn_audit.handwritten import HandWritten, Load, Rest
+from bn_audit.loading import Covers
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.rules.case import owners
 from bn_audit.rules.wording import listed

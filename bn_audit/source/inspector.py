@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from bn_audit.federation import FederatedSite
 from bn_audit.finding import Location
 from bn_audit.site import Unreadable
 from bn_audit.source.deep_stack import OutOfTime, run_with_deep_stack
@@ -28,6 +27,7 @@ from bn_audit.source.suite import UnreadableBody
 from bn_audit.source.targets import Tree
 
 if TYPE_CHECKING:
+    from bn_audit.federation import FederatedSite
     from bn_audit.source.words import Using
 
 __all__ = ["Inspector"]

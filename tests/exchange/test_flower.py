@@ -12,7 +12,8 @@ from bn_audit.exchange.fedbn import expectation
 from bn_audit.exchange.flower import ALIKE, STRATEGIES, FlowerSettings, named, plan
 from bn_audit.exchange.keep import Keep
 from bn_audit.exchange.plan import Fate, compare
-from bn_audit.handwritten import Covers, How, Rebuild
+from bn_audit.handwritten import Rebuild
+from bn_audit.loading import Covers, How
 from bn_audit.profile import Profile
 from tests.exchange.build import batchnorm, buffer, gap, layer, parameter, profile
 from tests.exchange.handwritten.test_partial import assert_weaker

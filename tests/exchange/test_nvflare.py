@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from bn_audit.exchange.fedbn import expectation
 from bn_audit.exchange.nvflare import STRATEGIES, NVFlareSettings, plan
 from bn_audit.exchange.plan import Fate, compare
-from bn_audit.handwritten import Covers, How
+from bn_audit.loading import Covers, How
 from tests.exchange.build import batchnorm, buffer, layer, parameter, profile
 from tests.exchange.handwritten.test_partial import assert_weaker
 from tests.exchange.test_partial import abstractions, complete_profiles

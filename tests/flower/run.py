@@ -22,7 +22,8 @@ from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.flower import FlowerSettings, plan
 from bn_audit.exchange.flower.strategies import ADAPTIVE
 from bn_audit.exchange.plan import Fate
-from bn_audit.handwritten import Covers, How, Rebuild
+from bn_audit.handwritten import Rebuild
+from bn_audit.loading import Covers, How
 from bn_audit.profile import Profile
 
 __all__ = ["disagreements"]

@@ -18,7 +18,8 @@ torch = pytest.importorskip("torch")
 np = pytest.importorskip("numpy")
 
 from bn_audit.exchange.flower import STRATEGIES, FlowerSettings, named  # noqa: E402
-from bn_audit.handwritten import Covers, How, Rebuild  # noqa: E402
+from bn_audit.handwritten import Rebuild  # noqa: E402
+from bn_audit.loading import Covers, How  # noqa: E402
 from bn_audit.profile import Profile  # noqa: E402
 from tests.exchange.handwritten.models import COMPOSED, MODELS, SINGLE  # noqa: E402
 from tests.flower.run import disagreements  # noqa: E402

@@ -21,11 +21,11 @@ import bn_audit  # noqa: E402
 from bn_audit.cli.verify import command  # noqa: E402
 from bn_audit.exchange.flower import FlowerSettings  # noqa: E402
 from bn_audit.exchange.keep import Keep  # noqa: E402
-from bn_audit.handwritten import How  # noqa: E402
 from bn_audit.live import flower_app, flower_engine  # noqa: E402
 from bn_audit.live.errors import MissingExtra, TargetError  # noqa: E402
 from bn_audit.live.profile import profile as profile_of  # noqa: E402
 from bn_audit.live.verify import verify_exchange  # noqa: E402
+from bn_audit.loading import How  # noqa: E402
 from bn_audit.verification import Verdict  # noqa: E402
 from tests.exchange.handwritten.models import MODELS  # noqa: E402
 from tests.federated.flower.inprocess import Nodes, context  # noqa: E402

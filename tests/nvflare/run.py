@@ -16,7 +16,7 @@ from bn_audit.exchange.cover import covered
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.nvflare import NVFlareSettings, plan
 from bn_audit.exchange.plan import Fate
-from bn_audit.handwritten import How
+from bn_audit.loading import How
 from bn_audit.profile import Profile
 
 __all__ = ["disagreements"]

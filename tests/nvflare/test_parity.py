@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("numpy")
 
 from bn_audit.exchange.nvflare import STRATEGIES, NVFlareSettings  # noqa: E402
-from bn_audit.handwritten import Covers, How  # noqa: E402
+from bn_audit.loading import Covers, How  # noqa: E402
 from bn_audit.profile import Profile  # noqa: E402
 from tests.exchange.handwritten.models import COMPOSED, MODELS, SINGLE  # noqa: E402
 from tests.nvflare.run import disagreements  # noqa: E402

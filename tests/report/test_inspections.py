@@ -16,9 +16,9 @@ from bn_audit.exchange.keep import Keep
 from bn_audit.exchange.nvflare import NVFlareSettings
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.finding import Finding, Location, Severity
-from bn_audit.handwritten import How
 from bn_audit.health import NormHealth
 from bn_audit.inspection import Inspection, inspect
+from bn_audit.loading import How
 from bn_audit.profile import NormLayer, StateEntry
 from bn_audit.report.groups import fate_groups, shortened
 from bn_audit.report.inspections import FORMATS, Look, renderer

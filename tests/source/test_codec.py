@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bn_audit.federation import AveragingSite, ExchangeSite, FederatedSite
 from bn_audit.finding import Location
-from bn_audit.handwritten import Covers, HandWritten
+from bn_audit.handwritten import HandWritten
+from bn_audit.loading import Covers
 from bn_audit.site import FLModelSite, Unreadable
 from bn_audit.source.codec import Malformed, decode, encode
 from bn_audit.source.part import Part

@@ -19,7 +19,8 @@ from bn_audit.exchange.flower.strategies import ADAPTIVE, STRATEGIES, Aggregate,
 from bn_audit.exchange.load import Arrival, Loaded, load
 from bn_audit.exchange.plan import ANY, EntryPlan, Fate, Plan, PlanError, merge
 from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, effects_by_tensor, entry_plans, first_stop, tensor_groups
-from bn_audit.handwritten import Covers, How, Rebuild
+from bn_audit.handwritten import Rebuild
+from bn_audit.loading import Covers, How
 from bn_audit.profile import Profile, Shape, StateEntry
 
 __all__ = ["plan", "without_kept", "zeroed"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bn_audit.exchange.keep import Keep
-from bn_audit.handwritten import Covers, How, Rebuild
+from bn_audit.handwritten import Rebuild
+from bn_audit.loading import Covers, How
 from bn_audit.profile import Profile
 
 __all__ = ["FlowerSettings", "named"]

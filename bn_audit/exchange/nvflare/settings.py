@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bn_audit.exchange.keep import Keep
-from bn_audit.handwritten import Covers, How
+from bn_audit.loading import Covers, How
 
 __all__ = ["STRATEGIES", "NVFlareSettings"]
 

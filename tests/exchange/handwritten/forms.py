@@ -11,11 +11,9 @@ from bn_audit.handwritten import (
     Add,
     Begin,
     Cast,
-    Covers,
     Factor,
     Flattened,
     HandWritten,
-    How,
     Library,
     Load,
     Loop,
@@ -27,6 +25,7 @@ from bn_audit.handwritten import (
     Reductor,
     Rest,
 )
+from bn_audit.loading import Covers, How
 
 __all__ = ["drawn", "pairwise", "sensible"]
 

@@ -17,17 +17,7 @@ from torch import nn
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.handwritten import plan
 from bn_audit.exchange.plan import Fate, Plan
-from bn_audit.handwritten import (
-    Factor,
-    Flattened,
-    HandWritten,
-    Library,
-    Loop,
-    Operation,
-    Rebuild,
-    Reduction,
-    Reductor,
-)
+from bn_audit.handwritten import Factor, Flattened, HandWritten, Library, Loop, Operation, Rebuild, Reduction, Reductor
 from bn_audit.profile import Profile
 from tests.exchange.handwritten.write import source_of
 

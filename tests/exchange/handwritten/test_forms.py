@@ -13,18 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("numpy")
 
-from bn_audit.handwritten import (  # noqa: E402
-    Add,
-    Covers,
-    Factor,
-    HandWritten,
-    How,
-    Load,
-    Number,
-    Operation,
-    Reduction,
-    Reductor,
-)
+from bn_audit.handwritten import Add, Factor, HandWritten, Load, Number, Operation, Reduction, Reductor  # noqa: E402
+from bn_audit.loading import Covers, How  # noqa: E402
 from tests.exchange.handwritten.forms import drawn, pairwise  # noqa: E402
 from tests.exchange.handwritten.models import COMPOSED, MODELS, SINGLE  # noqa: E402
 from tests.exchange.handwritten.run import disagreements  # noqa: E402

@@ -11,11 +11,9 @@ from bn_audit.handwritten import (
     Add,
     Begin,
     Cast,
-    Covers,
     Factor,
     Flattened,
     HandWritten,
-    How,
     Library,
     Load,
     Loop,
@@ -27,6 +25,7 @@ from bn_audit.handwritten import (
     Reductor,
     Rest,
 )
+from bn_audit.loading import Covers, How
 from tests.exchange.build import batchnorm, buffer, gap, layer, parameter, profile
 
 _NET = profile(layer("conv", (3, 1, 3, 3), (3,)), batchnorm("bn", 3), layer("fc", (2, 3), (2,)))

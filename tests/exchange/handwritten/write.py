@@ -8,11 +8,9 @@ from bn_audit.handwritten import (
     Add,
     Begin,
     Cast,
-    Covers,
     Factor,
     Flattened,
     HandWritten,
-    How,
     Library,
     Loop,
     Number,
@@ -23,6 +21,7 @@ from bn_audit.handwritten import (
     Reductor,
     Rest,
 )
+from bn_audit.loading import Covers, How
 
 __all__ = ["source_of"]
 

@@ -22,13 +22,13 @@ from bn_audit.exchange.keep import Keep  # noqa: E402
 from bn_audit.exchange.nvflare import NVFlareSettings  # noqa: E402
 from bn_audit.exchange.secretflow import plan  # noqa: E402
 from bn_audit.federated import FedAvg, FedBNAggregator, local_keys  # noqa: E402
-from bn_audit.handwritten import How  # noqa: E402
 from bn_audit.live.errors import TargetError  # noqa: E402
 from bn_audit.live.profile import profile  # noqa: E402
 from bn_audit.live.target import load_target  # noqa: E402
 from bn_audit.live.training import Data, Local, Options, digits_for, run, seeded, train  # noqa: E402
 from bn_audit.live.training.ways import FullState, fedavg, fedbn, planned_way, why_not  # noqa: E402
 from bn_audit.live.verify import settings_here  # noqa: E402
+from bn_audit.loading import How  # noqa: E402
 from bn_audit.training import FEDAVG, FEDBN, LOCAL, Training  # noqa: E402
 from tests.live.training.models import Flat, Last, Middle, points  # noqa: E402
 
