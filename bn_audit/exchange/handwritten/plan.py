@@ -281,12 +281,19 @@ def _shares_sum(profile: Profile, form: HandWritten, entry: StateEntry) -> froze
     """What an entry that is not averaged gets from the sum of another that is the same tensor; None if nothing."""
     groups = dict(zip((one.key for one in profile.entries), tensor_groups(profile), strict=True))
     others = [
-        one
+        covered(one, form.covers)
         for one in profile.entries
-        if groups[one.key] == groups[entry.key] and covered(one, form.covers) is not False
+        if one.key != entry.key and groups[one.key] == groups[entry.key] and covered(one, form.covers) is not False
     ]
     if not others or not isinstance(form.arithmetic, Loop):
         return None
+    gets = _gets_of_sum(profile, form, entry)
+    return gets if gets is None or True in others else gets | {Fate.STALE}
+
+
+def _gets_of_sum(profile: Profile, form: HandWritten, entry: StateEntry) -> frozenset[Fate | None] | None:
+    """The same, if another is averaged."""
+    assert isinstance(form.arithmetic, Loop)
     if form.arithmetic.begin is Begin.FIRST:
         # The first party's own tensor, which may have been loaded into by the time it is loaded from.
         return frozenset({Fate.STALE, Fate.AVERAGED, Fate.CORRUPT})

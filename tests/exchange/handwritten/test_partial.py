@@ -8,6 +8,9 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from bn_audit.exchange.fedbn import expectation
 from bn_audit.exchange.handwritten import plan
 from bn_audit.exchange.plan import Fate, Plan, compare
+from bn_audit.handwritten import Add, Begin, HandWritten, Loop, Rest
+from bn_audit.loading import Covers
+from bn_audit.profile import Profile, StateEntry
 from tests.exchange.handwritten.forms import drawn, pairwise
 from tests.exchange.test_partial import abstractions, complete_profiles
 
@@ -43,3 +46,15 @@ def assert_weaker(vague: Plan, exact: Plan) -> None:
         assert actual.possible <= entry.possible, entry.key
         if entry.source_key is not None and actual.possible == {Fate.MISPLACED}:
             assert actual.source_key == entry.source_key
+
+
+def test_an_entry_that_may_be_left_out_may_be_stale() -> None:
+    """It shares its tensor with none but itself, so that no sum is made in it if it is left out."""
+    entry = StateEntry("steps", None, None, "buffer", "")
+    form = HandWritten(
+        Loop(Begin.COPY, add=Add.IN_PLACE), onto=Add.IN_PLACE, covers=Covers(floating=True), rest=Rest.FIRST
+    )
+    (found,) = plan(Profile((entry,), (), framework="torch"), form).entries
+    assert Fate.STALE in found.possible
+    (exact,) = plan(Profile((StateEntry("steps", (), "int64", "buffer", ""),), (), framework="torch"), form).entries
+    assert exact.possible == {Fate.STALE}
