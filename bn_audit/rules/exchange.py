@@ -13,7 +13,7 @@ from bn_audit.filters import Test
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import NormLayer
 from bn_audit.rules.averaging_case import keeps_batchnorm, models_named
-from bn_audit.rules.exchange_case import Exchanged, exchanged, norm_entries, norms_named, trail
+from bn_audit.rules.exchange_case import Exchanged, exchanged, norm_entries, norms_named, trail, wrong_filter
 from bn_audit.rules.exchange_examples import NO_BATCHNORM, OTHER_KEYS, flower_client, message_client
 from bn_audit.rules.rule import Rule
 
@@ -23,7 +23,7 @@ __all__ = ["RULES"]
 def _shares(site: ExchangeSite) -> Iterator[Finding]:
     if site.role != "client" or site.apart or site.kept:
         return
-    found = [one for one in exchanged(site) if _shared(one)]
+    found = [one for one in exchanged(site) if _shared(one) and wrong_filter(one) is None]
     if not found:
         return
     first = found[0]
@@ -102,7 +102,7 @@ rule at this place, with the reason.""",
 - Either side keeps BatchNorm back: a filter that asks for it by name or parts the entries of one layer, entries that
   are put back from the client's own state; `LocalBatchNormMod` among the mods of a ClientApp; code of the client, of a
   subclass or of a strategy in the project that names BatchNorm.
-- BNA201, BNA202 or BNA203 speak of the average of what is sent.""",
+- BNA201, BNA202 or BNA203 speak of the average of what is sent, or BNA203 of what is sent itself.""",
     fix_safety="No edit is offered: what is to stay with a client is the author's decision.",
     references=(
         "Li et al., FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, ICLR 2021, "

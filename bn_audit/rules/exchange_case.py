@@ -18,7 +18,16 @@ from bn_audit.rules.averaging_case import Judged, Misfit, counts, distinct, misf
 from bn_audit.rules.case import owners
 from bn_audit.rules.wording import listed, norm_names
 
-__all__ = ["Exchanged", "Told", "exchanged", "half_exchanges", "norm_entries", "norms_named", "wrong_filters"]
+__all__ = [
+    "Exchanged",
+    "Told",
+    "exchanged",
+    "half_exchanges",
+    "norm_entries",
+    "norms_named",
+    "wrong_filter",
+    "wrong_filters",
+]
 
 _PLACES = 2
 
@@ -169,17 +178,25 @@ def wrong_filters(site: ExchangeSite) -> Iterator[tuple[Test, Misfit, Told]]:
         return
     rows: dict[tuple[Location, Test], list[tuple[Exchanged, Misfit]]] = {}
     for one in exchanged(site):
-        if not one.known or not one.sends or not one.loads:
-            continue
-        judged = _judged(one)
-        ways = [(way.location, way.covers) for way in one.sends] + [(way.location, way.takes) for way in one.loads]
-        for place, covers in ways:
-            misfit = misfits(covers, judged) if covers != EVERYTHING else None
-            if misfit is not None:
-                rows.setdefault((place, covers), []).append((one, misfit))
-                break
+        wrong = wrong_filter(one)
+        if wrong is not None:
+            place, covers, misfit = wrong
+            rows.setdefault((place, covers), []).append((one, misfit))
     for (place, covers), found in rows.items():
         yield covers, found[0][1], Told(place, text_of(covers), trail(site, [one for one, _ in found], place))
+
+
+def wrong_filter(one: Exchanged) -> tuple[Location, Test, Misfit] | None:
+    """The first filter by name of a model's exchange that its keys prove wrong, and where it is."""
+    if not one.known or not one.sends or not one.loads:
+        return None
+    judged = _judged(one)
+    ways = [(way.location, way.covers) for way in one.sends] + [(way.location, way.takes) for way in one.loads]
+    for place, covers in ways:
+        misfit = misfits(covers, judged) if covers != EVERYTHING else None
+        if misfit is not None:
+            return place, covers, misfit
+    return None
 
 
 def _judged(one: Exchanged) -> Judged:
