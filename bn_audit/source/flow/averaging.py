@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import libcst as cst
 
 from bn_audit.source.flow.index import Binding, FileIndex, Piece, Scope, arguments_of, setdefault_key
-from bn_audit.source.nodes import children, dotted_name, root_name, walk
+from bn_audit.source.nodes import children, dotted_name, leaf_name, root_name, walk
 
 __all__ = [
     "Averaging",
@@ -43,7 +43,7 @@ _SAME = frozenset(["detach", "clone", "cpu", "cuda", "to", "contiguous", "float"
 _ZEROS = frozenset(["zero_", "fill_", "zeros_like"])
 _FORM = frozenset(["device", "dtype", "shape", "ndim"])
 """What an entry is asked for that is nothing of it."""
-_LIKE = frozenset(["to", "type_as", "view_as", "expand_as", "reshape_as", "size", "dim"])
+_LIKE = frozenset(["to", "type_as", "view_as", "expand_as", "reshape_as"])
 """Methods whose argument gives the form alone."""
 _MAX_LOOPS = 6
 
@@ -610,37 +610,63 @@ def depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[str
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class _InHand:
+    """What a loop over a state has in hand: the entry's name, or the code that picks it, and the name of the key."""
+
+    held: str | None
+    own: str | None
+    key: str
+
+    def is_own(self, index: FileIndex, node: cst.CSTNode) -> bool:
+        return isinstance(node, cst.Subscript) and self.own is not None and index.code(node) == self.own
+
+    def asked_for(self, index: FileIndex, node: cst.CSTNode) -> bool:
+        """Whether the key is used for something else than the entry."""
+        if self.is_own(index, node):
+            return False
+        if isinstance(node, cst.Name):
+            return node.value == self.key
+        return any(self.asked_for(index, part) for part in children(node))
+
+
 def takes_entry(index: FileIndex, value: cst.CSTNode, loop: Loop) -> bool:
-    """Whether a value is made of the entry that a loop over a state has in hand, and not only in its form or by its
-    key: ``(entry / scale).round()``, but not ``other[key].to(entry.device)``."""
+    """Whether a value is certainly made of the entry that a loop over a state has in hand, and not only in its form or
+    by its key: ``(entry / scale).round()``, but not ``other[key].to(entry.device)`` or ``other.get(key, entry)``."""
     over = _unwrapped(loop.iter)
-    held: str | None = None
     if isinstance(over, cst.Call) and isinstance(over.func, cst.Attribute) and not over.args:
         if over.func.attr.value in ("items", "named_parameters") and len(loop.names) > 1:
-            held = loop.names[-1]
-        elif over.func.attr.value == "keys":
+            return _takes(index, value, _InHand(loop.names[-1], None, loop.names[0]))
+        if over.func.attr.value == "keys":
             over = over.func.value
-    own = f"{index.code(over)}[{loop.names[-1]}]" if held is None else None
-    return _takes_entry(index, value, held, own, frozenset())
+    key = loop.names[-1]
+    return _takes(index, value, _InHand(None, f"{index.code(over)}[{key}]", key))
 
 
-def _takes_entry(index: FileIndex, node: cst.CSTNode, held: str | None, own: str | None, seen: frozenset[str]) -> bool:
-    if isinstance(node, cst.Attribute) and node.attr.value in _FORM:
-        return False
-    if isinstance(node, cst.Call):
-        leaf = node.func.attr.value if isinstance(node.func, cst.Attribute) else ""
-        if leaf in _LIKE:
-            return isinstance(node.func, cst.Attribute) and _takes_entry(index, node.func.value, held, own, seen)
-        if leaf.endswith("_like"):
-            return False
-    if isinstance(node, cst.Subscript) and own is not None and index.code(node) == own:
+def _takes(index: FileIndex, node: cst.CSTNode, hand: _InHand, seen: frozenset[str] = frozenset()) -> bool:
+    if hand.is_own(index, node):
         return True
-    if isinstance(node, cst.Name) and node.value not in seen:
-        if node.value == held:
+    if isinstance(node, cst.Name):
+        if node.value == hand.held:
             return True
-        found = index.scope_of(node).sole_value(node.value)
-        return found is not None and _takes_entry(index, found, held, own, seen | {node.value})
-    return any(_takes_entry(index, part, held, own, seen) for part in children(node))
+        found = index.scope_of(node).sole_value(node.value) if node.value not in seen else None
+        return found is not None and _takes(index, found, hand, seen | {node.value})
+    if isinstance(node, cst.Attribute):
+        return node.attr.value not in _FORM and _takes(index, node.value, hand, seen)
+    if isinstance(node, cst.Subscript):
+        return _takes(index, node.value, hand, seen)
+    if isinstance(node, cst.IfExp):
+        return all(_takes(index, part, hand, seen) for part in (node.body, node.orelse))
+    if isinstance(node, cst.BooleanOperation):
+        return all(_takes(index, part, hand, seen) for part in (node.left, node.right))
+    if isinstance(node, cst.Call):
+        leaf = leaf_name(node.func)
+        if isinstance(node.func, cst.Attribute) and leaf not in _TAKERS and _takes(index, node.func.value, hand, seen):
+            return leaf not in ("size", "dim")
+        if leaf in _LIKE or leaf.endswith("_like") or any(hand.asked_for(index, arg.value) for arg in node.args):
+            return False
+        return any(_takes(index, arg.value, hand, seen) for arg in node.args)
+    return any(_takes(index, part, hand, seen) for part in children(node))
 
 
 def _takes_next(node: cst.CSTNode) -> bool:
