@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     _Found = tuple[list[tuple[Part, Mapping[Query, Answer]]], dict[str, Signature | None]]
 
-__all__ = ["cores", "look_into_all", "processes"]
+__all__ = ["cores", "look_into_all", "processes", "stretches"]
 
 _MANY = 8
 """From so many files to look into on, the work is spread over processes if nobody says how many: each has a parser to
 import first, which takes as long as to look into one or two files."""
 _MOST = 8
-_STRETCHES = 4
-"""For each process, so that none has much left when the others are done."""
+_SHORTEST = 4
+"""Files of a stretch: neighbours share what they import, which is parsed once for all of a stretch."""
 
 _inspector: Inspector | None = None
 """Of a process that works for another."""
@@ -77,19 +77,15 @@ def _together(
     import multiprocessing
     from concurrent.futures import Future, ProcessPoolExecutor
 
-    # Neighbours in the list share what they import. So each process is to go through a part of it, in stretches that
-    # another can take over; as they are taken up in the order of submission, that goes through all parts at once.
-    size = -(-len(tasks) // (count * _STRETCHES))
-    stretches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    parts = stretches(tasks, count)
     others = multiprocessing.active_children()
     start = (outside.sources, outside.answers, limits)
     with ProcessPoolExecutor(max_workers=count, initializer=_start, initargs=start) as pool:
         work: dict[int, Future[_Found]] = {}
         try:
-            for step in range(_STRETCHES):
-                for number in range(step, len(stretches), _STRETCHES):
-                    work[number] = pool.submit(_look_into, stretches[number])
-            for number in range(len(stretches)):
+            for number, (_, part) in sorted(enumerate(parts), key=lambda row: (row[1][0], row[0])):
+                work[number] = pool.submit(_look_into, part)
+            for number in range(len(parts)):
                 found, signatures = work[number].result()
                 outside.signatures = {**signatures, **outside.signatures}
                 yield from found
@@ -99,6 +95,24 @@ def _together(
                 if process not in others:
                     process.terminate()
             raise
+
+
+def stretches(tasks: Sequence[Task], count: int) -> list[tuple[int, Sequence[Task]]]:
+    """The tasks in stretches, in order, each with the turn in which it is to be taken up.
+
+    Neighbours in the list share what they import. So each process is to go through a part of it of its own, in
+    stretches that another can take over: half of what is left of the part each time, so that none has much left when
+    the others are done.
+    """
+    found = []
+    for process in range(count):
+        start, end = (len(tasks) * at // count for at in (process, process + 1))
+        turn = 0
+        while start < end:
+            size = max((end - start + 1) // 2, min(_SHORTEST, end - start))
+            found.append((turn, tasks[start : start + size]))
+            start, turn = start + size, turn + 1
+    return found
 
 
 def _start(sources: Sources, answers: Mapping[Query, Answer], limits: Limits | None) -> None:

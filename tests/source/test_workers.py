@@ -15,7 +15,7 @@ from bn_audit.source.inspector import Inspector
 from bn_audit.source.outside import Outside
 from bn_audit.source.part import Task
 from bn_audit.source.sources import Sources
-from bn_audit.source.workers import look_into_all, processes
+from bn_audit.source.workers import look_into_all, processes, stretches
 from tests.source.projects import CALL, IMPORTS, NET
 
 
@@ -42,6 +42,19 @@ def test_the_same_in_the_same_order_as_one_process(tasks: list[Task], count: int
     outside = world(tasks)
     assert list(look_into_all(outside, tasks, count)) == alone
     assert str(Path("models.py").resolve()) in outside.signatures
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("number", [1, 2, 5, 16, 33, 257])
+def test_stretches_are_all_the_tasks_in_order_and_end_short(number: int, count: int) -> None:
+    tasks = [Task(str(one)) for one in range(number)]
+    found = stretches(tasks, count)
+    assert [task for _, part in found for task in part] == tasks
+    firsts = [len(part) for turn, part in found if turn == 0]
+    assert len(firsts) == min(number, count)
+    assert max(firsts) <= max(-(-number // (2 * count)) + 1, 4)
+    last = [part for (_, part), after in zip(found, [*found[1:], (0, ())], strict=True) if after[0] == 0]
+    assert all(len(part) <= 4 for part in last)
 
 
 @pytest.mark.parametrize(
