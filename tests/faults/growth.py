@@ -35,8 +35,8 @@ print("\\n", status, time.process_time(), resource.getrusage(resource.RUSAGE_SEL
 """
 
 
-FULL = 275.0
-"""MiB that a process takes once it keeps as many trees as it may (6,000,000 characters of source). Up to that, what is
+FULL = 165.0
+"""MiB that a process takes once it keeps as many trees as it may (3,000,000 characters of source). Up to that, what is
 kept grows with what is scanned."""
 
 
