@@ -23,6 +23,7 @@ from bn_audit.handwritten import (
     Loop,
     Number,
     Operation,
+    Rebuild,
     Reduction,
     Reductor,
 )
@@ -38,6 +39,13 @@ __all__ = ["forms"]
 _ANY_NUMBER = (Number.INT, Number.FLOAT, Number.TENSOR)
 _KEEP = frozenset({"detach", "clone", "cpu", "cuda", "data", "to", "contiguous", "copy", "item"})
 _CASTS = {"float": Cast.FLOAT, "double": Cast.DOUBLE, "long": Cast.LONG, "type_as": Cast.OWN}
+_REBUILDS = {
+    "from_numpy": Rebuild.FROM_NUMPY,
+    "tensor": Rebuild.TENSOR,
+    "as_tensor": Rebuild.TENSOR,
+    "Tensor": Rebuild.TENSOR_CLASS,
+    "FloatTensor": Rebuild.TENSOR_CLASS,
+}
 _FLOATS = ("float32", "float", "get_default_dtype")
 
 
@@ -113,7 +121,31 @@ class _Reader:
     def read(self) -> Iterator[HandWritten]:
         for form in self._written():
             flattened = self.averaging.vector and isinstance(form.arithmetic, (Loop, Reduction))
-            yield replace(form, arithmetic=Flattened(form.arithmetic)) if flattened else form  # type: ignore[arg-type]
+            if flattened:
+                yield replace(form, arithmetic=Flattened(form.arithmetic))  # type: ignore[arg-type]
+            elif form.library is Library.NUMPY:
+                yield from (replace(form, rebuild=rebuild) for rebuild in self._rebuilds())
+            else:
+                yield form
+
+    def _rebuilds(self) -> Sequence[Rebuild | None]:
+        """How the function makes tensors of arrays again, in all ways that it does; none is seen where others do it."""
+        within = {id(part) for part in walk(self.averaging.node)}
+        found: dict[Rebuild, None] = {}
+        for call in walk(self.averaging.scope.node):
+            if not isinstance(call, cst.Call) or id(call) in within or not call.args:
+                continue
+            root, _, leaf = (dotted_name(call.func) or "").rpartition(".")
+            rebuild = _REBUILDS.get(leaf) if root in ("torch", "th", "pt") else None
+            if rebuild is Rebuild.FROM_NUMPY and not self._is_average(call.args[0].value):
+                rebuild = Rebuild.TENSOR  # ``torch.from_numpy(np.asarray(average))``: an array, whatever it was
+            if rebuild is not None:
+                found[rebuild] = None
+        return tuple(found) or (None,)
+
+    def _is_average(self, node: cst.BaseExpression) -> bool:
+        """Whether an expression is the average, and nothing that is made of it."""
+        return node is self.averaging.node or self._resolved(node) is self.averaging.node
 
     def _written(self) -> Iterator[HandWritten]:
         how = self.averaging.how
