@@ -377,6 +377,8 @@ def _atheris(name: str, seconds: float) -> None:
     listed = Path(tempfile.mkdtemp(), "words")
     quoted = ("".join(f"\\x{byte:02x}" for byte in word) for word in words if word)
     listed.write_text("".join(f'"{word}"\n' for word in quoted), encoding="ascii")
+    for module in [name for name in sys.modules if name.partition(".")[0] == "bn_audit"]:
+        del sys.modules[module]  # what was imported before is not seen
     with atheris.instrument_imports(include=["bn_audit"]), suppress(Exception):
         target(next(iter(make())))
     options = [
