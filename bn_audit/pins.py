@@ -124,12 +124,12 @@ def _pyproject(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _setup_cfg(folder: str) -> Iterator[tuple[str, str]]:
+    text = _text(os.path.join(folder, "setup.cfg"))
+    if not text or any(len(line) > _LONGEST for line in text.splitlines()):  # configparser has the same trouble
+        return
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None, strict=False)
-    text = _text(os.path.join(folder, "setup.cfg"))
-    if any(len(line) > _LONGEST for line in text.splitlines()):  # configparser has the same trouble
-        return
     try:
         parser.read_string(text)
     except configparser.Error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bn_audit.source.notebook import read_notebook
 from bn_audit.source.parse import is_notebook
-from bn_audit.source.scanner import FSTRING_TEXT, STRINGS
+from bn_audit.source.scanner import STRINGS, fstring_text
 from bn_audit.source.text import SourceError, decode, normalize_newlines, utf_16_or_32
 
 __all__ = ["Comment", "Comments", "comments_in", "comments_of"]
@@ -181,7 +181,7 @@ def _tokens(text: str) -> Iterator[tuple[str, int, int]]:
                 yield "joined", match.start(), position
         elif token == "fstring":
             closing = match[0].lstrip("fFtTrR")
-            frames.append(("text", FSTRING_TEXT[closing, "r" in match[0].lower()], closing))
+            frames.append(("text", fstring_text(closing, "r" in match[0].lower()), closing))
         elif token == "unterminated":
             if text.startswith(match[0] * 3, match.start()):
                 yield "open", match.start(), len(text)

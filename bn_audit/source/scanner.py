@@ -20,10 +20,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from bn_audit.source.text import SourceError
 
-__all__ = ["FSTRING_TEXT", "STRINGS", "check_length", "check_size", "logical_line_end", "weight"]
+__all__ = ["STRINGS", "check_length", "check_size", "fstring_text", "logical_line_end", "weight"]
 
 _MAX_BRACKETS = 200
 _MAX_CHAIN = 3_000
@@ -41,7 +42,7 @@ STRINGS = r"""
       )
     | (?P<unterminated>['"])
 """
-"""A whole string, the beginning of an f-string (what follows is found by :data:`FSTRING_TEXT`), or a quote that never
+"""A whole string, the beginning of an f-string (what follows is found by :func:`fstring_text`), or a quote that never
 ends; a part of a verbose regular expression whose dot matches line ends."""
 
 _TOKEN = re.compile(
@@ -57,24 +58,21 @@ _TOKEN = re.compile(
 
 _QUOTED = r"""(?:'''(?:\\.?|[^\\])*?(?:'''|\Z)|\"""(?:\\.?|[^\\])*?(?:\"""|\Z)
     |'(?:\\.?|[^\\\n])*?(?:'|(?=\n)|\Z)|"(?:\\.?|[^\\\n])*?(?:"|(?=\n)|\Z))"""
-_LARGE = re.compile(
-    rf"""\#[^\n]* | (?<=\n)[ \t]*\n
-    | (?P<fstring>(?<!\w)(?:[fFtT][rR]?|[rR][fFtT]){_QUOTED}) | (?P<node>{_QUOTED}|\w+|[^\w ])""",
-    re.VERBOSE | re.DOTALL,
-)
-"""What a parser makes nodes of, in a text too large to be sure that there are not too many."""
+_LARGE = rf"""\#[^\n]* | (?<=\n)[ \t]*\n
+    | (?P<fstring>(?<!\w)(?:[fFtT][rR]?|[rR][fFtT]){_QUOTED}) | (?P<node>{_QUOTED}|\w+|[^\w ])"""
+"""What a parser makes nodes of, in a text too large to be sure that there are not too many; compiled for the first such."""
 _WORD = re.compile(r"\w+|[^\w ]")
 
-FSTRING_TEXT = {
-    (quote, raw): re.compile(
-        ("" if raw else r"\\N\{[^}\n]*\}|") + r"\\[^{}]|\{\{|\}\}|[{}]|" + quote + ("|\n" if len(quote) == 1 else ""),
-        re.DOTALL,
-    )
-    for quote in ("'", '"', "'''", '"""')
-    for raw in (False, True)
-}
-"""By closing quote and whether it is a raw one, what matters inside the text of an f-string: an escape (but not of a
-brace), a doubled brace, the start or end of a field, the closing quote."""
+
+@cache
+def fstring_text(quote: str, raw: bool) -> re.Pattern[str]:
+    """By the closing quote and whether it is a raw one, what matters inside the text of an f-string: an escape (but not
+    of a brace), a doubled brace, the start or end of a field, the closing quote."""
+    escape = "" if raw else r"\\N\{[^}\n]*\}|"
+    line_end = "|\n" if len(quote) == 1 else ""
+    return re.compile(escape + r"\\[^{}]|\{\{|\}\}|[{}]|" + quote + line_end, re.DOTALL)
+
+
 # A format specification ends with its field; a brace is never doubled there.
 _FORMAT_SPEC = re.compile(r"[{}]")
 
@@ -166,7 +164,7 @@ def weight(text: str) -> int:
 
 def _words(text: str) -> int:
     count = 0
-    for match in _LARGE.finditer(text):
+    for match in re.compile(_LARGE, re.VERBOSE | re.DOTALL).finditer(text):
         if match.lastgroup == "node":
             count += 1
         elif match.lastgroup == "fstring":
@@ -255,7 +253,7 @@ def _scan(text: str, position: int, work: int, in_case: bool = False) -> tuple[i
                 count, tight = count + links, tight + links
                 if kind == "fstring":
                     quote = token.lstrip("fFtTrR")
-                    frames.append(_Frame("f", count, tight, base, FSTRING_TEXT[quote, "r" in token.lower()], quote))
+                    frames.append(_Frame("f", count, tight, base, fstring_text(quote, "r" in token.lower()), quote))
             work += count
             _check(text, match.start(), count, depth, work)
     return position, work
