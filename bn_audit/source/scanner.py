@@ -60,7 +60,7 @@ _QUOTED = r"""(?:'''(?:\\.?|[^\\])*?(?:'''|\Z)|\"""(?:\\.?|[^\\])*?(?:\"""|\Z)
     |'(?:\\.?|[^\\\n])*?(?:'|(?=\n)|\Z)|"(?:\\.?|[^\\\n])*?(?:"|(?=\n)|\Z))"""
 _LARGE = rf"""\#[^\n]* | (?<=\n)[ \t]*\n
     | (?P<fstring>(?<!\w)(?:[fFtT][rR]?|[rR][fFtT]){_QUOTED}) | (?P<node>{_QUOTED}|\w+|[^\w ])"""
-"""What a parser makes nodes of, in a text too large to be sure that there are not too many; compiled for the first such."""
+"""What a parser makes nodes of, in a text too large to be sure that there are not too many: most never are."""
 _WORD = re.compile(r"\w+|[^\w ]")
 
 
