@@ -19,7 +19,7 @@ from bn_audit.federated import FedAvg, FedBNAggregator, aggregate_files, load_sh
 from bn_audit.federated.exact import exact_mean  # noqa: E402
 from bn_audit.federated.mean import weighted_mean  # noqa: E402
 from bn_audit.federated.monitor import Monitor, statistics_of  # noqa: E402
-from tests.federated.test_means import assert_within, parties, running_mean, same_bits  # noqa: E402
+from tests.federated.test_means import LAYOUTS, assert_within, parties, running_mean, same_bits  # noqa: E402
 
 nn = torch.nn
 
@@ -71,21 +71,7 @@ def test_many_pieces_and_many_ties(dtype: Any) -> None:
     assert same_bits(mean.cpu(), exact_mean([first, second], [1.0, 1.0]))
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last),
-        lambda: torch.randn(300, 700).t(),
-        lambda: torch.randn(1).expand(9),
-        lambda: torch.randn(20)[::2],
-        lambda: torch.randn(()),
-        lambda: torch.randn(0, 3),
-        lambda: torch.randn(3, 4, dtype=torch.complex64).conj(),
-        lambda: torch.randn(3, 4, dtype=torch.complex128),
-        lambda: torch.randn(7).to(torch.float8_e4m3fn),
-        lambda: torch.randn(7).to(torch.float8_e5m2),
-    ],
-)
+@pytest.mark.parametrize("make", LAYOUTS)
 def test_every_layout_and_dtype(make: Any) -> None:
     torch.manual_seed(0)
     values = [make() for _ in range(3)]
