@@ -57,18 +57,15 @@ class WordIndex:
         self._rows: list[array[int] | None] = [None] * len(files)
         self._searches = bytearray(len(files))
         self._rings: dict[tuple[str, str], list[list[int]]] = {}
+        self._places: dict[str, dict[str, list[int]]] = {}
         self._absolute: list[str] | None = None
-        self._by_folder: dict[str, list[int]] | None = None
+        self._sorted: tuple[list[str], list[int]] | None = None
 
     def mentioning(self, name: str, stem: str, root: str) -> list[str]:
         """The files below a folder that mention two words, in order; of all, if the folder has no name."""
-        wanted = (name, stem)
-        below = os.path.join(root, "") if root else ""
-        found = [
-            path
-            for place, path in enumerate(self._files)
-            if (not below or self._path(place).startswith(below)) and self._may_hold(place, *wanted)
-        ]
+        whole = range(len(self._files))
+        places = sorted(place for row in self._folders(root).values() for place in row) if root else whole
+        found = [self._files[place] for place in places if self._may_hold(place, name, stem)]
         return [path for path in found if self._mentions(path, name, stem)]
 
     def near(self, name: str, module: str, use: Use, root: str, most: int) -> list[str]:
@@ -97,6 +94,8 @@ class WordIndex:
         """Let go of all words: where many projects are scanned, those of one are not asked for in the next."""
         self._rows = [None] * len(self._files)
         self._searches = bytearray(len(self._files))
+        self._rings.clear()
+        self._places.clear()
 
     def _may_hold(self, place: int, *names: str) -> bool:
         """Whether a file may hold all of some words."""
@@ -117,7 +116,8 @@ class WordIndex:
         """The places of the files below a folder, by how far they lie from a module."""
         own = []
         if module.startswith(os.path.join(root, "")):
-            own = [place for place in self._folders.get(os.path.dirname(module), ()) if self._path(place) == module]
+            near = self._folders(root).get(os.path.dirname(module), ())
+            own = [place for place in near if self._path(place) == module]
         yield from own
         for ring in self._around(os.path.dirname(module), root):
             yield from (place for place in ring if place not in own)
@@ -126,23 +126,35 @@ class WordIndex:
         """The same for all modules of a folder: the files that lie equally far, in order, the nearest first."""
         found = self._rings.get((folder, root))
         if found is None:
-            below = os.path.join(root, "")
             by_distance: dict[int, list[int]] = {}
-            for other, places in self._folders.items():
-                if os.path.join(other, "").startswith(below):
-                    by_distance.setdefault(folders_between(folder, other), []).extend(places)
+            for other, places in self._folders(root).items():
+                by_distance.setdefault(folders_between(folder, other), []).extend(places)
             found = [sorted(by_distance[steps], key=self._files.__getitem__) for steps in sorted(by_distance)]
             self._rings[folder, root] = found
         return found
 
+    def _folders(self, root: str) -> dict[str, list[int]]:
+        """By folder, the places of the files below a root."""
+        found = self._places.get(root)
+        if found is None:
+            found = self._places[root] = {}
+            paths, places = self._in_order
+            start = bisect_left(paths, below := os.path.join(root, ""))
+            for number in range(start, len(paths)):
+                if not paths[number].startswith(below):
+                    break
+                found.setdefault(os.path.dirname(paths[number]), []).append(places[number])
+            for row in found.values():
+                row.sort()
+        return found
+
     @property
-    def _folders(self) -> dict[str, list[int]]:
-        """By folder, the places of its files."""
-        if self._by_folder is None:
-            self._by_folder = {}
-            for place in range(len(self._files)):
-                self._by_folder.setdefault(os.path.dirname(self._path(place)), []).append(place)
-        return self._by_folder
+    def _in_order(self) -> tuple[list[str], list[int]]:
+        """The absolute paths in alphabetical order, so that those below a root are neighbours, and their places."""
+        if self._sorted is None:
+            rows = sorted((self._path(place), place) for place in range(len(self._files)))
+            self._sorted = [path for path, _ in rows], [place for _, place in rows]
+        return self._sorted
 
     def _mentions(self, path: str, *names: str) -> bool:
         data = self._read(path)
