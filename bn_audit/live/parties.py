@@ -31,8 +31,6 @@ State = Mapping[str, torch.Tensor]
 _INITIAL = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
 """What torch's norm layers hold before anything was trained or counted."""
 
-_TAKEN_OUT = "as before: the norm layer after it takes a bias out again"
-
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
@@ -77,7 +75,7 @@ def judge_parties(
     owners = _owners(profile)
     keys = list(dict.fromkeys(key for state in parties.values() for key in state))
     entries = tuple(_judge(key, parties, owners, before, tolerance, frozen) for key in keys)
-    return PartiesReport(tuple(parties), bool(previous), entries, tuple(_notes(entries, profile)))
+    return PartiesReport(tuple(parties), bool(previous), entries, tuple(_notes(entries, profile, owners)))
 
 
 def unwrapped_state(checkpoint: Checkpoint) -> State:
@@ -160,7 +158,7 @@ def _judge(
         if any(fnmatchcase(key, pattern) for pattern in frozen):
             return entry(Standing.EQUAL, "frozen, as told", difference)
         if owner.shifts_a_norm:
-            return entry(Standing.EQUAL, _TAKEN_OUT, difference)
+            return entry(Standing.EQUAL, "as before: the norm layer after it takes a bias out again", difference)
         return entry(Standing.UNCHANGED, "frozen, or not trained in this round", difference)
     return entry(Standing.EQUAL, "", difference)
 
@@ -222,7 +220,7 @@ def _spread(found: Mapping[str, torch.Tensor]) -> tuple[float, str]:
     return largest, farthest
 
 
-def _notes(entries: Sequence[PartyEntry], profile: Profile) -> Iterator[str]:
+def _notes(entries: Sequence[PartyEntry], profile: Profile, owners: Mapping[str, _Owner]) -> Iterator[str]:
     shared = [one for one in entries if one.standing in (Standing.EQUAL, Standing.NOT_SYNCHRONISED, Standing.UNCHANGED)]
     floating = [one for one in shared if one.dtype.startswith(("float", "bfloat", "complex"))]
     if len(floating) > 1 and all(one.standing is Standing.NOT_SYNCHRONISED for one in floating):
@@ -230,7 +228,9 @@ def _notes(entries: Sequence[PartyEntry], profile: Profile) -> Iterator[str]:
             "no entry is the same in all parties: were the checkpoints saved after the aggregate was loaded and before "
             "the next training?"
         )
-    elif floating and all(one.standing is Standing.UNCHANGED or one.detail == _TAKEN_OUT for one in floating):
+    # A bias that a norm layer takes out does not tell whether there was a round.
+    telling = [one for one in floating if one.key not in owners or not owners[one.key].shifts_a_norm]
+    if telling and all(one.standing is Standing.UNCHANGED for one in telling):
         yield "no shared entry changed: does a round lie between the previous checkpoints and these?"
     if not profile.type and not profile.norms:
         yield "no layer has running statistics, by the keys"
