@@ -15,7 +15,7 @@ from typing import Literal
 
 from bn_audit.finding import Location
 
-__all__ = ["SOMEWHERE", "Gap", "NormLayer", "Profile", "Shape", "StateEntry"]
+__all__ = ["SOMEWHERE", "Gap", "NormLayer", "Profile", "Shape", "StateEntry", "tensor_groups"]
 
 SOMEWHERE = "(BatchNorm)"
 """Stands in a path for a norm layer that lies somewhere below the module before it, nobody knows where."""
@@ -130,6 +130,8 @@ class Profile:
         type: the root's class name, for messages.
         ordered: whether the order of the entries is that of the state dict. A safetensors file and a checkpoint in
             shards do not keep it, and what depends on the order is then unknown.
+        renamed: whether keys are other than the paths of what they name: the model makes its state dict in a way of
+            its own, or a wrapper hides in them. What goes by the attributes of the root is then unknown.
     """
 
     entries: tuple[StateEntry, ...]
@@ -138,6 +140,7 @@ class Profile:
     framework: Literal["torch", "keras"] = "torch"
     type: str = ""
     ordered: bool = True
+    renamed: bool = False
 
     @property
     def complete(self) -> bool:
@@ -147,3 +150,13 @@ class Profile:
     def norm_at(self, path: str) -> NormLayer | None:
         """The norm layer at a module path, or None."""
         return next((norm for norm in self.norms if norm.path == path), None)
+
+
+def tensor_groups(profile: Profile) -> list[int]:
+    """For each entry the index of the first entry that is the same tensor."""
+    index = {entry.key: number for number, entry in enumerate(profile.entries)}
+    groups: list[int] = []
+    for number, entry in enumerate(profile.entries):
+        first = index.get(entry.alias_of, number) if entry.alias_of is not None else number
+        groups.append(groups[first] if first < number else number)
+    return groups

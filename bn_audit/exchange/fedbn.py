@@ -2,15 +2,16 @@
 
 Li et al., FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, ICLR 2021. The paper keeps the
 parameters and statistics of every BatchNorm local. We read that as: every entry of a ``_BatchNorm``, with running
-statistics or without, and every entry of any other layer that owns running statistics.
+statistics or without, and every entry of any other layer that owns running statistics. A tensor that has another name
+beside that of a local entry is local under both: a party holds it once.
 """
 
 from __future__ import annotations
 
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
-from bn_audit.profile import NormLayer, Profile, StateEntry
+from bn_audit.profile import NormLayer, Profile, StateEntry, tensor_groups
 
-__all__ = ["expectation", "expected_fates", "is_integer"]
+__all__ = ["expectation", "expected_fates", "fates_by_module", "is_integer"]
 
 _LOCAL = frozenset({Fate.LOCAL})
 _AVERAGED = frozenset({Fate.AVERAGED})
@@ -30,9 +31,28 @@ def expected_fates(profile: Profile, *, integers_stay: bool = False) -> tuple[fr
     Args:
         integers_stay: whether integers and bools, which have no mean, are meant to stay with each party.
     """
+    fates = fates_by_module(profile)
+    if any(entry.alias_of is not None for entry in profile.entries):
+        fates = _alike_under_all_names(profile, fates)
+    if integers_stay:
+        return tuple(_LOCAL if is_integer(entry) else own for entry, own in zip(profile.entries, fates, strict=True))
+    return fates
+
+
+def fates_by_module(profile: Profile) -> tuple[frozenset[Fate], ...]:
+    """What the module that owns it says of each entry, whatever other names its tensor has."""
     norms = {norm.path: norm for norm in profile.norms}
     modules = {module: _module_fates(norms, module) for module in dict.fromkeys(e.module for e in profile.entries)}
-    return tuple(_LOCAL if integers_stay and is_integer(entry) else modules[entry.module] for entry in profile.entries)
+    return tuple(modules[entry.module] for entry in profile.entries)
+
+
+def _alike_under_all_names(profile: Profile, fates: tuple[frozenset[Fate], ...]) -> tuple[frozenset[Fate], ...]:
+    groups = tensor_groups(profile)
+    common: dict[int, frozenset[Fate]] = {}
+    for group, own in zip(groups, fates, strict=True):
+        before = common.get(group, own)
+        common[group] = _LOCAL if _LOCAL in (own, before) else own | before
+    return tuple(common[group] for group in groups)
 
 
 def is_integer(entry: StateEntry) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bn_audit.exchange.fedbn import expected_fates
+from bn_audit.exchange.fedbn import fates_by_module
 from bn_audit.exchange.plan import Fate
 from bn_audit.profile import Profile
 
@@ -16,7 +16,7 @@ class Keep:
     """A choice of entries.
 
     Attributes:
-        norms: all entries that FedBN wants local, picked by the module that owns them.
+        norms: all entries that FedBN wants local, picked by the module that owns them, and by no other name.
         words: entries whose key has one of these words in it: ``if "bn" not in name``.
     """
 
@@ -33,6 +33,6 @@ class Keep:
         """The keys of a profile that are chosen."""
         return frozenset(
             entry.key
-            for entry, fates in zip(profile.entries, expected_fates(profile), strict=True)
+            for entry, fates in zip(profile.entries, fates_by_module(profile), strict=True)
             if (self.norms and Fate.LOCAL in fates) or any(word in entry.key for word in self.words)
         )

@@ -13,7 +13,7 @@ from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.plan import EntryPlan, Fate, PlanError
 from bn_audit.profile import Profile, StateEntry
 
-__all__ = ["PASSED", "UNKNOWN", "Effect", "Phase", "effects_by_tensor", "entry_plans", "first_stop", "tensor_groups"]
+__all__ = ["PASSED", "UNKNOWN", "Effect", "Phase", "effects_by_tensor", "entry_plans", "first_stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,6 @@ def effects_by_tensor(effects: Sequence[Effect], groups: Sequence[int]) -> list[
         effect if effect.possible == {Fate.FAILS} else last[group]
         for effect, group in zip(effects, groups, strict=True)
     ]
-
-
-def tensor_groups(profile: Profile) -> list[int]:
-    """For each entry the index of the first entry that is the same tensor."""
-    index = {entry.key: number for number, entry in enumerate(profile.entries)}
-    groups: list[int] = []
-    for number, entry in enumerate(profile.entries):
-        first = index.get(entry.alias_of, number) if entry.alias_of is not None else number
-        groups.append(groups[first] if first < number else number)
-    return groups
 
 
 def entry_plans(profile: Profile, effects: Sequence[Effect], stop: Phase) -> tuple[EntryPlan, ...]:

@@ -215,6 +215,8 @@ def _shared(model: nn.Module, integers: str) -> dict[str, torch.Size]:
     for key, value in state.items():
         if key in local or not isinstance(value, Tensor) or not value.numel():
             continue
+        if value.layout != torch.strided or value.is_nested:
+            raise ValueError(words.of_other_than_dense(key))
         if value.is_complex():
             raise ValueError(words.of_complex(key))
         if value.is_floating_point():
@@ -229,7 +231,8 @@ def _just_parameters(model: nn.Module, shared: dict[str, torch.Size]) -> bool:
     parameters = dict(model.named_parameters())
     common = _common_dtype(parameters.values())
     local = local_keys(model)
-    empty = any(not value.numel() for key, value in model.state_dict().items() if key not in local)
+    rest = (value for key, value in model.state_dict().items() if key not in local)
+    empty = any(isinstance(value, Tensor) and not value.numel() for value in rest)
     as_they_are = all(value.dtype == common and value.dim() for value in parameters.values())
     return list(shared) == list(parameters) and as_they_are and not empty
 

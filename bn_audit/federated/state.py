@@ -1,10 +1,11 @@
 """Which entries of a model's state FedBN keeps with the party, and how to take the two parts apart and together.
 
 Decided by module where there is one: every entry of a ``torch.nn.modules.batchnorm._BatchNorm``, with running
-statistics or without, and of whatever lies below it (parametrizations, an activation); and the own entries of any other
-module with a ``running_mean`` or ``running_var`` buffer (InstanceNorm, frozen BatchNorm, EvoNorm), with what
-parametrizes them. A bare state dict shows its keys only: there it is the entries beside a ``running_mean`` or
-``running_var``. Never by what a key happens to contain: 'bn' is in 'subnet' and not in torchvision's 'downsample.1'.
+statistics or without, and of whatever lies below it (parametrizations, an activation), unless it is the whole model;
+and the own entries of any other module with a ``running_mean`` or ``running_var`` (InstanceNorm, frozen BatchNorm,
+EvoNorm), with what parametrizes them. A bare state dict shows its keys only: there it is the entries beside a
+``running_mean`` or ``running_var``. Never by what a key happens to contain: 'bn' is in 'subnet' and not in
+torchvision's 'downsample.1'.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules import batchnorm
 
 from bn_audit.federated.dtypes import AVERAGED, dtype_name
 from bn_audit.federated.errors import AggregationError
+from bn_audit.federated.owners import STATISTICS, owned, owns_statistics
 
 __all__ = [
     "load_entries",
@@ -29,7 +32,6 @@ __all__ = [
     "tied_groups",
 ]
 
-_STATISTICS = ("running_mean", "running_var")
 _SCRIPTED_NAMES = frozenset(
     name for name in batchnorm.__all__ if issubclass(getattr(batchnorm, name), batchnorm._BatchNorm)
 )
@@ -46,15 +48,16 @@ def local_keys(model: nn.Module | Mapping[str, Any]) -> frozenset[str]:
         Keys of ``model.state_dict()``, or of the mapping. A key that is another name of a local tensor is local too.
     """
     if isinstance(model, nn.Module):
-        state = model.state_dict()
-        modules = dict(model.named_modules(remove_duplicate=False))
-        whole = {path for path, module in modules.items() if _is_batchnorm(module)}
-        own = {path for path, module in modules.items() if _has_statistics(module)}
+        found = owned(model)
+        state, owners = found.state, found.owners
+        whole = {path for path, module in found.modules.items() if _is_batchnorm(module)}
+        own = {path for path, module in found.modules.items() if owns_statistics(module)}
     else:
         state = dict(model)
+        owners = {key: key.rpartition(".")[0] for key in state}
         whole = set()
-        own = {owner for owner, _, name in (key.rpartition(".") for key in state) if name in _STATISTICS}
-    local = {key for key in state if _is_local(key, whole, own)}
+        own = {owners[key] for key in state if key.rpartition(".")[2] in STATISTICS}
+    local = {key for key, owner in owners.items() if _is_local(owner, whole, own)}
     identities = {key: tensor_identity(value) for key, value in state.items()}
     memory = {identities[key] for key in local} - {None}
     return frozenset(key for key in state if key in local or identities[key] in memory)
@@ -66,25 +69,23 @@ def _is_batchnorm(module: nn.Module) -> bool:
     return isinstance(module, batchnorm._BatchNorm)
 
 
-def _has_statistics(module: nn.Module) -> bool:
-    return any(name in _STATISTICS for name, _ in module.named_buffers(recurse=False))
-
-
-def _is_local(key: str, whole: set[str], own: set[str]) -> bool:
-    owner = key.rpartition(".")[0]
+def _is_local(owner: str, whole: set[str], own: set[str]) -> bool:
     if owner in own or owner in whole:
         return True
     parts = owner.split(".") if owner else []
     for depth, part in enumerate(parts):
         above = ".".join(parts[:depth])
-        if above in whole or (above in own and part == "parametrizations"):
+        # A network is no norm layer as a whole, though its root be one.
+        if (above in whole and depth) or (above in own | whole and part == "parametrizations"):
             return True
     return False
 
 
 def tensor_identity(value: Any) -> tuple[Any, ...] | None:
-    """What two names of one tensor have in common; None for an empty tensor, or no tensor."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type == "meta":
+    """What two names of one tensor have in common; None for an empty tensor, one without memory, or no tensor."""
+    if not isinstance(value, Tensor) or nn.parameter.is_lazy(value) or value.is_nested:
+        return None
+    if value.layout != torch.strided or value.device.type == "meta" or isinstance(value, FakeTensor):
         return None
     if not value.numel():
         return None

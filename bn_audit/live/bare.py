@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 STATISTICS = ("running_mean", "running_var")
-"""The names of running statistics; what owns one of them is a norm layer."""
+"""The names of running statistics, as :mod:`bn_audit.federated.owners` has them, which needs torch."""
 
 BATCHNORM_LIKE = "BatchNorm-like"
 """What stands for the class of a norm layer where only its keys are known."""
@@ -39,7 +39,7 @@ _AVERAGED = "n_averaged"
 @dataclass(frozen=True, slots=True)
 class BareEntry:
     """What a file says of one entry. ``shape`` and ``dtype`` None are unknown; ``tensor`` False says that it is none
-    (``kind`` then tells what it is); ``parameter`` True that the file marks it as one."""
+    that can be exchanged as it is (``kind`` says so in words); ``parameter`` True that the file marks it as one."""
 
     key: str
     shape: Shape | None
@@ -71,7 +71,7 @@ def profile_of_bare(items: Iterable[BareEntry], ordered: bool = True) -> Profile
         if item.tensor:
             entries.append(StateEntry(item.key, item.shape, item.dtype, _kind(item), module, item.value, item.alias_of))
         else:
-            gaps.append(Gap(len(entries), module, f"{item.key} is no tensor but {item.kind}", may_hold_norm=False))
+            gaps.append(Gap(len(entries), module, f"{item.key} is {item.kind}", may_hold_norm=False))
     return Profile(tuple(entries), _norms(entries), tuple(gaps), ordered=ordered)
 
 

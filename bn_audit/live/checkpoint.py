@@ -92,6 +92,7 @@ def _open_pickled(path: Path, key: str | None) -> Checkpoint:
     from bn_audit.live.nesting import choose
     from bn_audit.live.pickled import load, load_format
     from bn_audit.live.profile import bare_of_state
+    from bn_audit.live.tensors import is_dense
 
     root, valued = load(path)
     chosen, others = choose(path, root, key, lambda value: isinstance(value, torch.Tensor))
@@ -102,7 +103,7 @@ def _open_pickled(path: Path, key: str | None) -> Checkpoint:
         path,
         load_format(path),
         bare_of_state(chosen.state),
-        {name: value for name, value in chosen.state.items() if isinstance(value, torch.Tensor)},
+        {name: value for name, value in chosen.state.items() if is_dense(value)},
         notes,
         taken=chosen.path,
         others=tuple(other.path for other in others),
@@ -139,7 +140,7 @@ def _checkpoint(
         told.insert(0, where + also)
     if prefix:
         told.append(f"every key begins with {prefix!r}, which a wrapper put there; module paths are shown without it")
-    told += [f"{entry.key} is no tensor but {entry.kind}, and is passed by" for entry in listed if not entry.tensor]
+    told += [f"{entry.key} is {entry.kind}, and is passed by" for entry in listed if not entry.tensor]
     profile = profile_of_bare(listed, ordered)
     return Checkpoint(path, format_, profile, tensors, taken, others, prefix, tuple(told))
 

@@ -27,6 +27,8 @@ require_torch()
 
 import torch  # noqa: E402
 
+from bn_audit.federated.dtypes import AVERAGED, INTEGERS  # noqa: E402
+
 __all__ = [
     "Exchange",
     "Outcome",
@@ -410,8 +412,9 @@ def _shape(entry: StateEntry) -> tuple[int, ...]:
 
 def _dtype(entry: StateEntry) -> torch.dtype:
     dtype = getattr(torch, entry.dtype or "", None)
-    if not isinstance(dtype, torch.dtype) or dtype in (torch.qint8, torch.quint8, torch.qint32):
+    if dtype not in AVERAGED and dtype not in INTEGERS:
         raise TargetError(f"{entry.key} has the dtype {entry.dtype}, which cannot be averaged")
+    assert isinstance(dtype, torch.dtype)
     return dtype
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bn_audit.health import NormHealth
-from bn_audit.live.bare import STATISTICS
 from bn_audit.live.errors import require_torch
 from bn_audit.live.profile import profile, profile_of_state
 from bn_audit.live.tensors import integer_value
@@ -15,7 +14,10 @@ require_torch()
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensor  # noqa: E402
 from torch.nn.parameter import is_lazy  # noqa: E402
+
+from bn_audit.federated.owners import STATISTICS, state_of  # noqa: E402
 
 __all__ = ["health", "health_of_entries"]
 
@@ -23,7 +25,7 @@ __all__ = ["health", "health_of_entries"]
 def health(source: nn.Module | Mapping[str, torch.Tensor]) -> list[NormHealth]:
     """The health of every norm layer with running statistics, of a module or a state dict, in the profile's order."""
     if isinstance(source, nn.Module):
-        return health_of_entries(profile(source), source.state_dict(keep_vars=True))
+        return health_of_entries(profile(source), state_of(source))
     return health_of_entries(profile_of_state(source), source)
 
 
@@ -44,7 +46,7 @@ def health_of_entries(profile: Profile, tensors: Mapping[str, torch.Tensor]) -> 
 def _judge(path: str, named: Mapping[str, torch.Tensor]) -> NormHealth:
     statistics = {name: named[name] for name in STATISTICS if name in named}
     counter = integer_value(named["num_batches_tracked"]) if "num_batches_tracked" in named else None
-    if any(is_lazy(tensor) or tensor.is_meta for tensor in statistics.values()):
+    if any(is_lazy(tensor) or tensor.is_meta or isinstance(tensor, FakeTensor) for tensor in statistics.values()):
         return NormHealth(path, counter, known=False)
     variance = statistics.get("running_var")
     initial = {"running_mean": 0, "running_var": 1}

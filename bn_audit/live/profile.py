@@ -6,12 +6,12 @@ exported module that was made from a ``_BatchNorm``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Literal
 
-from bn_audit.live.bare import STATISTICS, BareEntry, profile_of_bare
+from bn_audit.live.bare import BareEntry, profile_of_bare
 from bn_audit.live.errors import TargetError, require_torch
-from bn_audit.live.tensors import dtype_name, identity, integer_value, shape_of
+from bn_audit.live.tensors import dtype_name, integer_value, other_than_dense, shape_of
 from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
 
 require_torch()
@@ -23,34 +23,40 @@ from torch.nn.modules.instancenorm import _InstanceNorm  # noqa: E402
 from torch.nn.modules.lazy import LazyModuleMixin  # noqa: E402
 from torch.nn.utils.parametrize import type_before_parametrizations  # noqa: E402
 
-__all__ = ["bare_of_state", "profile", "profile_of_state"]
+from bn_audit.federated.errors import AggregationError  # noqa: E402
+from bn_audit.federated.owners import STATISTICS, identity, members, owned, owns_statistics  # noqa: E402
 
-# Wrappers whose hooks take their own part out of every key of the state dict, though named_modules() shows it.
-_HIDDEN = frozenset({"_checkpoint_wrapped_module", "_fsdp_wrapped_module"})
+__all__ = ["bare_of_state", "profile", "profile_of_state"]
 
 
 def profile(module: nn.Module) -> Profile:
     """The exact profile of a built model, on any device, the meta device among them.
 
     Entries stand as in ``module.state_dict()``. What a state dict holds that is no tensor (extra state, packed
-    parameters of quantised layers) leaves a gap. Norm layers are listed once for each path that leads to them.
+    parameters of quantised layers) leaves a gap, and so does a tensor that is not dense. Norm layers are listed once
+    for each path that leads to them.
 
     Raises:
-        TargetError: if a module contains itself.
+        TargetError: if a module contains itself, or its state dict is none.
     """
     try:
-        # With keep_vars parameters keep their class, and a tensor that has two names its identity.
-        state: Mapping[str, object] = module.state_dict(keep_vars=True)
-        modules = _as_in_state(state, dict(module.named_modules(remove_duplicate=False)))
+        found = owned(module)
     except RecursionError as error:
         raise TargetError(f"{type(module).__name__} contains itself, or is nested too deeply for Python") from error
+    except AggregationError as error:
+        raise TargetError(str(error)) from error
+    parameters: set[Hashable] = {identity(parameter) for parameter in module.parameters()} if found.renamed else set()
     first: dict[Hashable, str] = {}
     entries: list[StateEntry] = []
     gaps: list[Gap] = []
-    for key, value in state.items():
-        owner = _owner(key, modules)
+    for key, value in found.state.items():
+        owner = found.owners[key]
         if not isinstance(value, torch.Tensor):
-            gaps.append(Gap(len(entries), owner, _no_tensor(key, value), may_hold_norm=False))
+            gaps.append(Gap(len(entries), owner, f"{key} is no tensor but {_class_name(value)}", may_hold_norm=False))
+            continue
+        other = other_than_dense(value)
+        if other is not None:
+            gaps.append(Gap(len(entries), owner, f"{key} is no dense tensor but {other}", may_hold_norm=False))
             continue
         alias = first.setdefault(identity(value), key)
         entries.append(
@@ -58,16 +64,20 @@ def profile(module: nn.Module) -> Profile:
                 key=key,
                 shape=shape_of(value),
                 dtype=dtype_name(value),
-                kind="parameter" if isinstance(value, nn.Parameter) else "buffer",
+                kind="parameter" if isinstance(value, nn.Parameter) or identity(value) in parameters else "buffer",
                 module=owner,
                 value=integer_value(value),
                 alias_of=alias if alias != key else None,
             )
         )
-    recorded = _recorded_classes(modules)
-    norms = [_norm(path, part, recorded.get(path)) for path, part in modules.items()]
+    recorded = _recorded_classes(found.modules)
+    norms = [_norm(path, part, recorded.get(path), path in found.hidden) for path, part in found.modules.items()]
     return Profile(
-        tuple(entries), tuple(norm for norm in norms if norm is not None), tuple(gaps), type=_class_of(module)[0]
+        tuple(entries),
+        tuple(norm for norm in norms if norm is not None),
+        tuple(gaps),
+        type=_class_of(module)[0],
+        renamed=found.renamed,
     )
 
 
@@ -81,7 +91,11 @@ def bare_of_state(state: Mapping[str, object]) -> Iterator[BareEntry]:
     first: dict[Hashable, str] = {}
     for key, value in state.items():
         if not isinstance(value, torch.Tensor):
-            yield BareEntry(key, None, None, tensor=False, kind=_class_name(value))
+            yield BareEntry(key, None, None, tensor=False, kind=f"no tensor but {_class_name(value)}")
+            continue
+        other = other_than_dense(value)
+        if other is not None:
+            yield BareEntry(key, None, None, tensor=False, kind=f"no dense tensor but {other}")
             continue
         alias = first.setdefault(identity(value), key)
         yield BareEntry(
@@ -94,27 +108,8 @@ def bare_of_state(state: Mapping[str, object]) -> Iterator[BareEntry]:
         )
 
 
-def _no_tensor(key: str, value: object) -> str:
-    return f"{key} is no tensor but {_class_name(value)}"
-
-
 def _class_name(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
-
-
-def _owner(key: str, modules: Mapping[str, nn.Module]) -> str:
-    """The path of the module that owns an entry; where hooks renamed the key, all but its last component."""
-    written = path = key.rpartition(".")[0]
-    while path and path not in modules:
-        path = path.rpartition(".")[0]
-    return path or written
-
-
-def _as_in_state(keys: Iterable[str], modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """Modules by their paths as the keys of the state dict show them; of a wrapper and what it hides, the latter."""
-    if any(part in _HIDDEN for key in keys for part in key.split(".")):
-        return modules
-    return {".".join(part for part in path.split(".") if part not in _HIDDEN): m for path, m in modules.items()}
 
 
 def _recorded_classes(modules: Mapping[str, nn.Module]) -> dict[str, str]:
@@ -148,10 +143,9 @@ def _class_of(module: nn.Module, recorded: str | None = None) -> tuple[str, type
     return written.__name__, written
 
 
-def _norm(path: str, module: nn.Module, recorded: str | None) -> NormLayer | None:
-    """The norm layer a module is, or None."""
-    own: dict[str, torch.Tensor] = dict(module.named_buffers(recurse=False))
-    own.update(module.named_parameters(recurse=False))
+def _norm(path: str, module: nn.Module, recorded: str | None, hidden: bool) -> NormLayer | None:
+    """The norm layer a module is, or None. What finds a wrapper at its path (``hidden``) finds no BatchNorm."""
+    own = members(module)
     parametrized = getattr(module, "parametrizations", {})
 
     def holds(name: str) -> bool:
@@ -159,10 +153,10 @@ def _norm(path: str, module: nn.Module, recorded: str | None) -> NormLayer | Non
         return name in parametrized or any(f"{name}{suffix}" in own for suffix in ("", "_g", "_orig"))
 
     name, cls = _class_of(module, recorded)
-    tracked = any(holds(statistics) for statistics in STATISTICS)
+    tracked = owns_statistics(module)
     if not tracked and not _derives(cls, _BatchNorm):
         return None
-    batchnorm = isinstance(module, _BatchNorm)
+    batchnorm = isinstance(module, _BatchNorm) and not hidden
     momentum = getattr(module, "momentum", None)
     return NormLayer(
         path=path,

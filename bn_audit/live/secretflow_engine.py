@@ -156,6 +156,8 @@ def _fit(
                 runtime.federated(x), runtime.federated(y), batch_sampling_rate=1 / _STEPS, epochs=rounds, verbose=0
             )
         except Exception as error:
+            if watch.failure is not None:
+                raise watch.failure from None
             # Whatever SecretFlow raises is what is asked for.
             return _stop(runtime.raised(error), max(watch.trainings.values(), default=0))
     return None
@@ -182,6 +184,8 @@ class Watch:
     after: dict[int, State] = field(default_factory=dict)
     bases: dict[int, Any] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+    failure: Exception | None = None
+    """What went wrong in taking down, which is none of SecretFlow's."""
 
     @classmethod
     def of(cls, profile: Profile, settings: SecretFlowSettings, parties: int, rate: float = _RATE) -> Watch:
@@ -193,6 +197,13 @@ class Watch:
         return Run(tuple(self.seen), stop, _drifted(self.seen, states))
 
     def __call__(self, call: Any) -> None:
+        try:
+            self._take_down(call)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _take_down(self, call: Any) -> None:
         number = id(call.worker)
         if call.method == "train_step":
             if call.done:
@@ -256,7 +267,8 @@ class Watch:
         items = arrays["model_params"] if isinstance(arrays, dict) else arrays
         state = model.state_dict()
         sent = {key: array.reshape(state[key].shape) for key, array in _named(shared_keys(model), items).items()}
-        return {**{key: value for key, value in state.items() if not value.numel()}, **sent}
+        empty = {key: value for key, value in state.items() if isinstance(value, torch.Tensor) and not value.numel()}
+        return {**empty, **sent}
 
 
 def _named(keys: Sequence[str], arrays: Iterable[Any]) -> State:

@@ -170,7 +170,6 @@ def _nearest(name: str, value: object) -> str:
 
 def _settle(text: str, value: object, args: dict[str, object], key: str | None, meta: bool) -> Loaded:
     """Call what has to be called until there is a model or a state dict."""
-    import torch
     from torch import nn
 
     notes: list[str] = []
@@ -195,14 +194,16 @@ def _settle(text: str, value: object, args: dict[str, object], key: str | None, 
     if meta and not called:
         notes.append("--meta has no effect on what was built when its module was imported")
     if isinstance(value, nn.Module):
+        from bn_audit.federated.owners import state_of
         from bn_audit.live.profile import profile
+        from bn_audit.live.tensors import is_dense
 
         if key is not None:
             raise TargetError(f"{text} gives a model, which has no state dict at {key!r}; --key is for checkpoints")
         with running(f"taking the state dict of {text}"):
             whole = profile(value)
-            state = value.state_dict(keep_vars=True)
-        tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+            state = state_of(value)
+        tensors = {name: tensor for name, tensor in state.items() if is_dense(tensor)}
         notes += [f"{gap.reason}, and is passed by" for gap in whole.gaps]
 
         def build() -> nn.Module:
@@ -227,13 +228,14 @@ def _loaded_state(text: str, value: Mapping[Any, object], key: str | None, notes
 
     from bn_audit.live.nesting import choose
     from bn_audit.live.profile import profile_of_state
+    from bn_audit.live.tensors import is_dense
 
     chosen, _ = choose(Path(text), value, key, lambda item: isinstance(item, torch.Tensor))
     if chosen.path:
         notes.append(f"the state dict at {chosen.path!r} was taken")
     whole = profile_of_state(chosen.state)
     notes += [f"{gap.reason}, and is passed by" for gap in whole.gaps]
-    tensors = {name: tensor for name, tensor in chosen.state.items() if isinstance(tensor, torch.Tensor)}
+    tensors = {name: tensor for name, tensor in chosen.state.items() if is_dense(tensor)}
     return Loaded(text, whole, tensors, notes=tuple(notes))
 
 

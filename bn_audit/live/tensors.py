@@ -1,8 +1,8 @@
-"""What a profile says of a tensor: shape, dtype, value, and which others are the same one."""
+"""What a profile says of a tensor: shape, dtype and value."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from typing import TypeGuard
 
 from bn_audit.live.errors import require_torch
 from bn_audit.profile import Shape
@@ -12,7 +12,7 @@ require_torch()
 import torch  # noqa: E402
 from torch.nn.parameter import is_lazy  # noqa: E402
 
-__all__ = ["dtype_name", "identity", "integer_value", "shape_of"]
+__all__ = ["dtype_name", "integer_value", "is_dense", "other_than_dense", "shape_of"]
 
 
 def shape_of(tensor: torch.Tensor) -> Shape | None:
@@ -40,13 +40,15 @@ def integer_value(tensor: torch.Tensor) -> int | None:
         return None
 
 
-def identity(tensor: torch.Tensor) -> Hashable:
-    """Equal for two tensors that are alive at once if they are the same memory, seen the same way."""
-    if not is_lazy(tensor):
-        try:
-            if tensor.numel():
-                storage = tensor.untyped_storage()._cdata
-                return (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-        except (RuntimeError, NotImplementedError):  # sparse and nested tensors have no single storage
-            pass
-    return ("object", id(tensor))
+def other_than_dense(tensor: torch.Tensor) -> str | None:
+    """What a tensor is that no array can be made of: ``torch.sparse_coo``, ``nested``; None if it is dense."""
+    if is_lazy(tensor):
+        return None
+    if tensor.is_nested:
+        return "nested"
+    return None if tensor.layout is torch.strided else str(tensor.layout)
+
+
+def is_dense(value: object) -> TypeGuard[torch.Tensor]:
+    """Whether something is a tensor that an array can be made of as it is."""
+    return isinstance(value, torch.Tensor) and other_than_dense(value) is None

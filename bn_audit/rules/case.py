@@ -17,7 +17,7 @@ from bn_audit.exchange.fedbn import expectation, expected_fates
 from bn_audit.exchange.plan import Comparison, Difference, Fate, compare
 from bn_audit.exchange.secretflow import SecretFlowSettings, plan
 from bn_audit.exchange.secretflow.strategies import strategy as strategy_named
-from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
+from bn_audit.profile import Gap, NormLayer, Profile, StateEntry, tensor_groups
 from bn_audit.site import FLModelCall, FLModelSite
 
 __all__ = [
@@ -242,14 +242,20 @@ def beside_fedbn(profile: Profile, settings: SecretFlowSettings) -> Comparison:
 def owners(profile: Profile) -> dict[str, NormLayer]:
     """The norm layer of each entry that FedBN keeps local, or may, by the entry's key and in the entries' order."""
     norms = {norm.path: norm for norm in profile.norms}
-    found: dict[str, NormLayer] = {}
-    for entry, fates in zip(profile.entries, expected_fates(profile), strict=True):
-        if Fate.LOCAL in fates:
-            path = entry.module
-            while path and path not in norms:
-                path = path.rpartition(".")[0]
-            found[entry.key] = norms[path]
-    return found
+    rows = zip(profile.entries, tensor_groups(profile), expected_fates(profile), strict=True)
+    local = [(entry, group, _norm_above(norms, entry.module)) for entry, group, own in rows if Fate.LOCAL in own]
+    named: dict[int, NormLayer] = {}
+    for _, group, norm in local:
+        if norm is not None:
+            named.setdefault(group, norm)
+    # What is no norm layer's is another name of what is.
+    return {entry.key: norm or named[group] for entry, group, norm in local}
+
+
+def _norm_above(norms: dict[str, NormLayer], path: str) -> NormLayer | None:
+    while path and path not in norms:
+        path = path.rpartition(".")[0]
+    return norms.get(path)
 
 
 def frozen(profile: Profile, norm: NormLayer) -> bool:

@@ -168,13 +168,15 @@ def _without_bn(case: FLModelCase) -> str:
 def unreached(outcome: Outcome) -> tuple[NormLayer, ...]:
     """The layers with state that SecretFlow does not take for BatchNorms to skip, in order."""
     blamed = {norm.path for norm in outcome.culprits}
-    return tuple(
+    missed = tuple(
         norm
         for norm in outcome.profile.norms
         if (norm.path in blamed or norm.tracked or norm.affine)
         and (norm.nested or not norm.batchnorm)
         and not frozen(outcome.profile, norm)
     )
+    # One that is skipped is reached by another name of its tensors.
+    return missed or tuple(norm for norm in outcome.profile.norms if norm.path in blamed)
 
 
 def _skipped(outcome: Outcome) -> tuple[NormLayer, ...]:

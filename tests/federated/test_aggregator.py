@@ -107,6 +107,71 @@ def test_local_keys_of_unusual_models(by: Any) -> None:
     assert local_keys(by(Normalised())) == {"running_mean"}
 
 
+class _Root(nn.BatchNorm1d):
+    """A network whose root is a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.layer = nn.Linear(2, 2)
+
+
+class _Parameters(nn.Module):
+    """Statistics that are parameters, as converted weights have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running_mean = nn.Parameter(torch.zeros(2), requires_grad=False)
+        self.weight = nn.Parameter(torch.ones(2))
+
+
+def _hidden() -> nn.Module:
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    return nn.Sequential(nn.Linear(2, 2), checkpoint_wrapper(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))))
+
+
+def _forwarding() -> nn.Module:
+    class Client(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+
+        def state_dict(self) -> Any:  # type: ignore[override]
+            return self.net.state_dict()
+
+    return Client()
+
+
+def _aliased() -> nn.Module:
+    model = nn.ModuleDict({"scale": nn.LayerNorm(2), "bn": nn.BatchNorm1d(2)})
+    model["scale"].weight = model["bn"].weight
+    return model
+
+
+def _lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyLinear(2), nn.LazyBatchNorm1d())
+
+
+def _fake() -> nn.Module:
+    with torch._subclasses.FakeTensorMode():
+        return nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+
+
+@pytest.mark.parametrize("make", [_Root, _Parameters, _hidden, _forwarding, _aliased, _lazy, _fake, Net])
+def test_the_aggregator_and_the_plans_mean_the_same_by_local(make: Any) -> None:
+    from bn_audit.exchange.fedbn import expected_fates
+    from bn_audit.exchange.plan import Fate
+    from bn_audit.live.profile import profile
+
+    model = make()
+    whole = profile(model)
+    fates = expected_fates(whole)
+    local = {entry.key for entry, own in zip(whole.entries, fates, strict=True) if own == {Fate.LOCAL}}
+    assert local_keys(model) == local
+    assert local
+    assert make is _Parameters or local != set(model.state_dict())
+
+
 def test_scripted_batchnorm_without_statistics_is_known_by_its_type() -> None:
     scripted = torch.jit.script(nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False), nn.LayerNorm(2)))
     assert local_keys(scripted) == {"0.weight", "0.bias"}

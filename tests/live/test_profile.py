@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -235,11 +236,25 @@ def test_hooks_that_hide_a_wrapper_from_the_keys() -> None:
     assert len(local) == 10
 
 
-def test_sparse_nested_and_fake_tensors_are_described() -> None:
-    model = nn.Module()
-    model.register_buffer("sparse", torch.eye(3).to_sparse())
+@pytest.mark.filterwarnings("ignore:.*(Sparse|nested|prototype)")
+def test_what_no_array_can_be_made_of_leaves_a_gap() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model.register_buffer("rows", torch.eye(3).to_sparse_csr())
     model.register_buffer("nested", torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]))
-    assert [(e.key, e.shape) for e in profile(model).entries] == [("sparse", (3, 3)), ("nested", None)]
+    model[1].running_mean = torch.zeros(2).to_sparse()
+    found = profile(model)
+    assert [(gap.index, gap.path, gap.reason) for gap in found.gaps] == [
+        (0, "", "rows is no dense tensor but torch.sparse_csr"),
+        (0, "", "nested is no dense tensor but nested"),
+        (4, "1", "1.running_mean is no dense tensor but torch.sparse_coo"),
+    ]
+    assert profile_of_state(model.state_dict()).gaps == found.gaps
+    for tensor in (model.rows, model.nested, model[1].running_mean):
+        with pytest.raises((TypeError, RuntimeError)):
+            tensor.numpy()
+
+
+def test_fake_tensors_are_described() -> None:
     with torch._subclasses.FakeTensorMode():
         found = profile(Net())
     assert [e.shape for e in found.entries] == [e.shape for e in profile(Net()).entries]
@@ -283,3 +298,62 @@ def test_a_state_dict_has_the_norm_layers_with_statistics(name: str) -> None:
 
 def _unwrapped(path: str) -> str:
     return ".".join(part for part in path.split(".") if part not in ("module", "_orig_mod"))
+
+
+class _Renamed(nn.Module):
+    """A wrapper that gives the state dict of what it wraps."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def state_dict(self, **kwargs: Any) -> Any:  # type: ignore[override]
+        return self.inner.state_dict(**kwargs)
+
+
+class _Without(_Renamed):
+    """The same, which knows nothing of what torch calls it with."""
+
+    def state_dict(self) -> Any:  # type: ignore[override]
+        return self.inner.state_dict()
+
+
+def _hooked(inner: nn.Module) -> nn.Module:
+    def rename(module: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
+        for key in list(state):
+            state[key.replace("bn.", "normal.")] = state.pop(key)
+
+    inner.register_state_dict_post_hook(rename)
+    return inner
+
+
+@pytest.mark.parametrize("wrap", [_Renamed, _Without, _hooked])
+def test_a_state_dict_with_names_of_its_own_is_known_by_its_tensors(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    plain, found = profile(Net()), profile(wrap(Net()))
+    assert found.renamed and not plain.renamed
+    renamed = {e.key.replace("bn.", "normal.") if wrap is _hooked else e.key: e for e in plain.entries}
+    assert [e.key for e in found.entries] == list(renamed)
+    for entry, fates in zip(found.entries, expected_fates(found), strict=True):
+        assert entry.kind == renamed[entry.key].kind
+        assert (fates == {Fate.LOCAL}) is renamed[entry.key].module.endswith(("bn", "block.1"))
+
+
+def test_a_state_dict_that_is_none_is_refused() -> None:
+    class Numbered(nn.Module):
+        def state_dict(self, **kwargs: Any) -> Any:  # type: ignore[override]
+            return {1: torch.ones(2)}
+
+    with pytest.raises(TargetError, match="the state dict of Numbered does not map names to values"):
+        profile(Numbered())
+
+
+def test_extra_state_of_the_root_is_no_attribute_of_it() -> None:
+    class Counting(nn.Module):
+        def get_extra_state(self) -> object:
+            return torch.tensor(3)
+
+        def set_extra_state(self, state: object) -> None:
+            pass
+
+    assert profile(Counting()).renamed
+    assert not profile(nn.Sequential(Counting())).renamed

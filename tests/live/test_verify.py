@@ -15,9 +15,11 @@ from torch import nn  # noqa: E402
 from bn_audit.exchange.plan import Fate  # noqa: E402
 from bn_audit.exchange.secretflow import plan  # noqa: E402
 from bn_audit.live.errors import TargetError  # noqa: E402
+from bn_audit.live.execute import party_states  # noqa: E402
 from bn_audit.live.profile import profile  # noqa: E402
 from bn_audit.live.verify import judge, run_contract, settings_here, verify  # noqa: E402
 from bn_audit.verification import Verdict, Verification  # noqa: E402
+from bn_audit.wrapping import Wrapping  # noqa: E402
 from tests.secretflow.models import MODELS  # noqa: E402
 
 
@@ -305,3 +307,70 @@ def test_what_cannot_be_imported_of_a_wheel_is_told(tmp_path: Path) -> None:
         TargetError, match=r"none-any\.whl: cannot be imported here: RuntimeError: built for another torch"
     ):
         verify(Last(), engine=wheel)
+
+
+def _with(name: str, tensor: Any) -> nn.Module:
+    model = Last()
+    model.register_buffer(name, tensor)
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2"])
+def test_dtypes_that_cannot_add_go_through_rounds(dtype: str, secretflow_wheel: Path) -> None:
+    from bn_audit.clients import flower_settings
+    from bn_audit.live.verify import verify_exchange
+
+    model = _with("odd", torch.ones(3).to(getattr(torch, dtype)))
+    settings = flower_settings(None, {"keep_norms": True})
+    assert verify_exchange(model, settings).verdict in (Verdict.OPEN, Verdict.STOPS)
+    real = verify(model, skip_bn=True, engine=secretflow_wheel, parties=2, rounds=1)
+    assert real.verdict is verify(model, skip_bn=True, parties=2, rounds=1).verdict
+
+
+@pytest.mark.parametrize("dtype", ["float8_e8m0fnu", "float4_e2m1fn_x2", "bits8", "int4", "complex32"])
+def test_dtypes_that_have_no_mean_are_refused_in_words(dtype: str) -> None:
+    with pytest.raises(TargetError, match=f"odd has the dtype {dtype}, which cannot be averaged"):
+        party_states(profile(_with("odd", torch.empty(3, dtype=getattr(torch, dtype)))), 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse")
+def test_a_sparse_entry_proves_nothing() -> None:
+    model = _with("adjacency", torch.eye(3).to_sparse())
+    assert verify(Last(), skip_bn=True).ok
+    assert verify(model, skip_bn=True).verdict is Verdict.OPEN
+
+
+def test_extra_state_of_the_root_proves_nothing_of_skip_bn(secretflow_wheel: Path) -> None:
+    class Counting(Last):
+        def get_extra_state(self) -> object:
+            return torch.zeros(2)
+
+        def set_extra_state(self, state: object) -> None:
+            pass
+
+    assert verify(Counting(), skip_bn=True).verdict is Verdict.OPEN
+    real = verify(Counting(), skip_bn=True, engine=secretflow_wheel, parties=2, rounds=1)
+    assert real.stop is not None and "no attribute '_extra_state'" in real.stop.text
+
+
+def test_a_wrapped_model_keeps_what_has_a_local_name_and_another(secretflow_wheel: Path) -> None:
+    model = Net()
+    model.fc.bias = nn.Parameter(torch.zeros(2))
+    model.scale = nn.LayerNorm(4)
+    model.scale.weight = model.bn.weight
+    for engine in ("contract", secretflow_wheel):
+        found = verify(model, skip_bn=True, wrapped=Wrapping(), engine=engine, parties=2, rounds=1)
+        assert found.verdict is Verdict.RIGHT
+        assert _fates(found)["scale.weight"] == (Fate.LOCAL,)
+
+
+def test_extra_state_beside_a_wrapped_model_is_no_error_of_the_frameworks(secretflow_wheel: Path) -> None:
+    class Noted(Last):
+        def get_extra_state(self) -> object:
+            return {"epoch": 1}
+
+        def set_extra_state(self, state: object) -> None:
+            pass
+
+    found = verify(nn.Sequential(Noted()), skip_bn=True, wrapped=Wrapping(), engine=secretflow_wheel, rounds=1)
+    assert found.stop is None

@@ -21,11 +21,27 @@ KNOWN = frozenset((*FLOATING, *INTEGRAL, *COMPLEX, "bool"))
 """Dtypes whose arithmetic is known. Of others (float8, unsigned integers of more than a byte, quantised ones) no plan
 says anything."""
 
+_NARROW_FLOATS = (
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float4_e2m1fn_x2",
+)
+
 NOT_NUMPY = {
     "bfloat16": "BFloat16",
     "complex32": "ComplexHalf",
-    "float8_e4m3fn": "Float8_e4m3fn",
-    "float8_e5m2": "Float8_e5m2",
+    **{name: name.capitalize() for name in _NARROW_FLOATS},
+    **{f"int{bits}": f"Int{bits}" for bits in range(1, 8)},
+    **{f"uint{bits}": f"UInt{bits}" for bits in range(1, 8)},
+    **{f"bits{form}": f"Bits{form}" for form in ("1x8", "2x4", "4x2", "8", "16")},
+    "qint8": "QInt8",
+    "qint32": "QInt32",
+    "quint8": "QUInt8",
+    "quint4x2": "QUInt4x2",
+    "quint2x4": "QUInt2x4",
 }
 """What torch calls the dtypes that NumPy has none for, in the error of ``Tensor.numpy()``."""
 

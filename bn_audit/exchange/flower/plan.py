@@ -18,10 +18,10 @@ from bn_audit.exchange.flower.settings import EVERYTHING, FlowerSettings
 from bn_audit.exchange.flower.strategies import ADAPTIVE, STRATEGIES, Aggregate, aggregate, steps
 from bn_audit.exchange.load import Arrival, Loaded, load
 from bn_audit.exchange.plan import ANY, EntryPlan, Fate, Plan, PlanError, merge
-from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, effects_by_tensor, entry_plans, first_stop, tensor_groups
+from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, effects_by_tensor, entry_plans, first_stop
 from bn_audit.handwritten import Rebuild
 from bn_audit.loading import Covers, How
-from bn_audit.profile import Profile, Shape, StateEntry
+from bn_audit.profile import Profile, Shape, StateEntry, tensor_groups
 
 __all__ = ["plan", "without_kept", "zeroed"]
 

@@ -12,10 +12,10 @@ from bn_audit.exchange.cover import covered, pairs, values_of
 from bn_audit.exchange.handwritten.evaluate import GATHERING, Outcome, outcome
 from bn_audit.exchange.load import Arrival, Loaded, load
 from bn_audit.exchange.plan import Fate, Plan
-from bn_audit.exchange.steps import UNKNOWN, Phase, effects_by_tensor, entry_plans, first_stop, tensor_groups
+from bn_audit.exchange.steps import UNKNOWN, Phase, effects_by_tensor, entry_plans, first_stop
 from bn_audit.handwritten import Add, Begin, Flattened, HandWritten, Library, Loop, Order, Rest
 from bn_audit.loading import How
-from bn_audit.profile import Profile, Shape, StateEntry
+from bn_audit.profile import Profile, Shape, StateEntry, tensor_groups
 
 __all__ = ["plan"]
 

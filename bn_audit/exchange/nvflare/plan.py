@@ -18,9 +18,9 @@ from bn_audit.exchange.load import Arrival, Loaded, load
 from bn_audit.exchange.nvflare.aggregate import Aggregate, aggregate
 from bn_audit.exchange.nvflare.settings import STRATEGIES, NVFlareSettings
 from bn_audit.exchange.plan import ANY, EntryPlan, Fate, Plan, PlanError, merge
-from bn_audit.exchange.steps import Phase, effects_by_tensor, entry_plans, first_stop, tensor_groups
+from bn_audit.exchange.steps import Phase, effects_by_tensor, entry_plans, first_stop
 from bn_audit.loading import Covers, How
-from bn_audit.profile import Profile, StateEntry
+from bn_audit.profile import Profile, StateEntry, tensor_groups
 
 __all__ = ["handed_back", "plan"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bn_audit.exchange.arithmetic.dtypes import NOT_NUMPY
 from bn_audit.exchange.plan import PlanError
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, first_stop
@@ -22,13 +23,6 @@ FLOATS = frozenset({"float16", "float32", "float64"})
 INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
 COMPLEX = frozenset({"complex64", "complex128"})
 _NUMPY = FLOATS | INTEGERS | COMPLEX | {"bool"}
-_NOT_NUMPY = {
-    "bfloat16": "BFloat16",
-    "complex32": "ComplexHalf",
-    "float8_e4m3fn": "Float8_e4m3fn",
-    "float8_e5m2": "Float8_e5m2",
-}
-"""What torch calls the dtypes that NumPy has none for, in the error of ``Tensor.numpy()``."""
 
 
 def gather(uploads: Iterable[Upload], round_: int = 0) -> Phase:
@@ -37,9 +31,9 @@ def gather(uploads: Iterable[Upload], round_: int = 0) -> Phase:
     for entry, certain in uploads:
         if entry is None or entry.dtype is None:
             exact = False
-        elif entry.dtype in _NOT_NUMPY:
+        elif entry.dtype in NOT_NUMPY:
             if certain:
-                text = f"Got unsupported ScalarType {_NOT_NUMPY[entry.dtype]}"
+                text = f"Got unsupported ScalarType {NOT_NUMPY[entry.dtype]}"
                 return Phase(True, PlanError("TypeError", text, exact, entry.key, round_))
             exact = False
         elif entry.dtype not in _NUMPY:

@@ -28,6 +28,7 @@ __all__ = [
     "of_integers",
     "of_lazy",
     "of_name",
+    "of_other_than_dense",
     "of_release",
     "of_strategy",
     "plan_wrapped",
@@ -81,6 +82,11 @@ def of_integers(key: str, dtype: str) -> str:
 def of_complex(key: str) -> str:
     """Why a model with a complex entry is refused."""
     return f"{key} is complex: SecretFlow's aggregators take real numbers only"
+
+
+def of_other_than_dense(key: str) -> str:
+    """Why a model with a sparse or nested entry is refused."""
+    return f"{key} is no dense tensor: SecretFlow's aggregators take arrays only"
 
 
 def of_lazy(key: str) -> str:
@@ -140,10 +146,6 @@ def _parts(profile: Profile) -> list[_Part]:
     local: dict[str, bool | None] = {}
     for entry, fates in zip(profile.entries, expected, strict=True):
         local[entry.key] = None if len(fates) > 1 else Fate.LOCAL in fates
-    # Another name of a tensor that is local is local too.
-    for entry in profile.entries:
-        if entry.alias_of is not None and (local[entry.key] or local.get(entry.alias_of)):
-            local[entry.key] = local[entry.alias_of] = True
     return [_Part(entry, local[entry.key], _is_empty(entry)) for entry in profile.entries]
 
 

@@ -43,9 +43,8 @@ from bn_audit.exchange.steps import (
     effects_by_tensor,
     entry_plans,
     first_stop,
-    tensor_groups,
 )
-from bn_audit.profile import Profile, Shape, StateEntry
+from bn_audit.profile import Profile, Shape, StateEntry, tensor_groups
 
 __all__ = ["plan_torch"]
 
@@ -118,6 +117,9 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
         course.phases.append(UNKNOWN)
     if settings.aggregator == "server_agg_method":
         course.notes.append("server_agg_method is taken to average entry by entry, in floating point")
+    if profile.renamed:
+        # skip_bn asks the root for an attribute of each key's first name, and loading for each key; they may be none.
+        course.phases.insert(0, UNKNOWN)
     stop = first_stop(course.phases)
     return Plan(
         entry_plans(profile, course.effects, stop),
