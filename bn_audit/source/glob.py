@@ -18,6 +18,8 @@ __all__ = ["FEW", "absolute", "forward", "frugal", "is_plain", "translate"]
 FEW = 2
 """So many stars are taken as they come: what they cost is at most the square of a path's length."""
 _MOST_CHOICES = 64
+_DEEPEST = 32
+"""Braces in braces: Python's compiler of expressions goes down one call after another."""
 _groups = itertools.count()
 
 _TOKEN = r"/\*\*/|\*+|\[[!^]?\]?[^\]]*\]|."
@@ -27,9 +29,12 @@ _MAGIC = frozenset("*?[{")
 def translate(pattern: str) -> str:
     """A glob as a regular expression: ``*``, ``**``, ``?``, ``[...]``, ``{a,b}``. ``*`` and ``?`` match slashes too.
 
-    One that has many stars and more choices in braces than anybody writes stands for itself.
+    One that has many stars and more choices in braces than anybody writes, or braces in one another as deep as nobody
+    writes them, stands for itself.
     """
     tokens = re.findall(_TOKEN, pattern, re.DOTALL)
+    if _depth(tokens) > _DEEPEST:
+        return re.escape(pattern)
     if sum("*" in token for token in tokens) <= FEW:
         return _plainly(pattern, tokens)
     choices = _choices(tokens)
@@ -50,6 +55,15 @@ def frugal(parts: Sequence[str], stars: Sequence[int]) -> str:
         result.append(f"(?=(?P<{name}>{parts[start]}{''.join(parts[start + 1 : end])}))(?P={name})")
     result.extend(parts[stars[-1] :])
     return "".join(result)
+
+
+def _depth(tokens: Sequence[str]) -> int:
+    """How many braces stand in one another at most."""
+    deepest = depth = 0
+    for token in tokens:
+        depth = max(0, depth + (token == "{") - (token == "}"))
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _choices(tokens: Sequence[str]) -> list[list[str]] | None:

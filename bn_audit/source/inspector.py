@@ -98,7 +98,7 @@ class Inspector:
     def _forget(self) -> None:
         """Begin anew, with nothing parsed."""
         self._project = self._fresh()
-        self.outside.forget_words()
+        self.outside.forget()
         gc.collect()  # whoever reads many files has turned it off
         self._residence.begin()
 

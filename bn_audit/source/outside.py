@@ -51,6 +51,7 @@ class Outside:
         asked: the questions since the last :meth:`begin`.
         answers: all answers so far.
         signatures: of the files that answers are about, by absolute path, from before they were read.
+        remembers: whether somebody wants to know, in the end, what was asked.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Outside:
         memory: Memory | None = None,
         changed: frozenset[str] = frozenset(),
         answers: Mapping[Query, Answer] | None = None,
+        *,
+        remembers: bool = True,
     ) -> None:
         """
         Args:
@@ -66,18 +69,22 @@ class Outside:
             memory: of an earlier one.
             changed: the files of this scan, as it calls them, that may hold something else than they did in that one.
             answers: what is known already.
+            remembers: whether somebody wants to know, in the end, what was asked.
         """
         self.sources = sources
         self.asked: set[Query] = set()
         self.answers: dict[Query, Answer] = dict(answers or {})
         self.signatures: dict[str, Signature | None] = {}
+        self.remembers = remembers
         self._memory = memory
         self._contents = {os.path.abspath(path): data for path, data in sources.contents.items()}
         self._stdin = None if sources.stdin is None else sources.stdin[0]
         if sources.stdin is not None:
             self._contents[os.path.abspath(sources.stdin[0])] = sources.stdin[1]
-        self._places = {path: number for number, path in enumerate(self.files)}
-        self._changed = changed | {path for path in self.files if os.path.abspath(path) in self._contents}
+        # Only what is remembered is asked for places and changes.
+        remembered = () if memory is None else self.files
+        self._places = {path: number for number, path in enumerate(remembered)}
+        self._changed = changed | {path for path in remembered if os.path.abspath(path) in self._contents}
         self._words: WordIndex | None = None
         self._listings: dict[str, frozenset[str]] = {}
         self._search_roots: dict[str, tuple[str, set[Query]]] = {}
@@ -88,8 +95,8 @@ class Outside:
         self.asked = set()
 
     def noted(self) -> dict[Query, Answer]:
-        """The questions since :meth:`begin`, and the answers."""
-        return {query: self.answers[query] for query in sorted(self.asked)}
+        """The questions since :meth:`begin`, and the answers; none if nobody wants to know."""
+        return {query: self.answers[query] for query in sorted(self.asked)} if self.remembers else {}
 
     @contextmanager
     def apart(self) -> Iterator[set[Query]]:
@@ -319,10 +326,14 @@ class Outside:
             found[self.sources.stdin[0]] = None
         return [path for path in files if path in found]
 
-    def forget_words(self) -> None:
-        """Let go of what is kept of files' words; they are cut again when they are asked for."""
+    def forget(self) -> None:
+        """Let go of what is found out again when it is asked for: files' words, and all answers if nobody wants to
+        know what was asked."""
         if self._words is not None:
             self._words.forget()
+        if not self.remembers:
+            for kept in (self.answers, self.signatures, self._listings, self._search_roots):
+                kept.clear()
 
     @property
     def _index(self) -> WordIndex:
@@ -358,6 +369,8 @@ class Outside:
 
     def _sign(self, path: str) -> Signature | None:
         """A file's signature, as it was when it was first asked for."""
+        if self._memory is None and not self.remembers:
+            return None
         if path not in self.signatures:
             self.signatures[path] = None if path in self._contents else signature(path)
         return self.signatures[path]

@@ -50,9 +50,10 @@ class Past:
 
     @property
     def changed(self) -> frozenset[str]:
-        """The files that may hold something else than they did."""
-        files = {} if self.memory is None else self.memory.files
-        return frozenset(path for path in self._files if not self._is_same(path, files))
+        """The files that may hold something else than what is remembered of them; none if nothing is."""
+        if self.memory is None:
+            return frozenset()
+        return frozenset(path for path in self._files if not self._is_same(path, self.memory.files))
 
     def screen(self, progress: Callable[[int, int], None] | None) -> Screening:
         """Search the files for triggers, as far as it is not known which they hold."""

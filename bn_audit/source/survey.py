@@ -65,14 +65,14 @@ def survey(
             progress(done - len(left) + number, done)
     if keep is not None:
         keep(work.outside, work.results)
-    return _together(work.parts)
+    return _together(work.parts, len(work.parsed))
 
 
 def _task_key(task: Task) -> Key:
     return ("look", task.path, "federated" if task.federated else "", *task.names)
 
 
-def _together(parts: Sequence[Part]) -> Surveyed:
+def _together(parts: Sequence[Part], parsed: int) -> Surveyed:
     return Surveyed(
         tuple(sorted({site for part in parts for site in part.sites}, key=_site_order)),
         tuple(
@@ -80,7 +80,7 @@ def _together(parts: Sequence[Part]) -> Surveyed:
                 {row for part in parts for row in part.unreadable}, key=lambda row: (row.location.path, row.location)
             )
         ),
-        len({path for part in parts for path in part.parsed}),
+        parsed,
         tuple(sorted({note for part in parts for note in part.notes})),
         tuple(sorted({problem for part in parts for problem in part.problems})),
     )
@@ -106,12 +106,12 @@ class _Survey:
         *,
         remembers: bool,
     ) -> None:
-        self.outside = Outside(sources, memory, changed)
+        self.outside = Outside(sources, memory, changed, remembers=remembers)
         self._limits = limits
         self.parts: list[Part] = []
+        self.parsed: set[str] = set()
         self.results: dict[Key, Result] = {}
         self._memory = memory
-        self._remembers = remembers
         self._inspector: Inspector | None = None
 
     @property
@@ -134,7 +134,7 @@ class _Survey:
             part = decode(found.part)
         except Malformed:
             return False
-        self.parts.append(part)
+        self._add(part)
         self.results[key] = found
         return True
 
@@ -154,23 +154,28 @@ class _Survey:
             return
         for task in tasks:
             part = self.inspector.look_into(task)
-            self._take(_task_key(task), part, self.outside.noted() if self._remembers else {})
+            self._take(_task_key(task), part, self.outside.noted())
             yield task
 
     def _take(self, key: Key, part: Part, answers: Mapping[Query, Answer]) -> None:
-        self.parts.append(part)
-        if self._remembers and not part.problems:
+        self._add(part)
+        if self.outside.remembers and not part.problems:
             from bn_audit.source.codec import Malformed, encode
 
             with suppress(Malformed):
                 self.results[key] = Result(encode(part), answers)
+
+    def _add(self, part: Part) -> None:
+        # Many parts are about the same few files.
+        self.parsed.update(part.parsed)
+        self.parts.append(part._replace(parsed=()))
 
     def _exports(self, path: str, names: Sequence[str]) -> tuple[str, ...] | None:
         """Names under which another file may import what these stand for in a file; None if it cannot be parsed."""
         key = ("exports", path, *names)
         if not self.recall(key):
             part = self.inspector.exports(path, names)
-            self._take(key, part, self.outside.noted() if self._remembers else {})
+            self._take(key, part, self.outside.noted())
         return self.parts[-1].exports
 
     def candidates(self, hits: Mapping[str, Collection[bytes]]) -> list[Task]:

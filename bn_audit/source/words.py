@@ -58,8 +58,7 @@ class WordIndex:
         self._searches = bytearray(len(files))
         self._rings: dict[tuple[str, str], list[list[int]]] = {}
         self._places: dict[str, dict[str, list[int]]] = {}
-        self._absolute: list[str] | None = None
-        self._sorted: tuple[list[str], list[int]] | None = None
+        self._sorted: array[int] | None = None
 
     def mentioning(self, name: str, stem: str, root: str) -> list[str]:
         """The files below a folder that mention two words, in order; of all, if the folder has no name."""
@@ -108,9 +107,8 @@ class WordIndex:
         return all(_holds(row, _number(name)) for name in names)
 
     def _path(self, place: int) -> str:
-        if self._absolute is None:
-            self._absolute = [os.path.abspath(path) for path in self._files]
-        return self._absolute[place]
+        # Made each time: of a hundred thousand files, the paths would take more memory than all else that is kept here.
+        return os.path.abspath(self._files[place])
 
     def _from(self, module: str, root: str) -> Iterator[int]:
         """The places of the files below a folder, by how far they lie from a module."""
@@ -138,22 +136,21 @@ class WordIndex:
         found = self._places.get(root)
         if found is None:
             found = self._places[root] = {}
-            paths, places = self._in_order
-            start = bisect_left(paths, below := os.path.join(root, ""))
-            for number in range(start, len(paths)):
-                if not paths[number].startswith(below):
+            places, below = self._in_order, os.path.join(root, "")
+            for number in range(bisect_left(places, below, key=self._path), len(places)):
+                path = self._path(places[number])
+                if not path.startswith(below):
                     break
-                found.setdefault(os.path.dirname(paths[number]), []).append(places[number])
+                found.setdefault(os.path.dirname(path), []).append(places[number])
             for row in found.values():
                 row.sort()
         return found
 
     @property
-    def _in_order(self) -> tuple[list[str], list[int]]:
-        """The absolute paths in alphabetical order, so that those below a root are neighbours, and their places."""
+    def _in_order(self) -> array[int]:
+        """The places in the alphabetical order of absolute paths, so that those below a root are neighbours."""
         if self._sorted is None:
-            rows = sorted((self._path(place), place) for place in range(len(self._files)))
-            self._sorted = [path for path, _ in rows], [place for _, place in rows]
+            self._sorted = array("I", sorted(range(len(self._files)), key=self._path))
         return self._sorted
 
     def _mentions(self, path: str, *names: str) -> bool:

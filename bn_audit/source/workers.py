@@ -79,7 +79,7 @@ def _together(
 
     parts = stretches(tasks, count)
     others = multiprocessing.active_children()
-    start = (outside.sources, outside.answers, limits)
+    start = (outside.sources, outside.answers, outside.remembers, limits)
     with ProcessPoolExecutor(max_workers=count, initializer=_start, initargs=start) as pool:
         work: dict[int, Future[_Found]] = {}
         try:
@@ -115,7 +115,7 @@ def stretches(tasks: Sequence[Task], count: int) -> list[tuple[int, Sequence[Tas
     return found
 
 
-def _start(sources: Sources, answers: Mapping[Query, Answer], limits: Limits | None) -> None:
+def _start(sources: Sources, answers: Mapping[Query, Answer], remembers: bool, limits: Limits | None) -> None:
     global _inspector
     import signal
 
@@ -123,7 +123,7 @@ def _start(sources: Sources, answers: Mapping[Query, Answer], limits: Limits | N
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from bn_audit.source.inspector import Inspector
 
-    _inspector = Inspector(Outside(sources, answers=answers), limits)
+    _inspector = Inspector(Outside(sources, answers=answers, remembers=remembers), limits)
     gc.disable()  # see collection.py; this process lives as long as there are files to look into
 
 

@@ -20,7 +20,7 @@ PARTIES = (
     rb"|\bflwr\b|nvflare"
 )
 PERHAPS = (
-    rb"aggregat|participant|\bservers?\b|\baverag\w*\(|\bavg\w*\(|weighted"
+    rb"aggregat|participant|\bservers?\b|\baverag(?!e_?pool)\w*\(|\bavg(?!_?pool)\w*\(|weighted"
     rb"|\b(?:models|nets|states|state_dicts|workers|users)\[|\bin (?:models|nets|states|state_dicts|workers|users)\b"
 )
 PARTS = [
@@ -28,6 +28,7 @@ PARTS = [
     *("set_parameters", "FedAvg", "fed_bn", "client", "clients", "Client_", "my_client", "party", "aparty", "local_"),
     *("models", "local_models", "global_net", "num_users", "flwr", "_flwr", "Aggregate", "servers", "observer", "_"),
     *("average(", "my_avg(", "avg_all(", "averages", "weighted", "models[", "in nets", "begin users", " ", "\n", "("),
+    *("AvgPool2d(", "average_pool("),
 ]
 
 
@@ -81,6 +82,9 @@ LONG = b"\n" * 12_000
             JOINED.replace(b"vector = ", b"flat = ").replace(b"vector_to_parameters(vector", b"load(x).data, (flat"),
             False,
         ),
+        (LONG + b"weighted, aggregated" + JOINED, True),
+        # A model whose parts are flattened and joined, and whose parameters are gone through elsewhere.
+        (LONG + b"weighted, aggregated" + JOINED.replace(b"model.p", LONG + b"p") + b"x.named_parameters()", False),
         (b"for name, data in net.state_dict().items():\n    data.add_(update[name])  # of all clients", True),
         (b"x.add_(y)  # of all clients", False),
     ],
