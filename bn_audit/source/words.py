@@ -71,11 +71,11 @@ class WordIndex:
         """The files below a folder that use a name, at most so many: a module's own first, which has it, then the
         nearest to it."""
         # Looked for from the nearest on: of a name that many use, most files need not be read.
+        own = self._own(module, root)
         found = (
             self._files[place]
-            for place in self._from(module, root)
-            if self._may_hold(place, name)
-            and (self._path(place) == module or use(self._read(self._files[place]), name))
+            for place in self._from(module, root, own)
+            if self._may_hold(place, name) and (place in own or use(self._read(self._files[place]), name))
         )
         return list(islice(found, most))
 
@@ -110,12 +110,15 @@ class WordIndex:
         # Made each time: of a hundred thousand files, the paths would take more memory than all else that is kept here.
         return os.path.abspath(self._files[place])
 
-    def _from(self, module: str, root: str) -> Iterator[int]:
-        """The places of the files below a folder, by how far they lie from a module."""
-        own = []
-        if module.startswith(os.path.join(root, "")):
-            near = self._folders(root).get(os.path.dirname(module), ())
-            own = [place for place in near if self._path(place) == module]
+    def _own(self, module: str, root: str) -> list[int]:
+        """The place of a module, if it is among the files below a folder."""
+        if not module.startswith(os.path.join(root, "")):
+            return []
+        near = self._folders(root).get(os.path.dirname(module), ())
+        return [place for place in near if self._path(place) == module]
+
+    def _from(self, module: str, root: str, own: Sequence[int]) -> Iterator[int]:
+        """The places of the files below a folder, by how far they lie from a module, whose own place comes first."""
         yield from own
         for ring in self._around(os.path.dirname(module), root):
             yield from (place for place in ring if place not in own)
