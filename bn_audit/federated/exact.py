@@ -156,7 +156,7 @@ def _mean_piece(out: Tensor, parts: list[Tensor], weights: _Weights, waiting: _U
     if not all(1e-30 < square < math.inf for square in squares):
         waiting.add(out, parts, torch.arange(out.numel(), device=out.device))
         return
-    size = torch.full((), 2 * math.sqrt(max(squares)), dtype=torch.float64)
+    size = torch.full((), 2 * math.sqrt(max(squares)), dtype=torch.float64, device="cpu")
     index = _where_not_zero(_round(out, mean, size, len(parts)))
     if index.numel():
         waiting.add(out, parts, index)

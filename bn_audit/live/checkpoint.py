@@ -17,7 +17,7 @@ from bn_audit.live.bare import BareEntry, bare_of_header, profile_of_bare, wrapp
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.mapped import SafeTensors
 from bn_audit.live.safetensors import Header, read_header
-from bn_audit.profile import Profile
+from bn_audit.profile import Gap, Profile
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +96,7 @@ def _open_pickled(path: Path, key: str | None) -> Checkpoint:
 
     root, valued = load(path)
     chosen, others = choose(path, root, key, lambda value: isinstance(value, torch.Tensor))
-    notes = _shard_notes(path)
+    notes = []
     if not valued:
         notes.append("a large file of torch's old format: names and shapes were read, values were not")
     return _checkpoint(
@@ -117,7 +117,7 @@ def _open_headers(path: Path, headers: Iterable[Header], key: str | None) -> Che
     if not places:
         raise TargetError(f"{path} holds no tensors")
     entries = (entry for header in dict.fromkeys(places.values()) for entry in bare_of_header(header))
-    notes = ["safetensors files do not keep the order of the state dict", *_shard_notes(path)]
+    notes = ["safetensors files do not keep the order of the state dict"]
     return _checkpoint(path, "safetensors", entries, SafeTensors(places), notes, ordered=False)
 
 
@@ -142,6 +142,11 @@ def _checkpoint(
         told.append(f"every key begins with {prefix!r}, which a wrapper put there; module paths are shown without it")
     told += [f"{entry.key} is {entry.kind}, and is passed by" for entry in listed if not entry.tensor]
     profile = profile_of_bare(listed, ordered)
+    shards = _shards_of(path)
+    if shards > 1:
+        told.append(f"this is one of {shards} shards; name the index to read them all")
+        gap = Gap(len(profile.entries), "", "the other shards are not read")
+        profile = replace(profile, gaps=(*profile.gaps, gap))
     return Checkpoint(path, format_, profile, tensors, taken, others, prefix, tuple(told))
 
 
@@ -177,9 +182,10 @@ def _sharded(count: int) -> tuple[str, ...]:
     return (f"{count} shard{'s' if count > 1 else ''}, which do not keep the order of the state dict",)
 
 
-def _shard_notes(path: Path) -> list[str]:
+def _shards_of(path: Path) -> int:
+    """Of how many shards a file is one, by its name; 1 if it is whole."""
     shard = _SHARD.search(path.name)
-    return [f"this is one of {int(shard[1])} shards; name the index to read them all"] if shard else []
+    return int(shard[1]) if shard else 1
 
 
 def _check_shard(index: Path, shard: Path, named: set[str], held: set[str]) -> None:

@@ -42,7 +42,7 @@ class SafeTensors(Mapping[str, "torch.Tensor"]):
         if not isinstance(dtype, torch.dtype):
             raise TargetError(f"{header.path}: torch {torch.__version__} has no dtype for {key!r}")
         if stored.begin == stored.end:
-            return torch.empty(stored.shape, dtype=dtype)
+            return torch.empty(stored.shape, dtype=dtype, device="cpu")
         data = self._bytes(header)[stored.begin : stored.end]
         if stored.begin % dtype.itemsize:
             # The format asks for no alignment; a view does.

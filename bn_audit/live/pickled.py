@@ -7,6 +7,7 @@ it asks for is named without importing it.
 from __future__ import annotations
 
 import io
+import itertools
 import pickletools
 import re
 import warnings
@@ -27,7 +28,25 @@ LARGEST_IN_MEMORY = 1 << 30
 """Bytes. What cannot be mapped (the format before torch 1.6, compressed archives) is read into memory up to this size;
 of a larger file of the old format only names, shapes and dtypes are read."""
 
+_ZIP = b"PK\x03\x04"
+"""What zip archives begin with."""
+
 _MOST_NAMED = 10
+
+_OTHERS = (
+    (rb"version https://git-lfs", "Git LFS's pointer to one: `git lfs pull` fetches it"),
+    (rb"\x1f\x8b", "packed by gzip: unpack it first"),
+    (rb"\x89HDF", "an HDF5 file, as Keras writes them; only torch's own can be read"),
+    (rb"\x93NUMPY", "a single array of NumPy's"),
+    (rb".{8}\{", "what looks like safetensors: give it that suffix"),
+)
+"""What other files begin with that go by a checkpoint's name, and what to say of them."""
+
+_PICKLES = 5
+"""In a file of the old format, before the tensors' data: a number, a version, the system, the object, its storages."""
+
+_CONTAINERS_PROTOCOL = 2
+"""The protocol that torch.save writes, and the only one that ``weights_only`` reads."""
 
 
 def load_format(path: Path) -> Literal["zip", "legacy"]:
@@ -38,14 +57,17 @@ def load_format(path: Path) -> Literal["zip", "legacy"]:
         OSError: if it cannot be read.
     """
     with path.open("rb") as file:
-        beginning = file.read(4)
+        beginning = file.read(32)
     if not beginning:
         raise TargetError(f"{path} is empty")
-    if beginning == b"PK\x03\x04":
+    if beginning.startswith(_ZIP):
         return "zip"
     # Protocol 2 and later begin with the opcode PROTO and the protocol's number.
     if beginning[0] == 0x80 and beginning[1:2] <= b"\x05":
         return "legacy"
+    what = next((words for mark, words in _OTHERS if re.match(mark, beginning, re.DOTALL)), None)
+    if what is not None:
+        raise TargetError(f"{path} is no checkpoint but {what}")
     raise TargetError(f"{path} is no checkpoint: torch.save writes a zip archive or a pickle, and this is neither")
 
 
@@ -73,6 +95,8 @@ def _load(path: Path, location: str, mapped: bool) -> object:
         raise
     except Exception as error:
         # Of a hostile or damaged file any exception may come.
+        if not zipfile.is_zipfile(path):
+            _refuse_pickle(path, error)
         offenders = _unsafe_globals(path)
         if not offenders:
             offenders = re.findall(r"GLOBAL ([\w.]+)", str(error))
@@ -82,15 +106,34 @@ def _load(path: Path, location: str, mapped: bool) -> object:
                 f"{path} holds more than weights, and is not read: unpickling it would run {_joined(offenders)}{more}; "
                 "save the state dict alone: torch.save(model.state_dict(), ...)"
             ) from error
-        raise TargetError(f"{path} cannot be read, it is damaged or no checkpoint: {_first_line(error)}") from error
+        raise TargetError(f"{path} cannot be read, it is damaged or no checkpoint: {_reason(error)}") from error
 
 
 def _joined(names: list[str]) -> str:
     return ", ".join(names[:_MOST_NAMED])
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
+def _refuse_pickle(path: Path, error: Exception) -> None:
+    """Say of a pickle that could not be read what is wrong with it, if that is what it is.
+
+    Raises:
+        TargetError: if it is none of torch.save's, or cut off.
+    """
+    with path.open("rb") as file:
+        found = [protocol for _, _, protocol in itertools.islice(_pickles(file), _PICKLES)]
+    newest = max(found, default=0)
+    if newest > _CONTAINERS_PROTOCOL:
+        raise TargetError(
+            f"{path} is a pickle of protocol {newest}, which torch.save does not write, and is not read: unpickling "
+            "runs what is in it; save the state dict with torch.save(model.state_dict(), ...)"
+        ) from error
+    if len(found) < _PICKLES:
+        raise TargetError(f"{path} is cut off, or no file of torch.save's") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line that says something: torch puts advice before what its unpickler found."""
+    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
@@ -115,6 +158,11 @@ def _check_archive(path: Path) -> bool:
         raise TargetError(
             f"{path} is an exported program and not only weights; it is not loaded. "
             "Name a file.py:ATTRIBUTE that loads it with torch.export.load, if you trust it"
+        )
+    if any(name.endswith(".npy") for name in names):
+        raise TargetError(
+            f"{path} is NumPy's archive of arrays, and not read: load them into the model, and save its state "
+            "dict with torch.save(model.state_dict(), ...)"
         )
     if not any(name.endswith("/data.pkl") for name in names):
         raise TargetError(f"{path} is a zip archive, but none that torch.save wrote: it has no data.pkl")
@@ -147,20 +195,28 @@ def _unsafe_globals(path: Path) -> list[str]:
 def _as_archives(path: Path) -> Iterator[BinaryIO]:
     """The pickles of a file of the old format, each put into a zip archive, the only format torch finds globals in."""
     with path.open("rb") as file:
-        while True:
-            begin = file.tell()
-            try:
-                for _ in pickletools.genops(file):
-                    pass
-            except Exception:
-                # The tensors' data follow the last pickle.
-                return
-            end = file.tell()
+        for begin, end, _ in _pickles(file):
             file.seek(begin)
             buffer = io.BytesIO()
             with zipfile.ZipFile(buffer, "w") as archive:
                 archive.writestr("archive/data.pkl", file.read(end - begin))
                 archive.writestr("archive/version", "3\n")
-            file.seek(end)
             buffer.seek(0)
             yield buffer
+
+
+def _pickles(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
+    """Where each whole pickle of a file begins and ends, and its protocol; none of it is run."""
+    end = 0
+    while True:
+        begin, protocol = end, 0
+        file.seek(begin)
+        try:
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name == "PROTO" and isinstance(argument, int):
+                    protocol = argument
+        except Exception:
+            # The tensors' data follow the last pickle.
+            return
+        end = file.tell()
+        yield begin, end, protocol

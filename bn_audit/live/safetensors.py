@@ -105,6 +105,8 @@ def read_header(path: Path) -> Header:
         beginning = file.read(8)
         if len(beginning) < 8:
             _refuse(path, f"it has {len(beginning)} bytes, fewer than the length of a header")
+        if beginning.startswith(b"PK\x03\x04"):
+            _refuse(path, "it is a zip archive, as torch.save writes them: name it .pt")
         (length,) = struct.unpack("<Q", beginning)
         if length > _LONGEST_HEADER:
             _refuse(path, f"its header claims {length:,} bytes, more than the format's {_LONGEST_HEADER:,}")

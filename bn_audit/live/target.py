@@ -8,6 +8,7 @@ Any other path is a checkpoint, of which nothing is executed.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from bn_audit.live.checkpoint import SUFFIXES, Checkpoint, is_index, open_checkpoint
 from bn_audit.live.errors import TargetError, require_torch
-from bn_audit.live.user_code import import_file, import_name, running
+from bn_audit.live.user_code import import_file, import_name, running, staying
 from bn_audit.profile import Profile
 
 if TYPE_CHECKING:
@@ -124,8 +125,9 @@ def load_target(
         checkpoint = open_checkpoint(target.path, key)
         return Loaded(text, checkpoint.profile, checkpoint.tensors, checkpoint=checkpoint, notes=checkpoint.notes)
     require_torch()
-    value = _attribute(target)
-    return _settle(text, value, dict(args or {}), key, meta)
+    with staying():
+        value = _attribute(target)
+        return _settle(text, value, dict(args or {}), key, meta)
 
 
 def load_attribute(text: str) -> object:
@@ -206,8 +208,12 @@ def _settle(text: str, value: object, args: dict[str, object], key: str | None, 
         tensors = {name: tensor for name, tensor in state.items() if is_dense(tensor)}
         notes += [f"{gap.reason}, and is passed by" for gap in whole.gaps]
 
+        there = os.getcwd()
+
         def build() -> nn.Module:
-            again = _settle(text, named, dict(given), key, meta).module
+            with staying():
+                os.chdir(there)
+                again = _settle(text, named, dict(given), key, meta).module
             assert again is not None
             return again
 

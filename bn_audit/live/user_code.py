@@ -18,7 +18,7 @@ from types import ModuleType
 
 from bn_audit.live.errors import TargetError
 
-__all__ = ["import_file", "import_name", "running"]
+__all__ = ["import_file", "import_name", "running", "staying"]
 
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
 _MACHINERY = ("<frozen importlib", "<frozen runpy", str(Path(importlib.__file__).parent) + os.sep)
@@ -39,16 +39,45 @@ def running(what: str, script: str | None = None) -> Iterator[None]:
     sys.argv = [script if script is not None else arguments[0] if arguments else ""]
     sys.dont_write_bytecode = True
     try:
-        with redirect_stdout(sys.stderr):
+        with _stdout_to_stderr():
             yield
     except TargetError:
         raise
     except SystemExit as error:
         raise TargetError(f"{what} ended the program (sys.exit({error.code!r}))", own_traceback(error)) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # what pytest skips a module with is no Exception
         raise TargetError(f"{what} raised {_summary(error)}", own_traceback(error)) from error
     finally:
         sys.argv, sys.dont_write_bytecode = arguments, writes_bytecode
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """What Python prints, and what libraries and child processes write to the descriptor."""
+    with redirect_stdout(sys.stderr):
+        try:
+            kept = os.dup(1)
+        except OSError:  # there is none
+            yield
+            return
+        try:
+            os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """The working directory is the user's own again afterwards, in which paths of outputs are meant."""
+    here = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def import_file(file: Path) -> ModuleType:
@@ -76,9 +105,12 @@ def import_file(file: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except TargetError as error:
         del sys.modules[name]
-        package = _package_of(file)
-        if package is not None and "attempted relative import" in str(error):
-            hint = f"{error}; the file belongs to a package: name it as {package}:ATTRIBUTE"
+        if "attempted relative import" in str(error):
+            package = _package_of(file)
+            name_it = (
+                f"name it as {package}:ATTRIBUTE" if package else "name it by its dotted name, PACKAGE.MODULE:ATTRIBUTE"
+            )
+            hint = f"{error}; the file belongs to a package: {name_it}, in the folder that the package lies in"
             raise TargetError(hint, error.traceback) from error
         raise
     return module
@@ -115,8 +147,11 @@ def own_traceback(error: BaseException) -> str:
     return "".join(told.format())
 
 
-def _summary(error: Exception) -> str:
-    text = str(error).strip()
+def _summary(error: BaseException) -> str:
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = ""
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 

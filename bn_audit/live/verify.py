@@ -132,7 +132,7 @@ def verify(
         wrapped = wrapping_of(model)
     settings = replace(settings, wrapped=wrapped)
     planned = plan(profile, settings)
-    with _one_thread():
+    with _as_it_starts():
         if kind == "contract":
             run = run_contract(profile, settings, planned, parties, rounds)
         elif not isinstance(model, nn.Module):
@@ -156,13 +156,17 @@ def verify(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One entry after the other is too little for several threads, which would wait for each other most of the time."""
-    threads = torch.get_num_threads()
+def _as_it_starts() -> Iterator[None]:
+    """Torch as it is in a new process, whatever the model's program has set, but for threads: one entry after the other
+    is too little for several, which would wait for each other most of the time."""
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with torch.device("cpu"), torch.enable_grad():
+            yield
     finally:
+        torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
 
 
@@ -226,7 +230,7 @@ def verify_exchange(
         planned = plan_of(profile, settings)
     else:
         planned = plan_of(profile, settings)
-        with _one_thread():
+        with _as_it_starts():
             run = _run_shared(profile, settings, planned, parties, rounds)
     verification = judge(profile, settings, planned, run, engine, parties, rounds, target or profile.type)
     return replace(verification, notes=(*notes, *verification.notes))
@@ -241,7 +245,7 @@ def _run_flower(
     settings = settings_of_installed(settings)
     own = flower.without_kept(profile, settings)
     exchanges, after, stop = run_flower(model, profile, own, parties, rounds)
-    with _one_thread():
+    with _as_it_starts():
         seen = tuple(see(profile, exchange, states) for exchange, states in zip(exchanges, after, strict=True))
     everywhere = [key for key in after[-1][0] if all(one.outcomes[key] == _AVERAGED for one in seen)] if after else []
     drifted = any(not _equal(after[-1], key) for key in everywhere)

@@ -235,3 +235,9 @@ def test_ties_of_many_elements_in_large_tensors() -> None:
     values = [torch.rand(200_000, generator=generator) + 1 for _ in range(2)]
     expected = ((values[0].double() + values[1].double()) / 2).float()  # the float64 sum is exact here
     assert torch.equal(exact_mean(values, [5.0, 5.0]), expected)
+
+
+def test_another_default_device_matters_to_no_mean() -> None:
+    values = [torch.full((3,), float(number)) for number in range(2)]
+    with torch.device("meta"):
+        assert exact_mean(values, [1, 3]).tolist() == weighted_mean(values, [1, 3]).tolist() == [0.75] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import struct
 import sys
 import tracemalloc
@@ -263,6 +264,78 @@ def test_pickled_shards(tmp_path: Path) -> None:
         open_checkpoint(index, "model")
     shard = open_checkpoint(tmp_path / "a-00001-of-00002.bin")
     assert shard.notes == ("this is one of 2 shards; name the index to read them all",)
+    assert [gap.reason for gap in shard.profile.gaps] == ["the other shards are not read"]
+    assert not checkpoint.profile.gaps
+
+
+def test_one_shard_of_one_is_whole(tmp_path: Path) -> None:
+    whole = open_checkpoint(save(trained().state_dict(), tmp_path / "model-00001-of-00001.bin"))
+    assert whole.profile.complete and whole.notes == ()
+
+
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse")
+def test_sparse_tensors_are_passed_by(tmp_path: Path) -> None:
+    state = {"fc.weight": torch.ones(2), "adjacency": torch.eye(3).to_sparse()}
+    checkpoint = open_checkpoint(save(state, tmp_path / "a.pt"))
+    assert checkpoint.notes == ("adjacency is no dense tensor but torch.sparse_coo, and is passed by",)
+    assert list(checkpoint.tensors) == ["fc.weight"]
+
+
+def _packed(data: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(data)
+
+
+def _arrays(data: bytes) -> bytes:
+    import io
+
+    import numpy as np
+
+    file = io.BytesIO()
+    np.savez(file, np.ones(3))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "`git lfs pull` fetches it"),
+        (_packed, "packed by gzip: unpack it first"),
+        (lambda data: b"\x89HDF\r\n\x1a\n" + data, "an HDF5 file"),
+        (lambda data: b"\x93NUMPY\x01\x00" + data, "a single array of NumPy's"),
+        (lambda data: struct.pack("<Q", 2) + b"{}" + data, "looks like safetensors: give it that suffix"),
+        (_arrays, r"NumPy's archive of arrays, .* torch.save\(model.state_dict\(\)"),
+        (lambda data: b"{}", "torch.save writes a zip archive or a pickle, and this is neither"),
+    ],
+)
+def test_other_files_are_called_by_their_name(tmp_path: Path, make: Callable[[bytes], bytes], message: str) -> None:
+    file = tmp_path / "model.pt"
+    file.write_bytes(make(save({"fc.weight": torch.ones(2)}, tmp_path / "other.pt").read_bytes()))
+    with pytest.raises(TargetError, match=message):
+        open_checkpoint(file)
+
+
+def test_a_zip_archive_is_no_safetensors_file(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"as torch\.save writes them: name it \.pt"):
+        open_checkpoint(save({"fc.weight": torch.ones(2)}, tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_a_plain_pickle_is_told_from_a_damaged_file(tmp_path: Path, protocol: int) -> None:
+    file = tmp_path / "a.pt"
+    file.write_bytes(pickle.dumps({"fc.weight": torch.ones(2)}, protocol=protocol))
+    with pytest.raises(TargetError, match=rf"pickle of protocol {protocol}, .*torch\.save\(model\.state_dict\(\)"):
+        open_checkpoint(file)
+
+
+def test_a_file_of_the_old_format_that_is_cut_off_asks_for_nothing(tmp_path: Path) -> None:
+    data = save({"fc.weight": torch.ones(2)}, tmp_path / "a.pt", **LEGACY).read_bytes()
+    file = tmp_path / "b.pt"
+    for length in range(2, data.index(b"storage"), 7):
+        file.write_bytes(data[:length])
+        with pytest.raises(TargetError, match=r"is cut off, or no file of torch\.save's$"):
+            open_checkpoint(file)
 
 
 def test_parameters_are_told_where_the_file_tells_them(tmp_path: Path) -> None:

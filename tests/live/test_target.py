@@ -372,3 +372,77 @@ def test_a_callable_without_a_signature(project: Path) -> None:
     assert load_target(f"{project}/odd.py:make").profile == profile(functools.partial(nn.ReLU)())
     with pytest.raises(TargetError, match="raised TypeError: map"):
         load_target(f"{project}/odd.py:m")
+
+
+def _write(folder: Path, *lines: str) -> str:
+    (folder / "made.py").write_text("\n".join(["import os", "import sys", "import torch", *lines]) + "\n")
+    return f"{folder}/made.py"
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "made", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_exceptions_that_are_no_errors(tmp_path: Path) -> None:
+    file = _write(tmp_path, "class Skipped(BaseException): pass", "def model():", "    raise Skipped('no data')")
+    with pytest.raises(TargetError, match=r"calling .*made\.py:model raised Skipped: no data"):
+        load_target(f"{file}:model")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_error_that_cannot_be_put_into_words(tmp_path: Path) -> None:
+    file = _write(
+        tmp_path,
+        "class Silent(Exception):",
+        "    def __str__(self):",
+        "        raise RuntimeError",
+        "def model():",
+        "    raise Silent",
+    )
+    with pytest.raises(TargetError, match=r"calling .*made\.py:model raised Silent$"):
+        load_target(f"{file}:model")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_what_goes_past_python_is_kept_off_stdout_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = _write(
+        tmp_path,
+        "def model():",
+        "    os.write(1, b'written\\n')",
+        "    os.system('echo from a child')",
+        "    return torch.nn.Linear(1, 1)",
+    )
+    load_target(f"{file}:model")
+    os.write(1, b"ours")
+    out, err = capfd.readouterr()
+    assert out == "ours"
+    assert err == "written\nfrom a child\n"
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_working_directory_is_the_users_own_again(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "width").write_text("3")
+    file = _write(
+        tmp_path,
+        f"os.chdir({str(there)!r})",
+        "def model():",
+        "    return torch.nn.Linear(1, int(open('width').read()))",
+    )
+    here = os.getcwd()
+    loaded = load_target(f"{file}:model")
+    assert os.getcwd() == here
+    assert loaded.build is not None
+    assert isinstance(loaded.build(), nn.Linear)
+    assert os.getcwd() == here
+
+
+def test_a_relative_import_in_a_folder_without_init(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "net.py").write_text("from . import other\n")
+    with pytest.raises(TargetError, match=r"name it by its dotted name, PACKAGE\.MODULE:ATTRIBUTE, in the folder"):
+        load_target(f"{tmp_path}/inner/net.py:Net")

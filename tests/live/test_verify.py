@@ -374,3 +374,30 @@ def test_extra_state_beside_a_wrapped_model_is_no_error_of_the_frameworks(secret
 
     found = verify(nn.Sequential(Noted()), skip_bn=True, wrapped=Wrapping(), engine=secretflow_wheel, rounds=1)
     assert found.stop is None
+
+
+@pytest.fixture(params=["meta", "half", "no gradients"])
+def unusual(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Torch as the program of a model may set it."""
+    device, dtype, gradients = torch.get_default_device(), torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        if request.param == "meta":
+            torch.set_default_device("meta")
+        elif request.param == "half":
+            torch.set_default_dtype(torch.float16)
+        else:
+            torch.set_grad_enabled(False)
+        yield
+    finally:
+        torch.set_default_device(None if device.type == "cpu" else device)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+
+
+def test_what_a_program_sets_of_torch_matters_to_no_round(unusual: None, secretflow_wheel: Path) -> None:
+    with torch.device("cpu"):
+        model = Last().float()
+    before = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
+    for engine in ("contract", secretflow_wheel):
+        assert verify(model, skip_bn=True, engine=engine, parties=2, rounds=1).verdict is Verdict.RIGHT
+    assert (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
