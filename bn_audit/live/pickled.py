@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import pickle
 import pickletools
 import re
 import warnings
@@ -42,6 +43,7 @@ _OTHERS = (
 )
 """What other files begin with that go by a checkpoint's name, and what to say of them."""
 
+_MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2)
 _PICKLES = 5
 """In a file of the old format, before the tensors' data: a number, a version, the system, the object, its storages."""
 
@@ -120,6 +122,7 @@ def _refuse_pickle(path: Path, error: Exception) -> None:
         TargetError: if it is none of torch.save's, or cut off.
     """
     with path.open("rb") as file:
+        begins_as_torchs = file.read(len(_MAGIC)) == _MAGIC
         found = [protocol for _, _, protocol in itertools.islice(_pickles(file), _PICKLES)]
     newest = max(found, default=0)
     if newest > _CONTAINERS_PROTOCOL:
@@ -127,7 +130,7 @@ def _refuse_pickle(path: Path, error: Exception) -> None:
             f"{path} is a pickle of protocol {newest}, which torch.save does not write, and is not read: unpickling "
             "runs what is in it; save the state dict with torch.save(model.state_dict(), ...)"
         ) from error
-    if len(found) < _PICKLES:
+    if not found or (begins_as_torchs and len(found) < _PICKLES):
         raise TargetError(f"{path} is cut off, or no file of torch.save's") from error
 
 
