@@ -166,7 +166,7 @@ def _accumulated(
             if turns:
                 anew = (loop for loop in around if _begins_anew(index, loop, state))
                 parties = next((loop for loop in anew if not depends(index, slot, loop, own)), None)
-            if parties is None and not _handed_in(index, slot, state, scope, keys):
+            if parties is None and (not _handed_in(index, slot, state, scope, keys) or _fades(index, node, slot, keys)):
                 continue
             sum_of = root_name(slot)
             tests = tuple(
@@ -342,6 +342,21 @@ def _handed_in(index: FileIndex, slot: cst.BaseExpression, state: cst.BaseExpres
             number = keys.names.index(kept)
             kept = root_name(over.args[number].value) if number < len(over.args) else None
     return kept is not None and kept not in given and (kept in own or kept in scope.shared or kept == receiver)
+
+
+def _fades(index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, keys: Loop) -> bool:
+    """Whether what is added to is made smaller in the same turn: an average over time of the one that is handed in."""
+    if any(isinstance(part, cst.Call) and leaf_name(part.func) == "mul_" for part in walk(slot)):
+        return True
+    own = index.code(slot)
+    for part in walk(keys.node.body) if isinstance(keys.node, cst.For) else ():
+        if isinstance(part, cst.AugAssign) and isinstance(part.operator, cst.MultiplyAssign):
+            if part is not node and index.code(_bare(part.target)) == own:
+                return True
+        elif isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and part.func.attr.value == "mul_":
+            if index.code(_bare(part.func.value)) == own:
+                return True
+    return False
 
 
 def _roots(index: FileIndex, node: cst.CSTNode) -> set[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bn_audit.source.flow.following import Following
     from bn_audit.source.project import PyModule
 
-__all__ = ["MAX_CALLERS", "Callers", "function_of", "related"]
+__all__ = ["MAX_CALLERS", "Callers", "function_of", "is_plain", "related"]
 
 MAX_CALLERS = 24
 """Callers of one function that are looked at."""
@@ -198,14 +198,14 @@ class Callers:
 def _needs_arguments(env: Env) -> bool:
     """Whether a function cannot be called without arguments, its object apart."""
     function = env.scope.function
-    if not isinstance(function, cst.FunctionDef) or not _is_plain(function):
+    if not isinstance(function, cst.FunctionDef) or not is_plain(function):
         return False
     params = function.params
     needed = sum(param.default is None for param in (*params.posonly_params, *params.params))
     return needed > (env.scope.owner is not None)
 
 
-def _is_plain(function: cst.FunctionDef) -> bool:
+def is_plain(function: cst.FunctionDef) -> bool:
     """Whether a function takes what it says it does; a wrapper may take something else."""
     return all(dotted_name(row.decorator) in _PLAIN for row in function.decorators)
 
@@ -221,7 +221,7 @@ def may_take(env: Env, call: cst.Call, *, whole: bool = True) -> bool:
         whole: whether it gives all arguments there are, and none were given before by ``functools.partial``.
     """
     function = env.scope.function
-    if not isinstance(function, cst.FunctionDef) or dispatch_of(call) is not None or not _is_plain(function):
+    if not isinstance(function, cst.FunctionDef) or dispatch_of(call) is not None or not is_plain(function):
         return True
     params = function.params
     placed = [*params.posonly_params, *params.params]

@@ -294,10 +294,9 @@ class Calls(Attributes):
             inner = Env(func.module, scope, receiver=receiver)
         else:
             inner = Env(func.module, scope, call, env if call is not None else None, receiver, env.depth + 1)
-        for value in scope.returns:
-            yield from self.origins(value, inner)
-        for value in scope.yields:
-            yield from self.origins(value, inner)
+        for value in (*scope.returns, *scope.yields):
+            if self.reached(value, inner):
+                yield from self.origins(value, inner)
 
 
 def _runs_same(row: tuple[Value, Made | None], method: Func, made: Made) -> bool:

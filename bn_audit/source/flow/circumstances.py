@@ -44,12 +44,15 @@ def impossible(conditions: Sequence[Condition]) -> bool:
             for subject, value in _equalities(row.text):
                 if values.setdefault(subject, value) != value:
                     return True
-    for row in conditions:
-        if not row.holds and any(
-            subject in values and values[subject] == value for subject, value in _equalities(row.text)
-        ):
-            return True
-    return False
+    return any(not row.holds and _all_hold(row.text, values) for row in conditions)
+
+
+def _all_hold(text: str, values: Mapping[str, object]) -> bool:
+    """Whether a condition holds by the values that are known: each part of it, where several must hold."""
+    found = _equalities(text)
+    return 0 < len(found) == len(_parts(text)) and all(
+        subject in values and values[subject] == value for subject, value in found
+    )
 
 
 def set_apart(conditions: Iterable[str], defaults: Mapping[str, object]) -> set[str]:
@@ -62,10 +65,8 @@ def set_apart(conditions: Iterable[str], defaults: Mapping[str, object]) -> set[
 @lru_cache(maxsize=2048)
 def _equalities(text: str) -> tuple[tuple[str, object], ...]:
     """``args.model == "a"`` as (args.model, a), each where several must hold."""
-    node = _parsed(text)
-    parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
     found: list[tuple[str, object]] = []
-    for part in parts:
+    for part in _parts(text):
         if (
             isinstance(part, ast.Compare)
             and len(part.ops) == 1
@@ -75,6 +76,14 @@ def _equalities(text: str) -> tuple[tuple[str, object], ...]:
         ):
             found.append((ast.unparse(part.left), part.comparators[0].value))
     return tuple(found)
+
+
+def _parts(text: str) -> list[ast.expr]:
+    """What must hold for a condition to hold."""
+    node = _parsed(text)
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+        return node.values
+    return [node] if node is not None else []
 
 
 def _subjects(text: str) -> set[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import libcst as cst
 
 from bn_audit.source.flow.callers import Callers
+from bn_audit.source.flow.given import given_by, taken
 from bn_audit.source.flow.index import FileIndex, Scope
 from bn_audit.source.flow.lookup import Lookup
 from bn_audit.source.flow.values import Combined, Env, Filter, Imported, Made, Origin, Parts, State
@@ -54,6 +55,7 @@ class Following(ABC):
         self._tentative: dict[tuple[object, ...], Origins] = {}
         self._busy: set[tuple[object, ...]] = set()
         self._standings: dict[tuple[object, ...], tuple[bool, int]] = {}
+        self._literals: dict[tuple[int, ...], Mapping[str, object]] = {}
         self._depth = 0
         self.cut = 0
         """Above 0 where a circle was met: what was found then is no whole answer."""
@@ -84,6 +86,20 @@ class Following(ABC):
         if cls is None:
             return None
         return Made(kind_of(cls), cls.name, cls, node, Env(module, self.index(module).top))
+
+    def given(self, env: Env) -> Mapping[str, object]:
+        """The parameters of a run of a function whose values are written out where it is called."""
+        if env.call is None or env.caller is None:
+            return {}
+        known = self._literals.get(env.key)
+        if known is None:
+            known = self._literals[env.key] = given_by(env, self.given(env.caller))
+        return known
+
+    def reached(self, node: cst.CSTNode, env: Env) -> bool:
+        """Whether a run of a scope may come to a node of it, by what its call gives."""
+        values = self.given(env)
+        return not values or taken(self.index(env.module), node, values)
 
     def items(self, found: Iterable[Origin]) -> Iterator[Origin]:
         """The items of what may be tuples; other containers are their items."""

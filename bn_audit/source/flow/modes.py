@@ -19,6 +19,7 @@ import libcst as cst
 
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.driven import driven_by, keeps_clients, methods_called
+from bn_audit.source.flow.given import settled
 from bn_audit.source.flow.index import Scope, arguments_of
 from bn_audit.source.flow.objects import Copied, ObjectFollower, original
 from bn_audit.source.flow.values import Callee, Env, Loaded, Made
@@ -217,7 +218,7 @@ class ModeWalk:
         self._calls: dict[int, list[tuple[cst.Call, bool]]] = {}
         self._outside: dict[int, bool] = {}
         self._stack: list[tuple[cst.Call, Env]] = []
-        self._same: dict[tuple[int, Made | None], Env] = {}
+        self._same: dict[tuple[int, Made | None, str], Env] = {}
 
     @property
     def forwards(self) -> list[Forward]:
@@ -342,6 +343,13 @@ class ModeWalk:
     def _compound(self, node: cst.CSTNode, env: Env, state: State, quiet: Step | None) -> _Flow:
         if isinstance(node, cst.If):
             state = self._expression(node.test, env, state, quiet)
+            outcome = settled(node.test, self.follower.given(env))
+            if outcome is not None:
+                return (
+                    self._block(node.body.body, env, state, quiet)
+                    if outcome
+                    else self._orelse(node.orelse, env, state, quiet)
+                )
             then = self._block(node.body.body, env, state, quiet)
             other = self._orelse(node.orelse, env, state, quiet)
             return _both(then, other)
@@ -516,7 +524,7 @@ class ModeWalk:
             inner = Env(inner_value.module, scope, node, env, receiver, env.depth + 1)
             if not carries:
                 # Whoever calls it, it does the same.
-                inner = self._same.setdefault((id(scope), receiver), inner)
+                inner = self._same.setdefault((id(scope), receiver, repr(self.follower.given(inner))), inner)
             found = _join(found, self._called(node, env, inner, state, quiet))
         return found
 

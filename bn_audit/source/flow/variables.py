@@ -131,7 +131,8 @@ class Variables(Following):
         alive, sealed = alive_at(index, rows, local)
         removed = self._removed(name, here)
         for row in alive:
-            yield from filtered(self.binding(row, here), removed)
+            if row.region is not None or self.reached(row.node, here):
+                yield from filtered(self.binding(row, here), removed)
         for value, node in scope.puts.get(name, ()):
             passed = (*self._passed(node, here), *removed)
             yield from filtered(self._combined(node, here), passed)
