@@ -350,12 +350,13 @@ def _fades(index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, keys: 
         return True
     own = index.code(slot)
     for part in walk(keys.node.body) if isinstance(keys.node, cst.For) else ():
-        if isinstance(part, cst.AugAssign) and isinstance(part.operator, cst.MultiplyAssign):
-            if part is not node and index.code(_bare(part.target)) == own:
-                return True
+        scaled: cst.BaseExpression | None = None
+        if isinstance(part, cst.AugAssign) and isinstance(part.operator, cst.MultiplyAssign) and part is not node:
+            scaled = part.target
         elif isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and part.func.attr.value == "mul_":
-            if index.code(_bare(part.func.value)) == own:
-                return True
+            scaled = part.func.value
+        if scaled is not None and index.code(_bare(scaled)) == own:
+            return True
     return False
 
 

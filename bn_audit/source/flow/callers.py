@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bn_audit.source.flow.following import Following
     from bn_audit.source.project import PyModule
 
-__all__ = ["MAX_CALLERS", "Callers", "function_of", "is_plain", "related"]
+__all__ = ["MAX_CALLERS", "Callers", "function_of", "is_plain", "is_static", "related"]
 
 MAX_CALLERS = 24
 """Callers of one function that are looked at."""
@@ -208,6 +208,12 @@ def _needs_arguments(env: Env) -> bool:
 def is_plain(function: cst.FunctionDef) -> bool:
     """Whether a function takes what it says it does; a wrapper may take something else."""
     return all(dotted_name(row.decorator) in _PLAIN for row in function.decorators)
+
+
+def is_static(function: cst.CSTNode) -> bool:
+    return isinstance(function, cst.FunctionDef) and any(
+        dotted_name(row.decorator) == "staticmethod" for row in function.decorators
+    )
 
 
 def may_take(env: Env, call: cst.Call, *, whole: bool = True) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import libcst as cst
 
 from bn_audit.filters import (
+    EVERYTHING,
     All,
     Any,
     Contains,
@@ -21,11 +22,14 @@ from bn_audit.filters import (
     Test,
     Unclear,
 )
+from bn_audit.source.flow.callers import function_of, is_plain, is_static
 from bn_audit.source.flow.changes import text_of
 from bn_audit.source.flow.follow import Follower
+from bn_audit.source.flow.following import MAX_CALLS
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.values import Const, ListVal, Value
+from bn_audit.source.names import statements
 from bn_audit.source.nodes import dotted_name, walk
 
 __all__ = ["concerns", "read_test", "read_tests", "words_of"]
@@ -71,6 +75,10 @@ def read_test(follower: Follower, node: cst.BaseExpression, key: str, env: Env) 
         found = _call(follower, node, key, env)
         if found is not None:
             return found
+        if key:
+            found = _by_function(follower, node, key, env)
+            if found is not None:
+                return found
     if isinstance(node, cst.Attribute) and node.attr.value == "is_floating_point":
         return Floating()
     return Unclear(env.module.tree.code_for_node(node).strip())
@@ -134,17 +142,82 @@ def _call(follower: Follower, node: cst.Call, key: str, env: Env) -> Test | None
     if name in ("any", "all") and positional and isinstance(positional[0], (cst.GeneratorExp, cst.ListComp)):
         comp = positional[0]
         clause = comp.for_in
-        if clause.inner_for_in is not None or clause.ifs or not isinstance(clause.target, cst.Name):
+        if clause.inner_for_in is not None or clause.ifs:
             return None
-        words = words_of(follower, clause.iter, env)
-        if words is None:
-            return None
-        tests = [_with_word(comp.elt, clause.target.value, word, key) for word in words]
-        if any(test is None for test in tests):
-            return None
-        parts = tuple(test for test in tests if test is not None)
-        return Any(parts) if name == "any" else All(parts)
+        found = _for_words(follower, clause.iter, clause.target, comp.elt, key, env)
+        return All(found.tests) if name == "all" and found is not None else found
     return None
+
+
+def _by_function(follower: Follower, node: cst.Call, key: str, env: Env) -> Test | None:
+    """``is_kept(key)``, for a function of the project that asks for the key and returns at once."""
+    positional, keywords, stars = arguments_of(node)
+    place = next((place for place, given in enumerate(positional) if _is_key(given, key)), None)
+    named = next((name for name, given in keywords.items() if _is_key(given, key)), None)
+    if stars or (place is None and named is None) or env.depth >= MAX_CALLS:
+        return None
+    found = [(function_of(value), receiver) for value, receiver in follower.callee(node, env)]
+    func, receiver = found[0] if len(found) == 1 else (None, None)
+    scope = follower.index(func.module).scope(func.node) if func is not None else None
+    if func is None or scope is None or not isinstance(func.node, cst.FunctionDef) or not is_plain(func.node):
+        return None
+    params = [param.name.value for param in scope.parameters]
+    if scope.owner is not None and not is_static(func.node):
+        params = params[1:]
+    name = named if named is not None else params[place] if place is not None and place < len(params) else None
+    lowered = _lowered(keywords[named] if named is not None else positional[place or 0])
+    if name is None or lowered or scope.bindings.get(name):
+        return None
+    inner = Env(func.module, scope, node, env, receiver, env.depth + 1)
+    return _of_body(follower, statements(func.node.body), name, inner)
+
+
+def _of_body(follower: Follower, body: Sequence[cst.CSTNode], key: str, env: Env) -> Test | None:
+    """What a function answers for a key: it may ask several things, one after the other."""
+    for number, row in enumerate(body):
+        if isinstance(row, cst.Expr) and isinstance(row.value, (cst.SimpleString, cst.ConcatenatedString)):
+            continue
+        if isinstance(row, cst.Return) and row.value is not None:
+            answer = dotted_name(row.value)
+            if answer in ("True", "False"):
+                return EVERYTHING if answer == "True" else Not(EVERYTHING)
+            return read_test(follower, row.value, key, env)
+        rest = body[number + 1 :]
+        asked: Test | None = None
+        if isinstance(row, cst.If) and row.orelse is None:
+            asked, then = read_test(follower, row.test, key, env), statements(row.body)
+        elif isinstance(row, cst.For) and row.orelse is None:
+            inner = statements(row.body)
+            if len(inner) == 1 and isinstance(inner[0], cst.If) and inner[0].orelse is None:
+                asked, then = (
+                    _for_words(follower, row.iter, row.target, inner[0].test, key, env),
+                    statements(inner[0].body),
+                )
+        if asked is None or len(then) != 1:
+            return None
+        answer_then = _of_body(follower, then, key, env)
+        answer_else = _of_body(follower, rest, key, env)
+        if answer_then is None or answer_else is None:
+            return None
+        return Any((All((asked, answer_then)), All((Not(asked), answer_else))))
+    return None
+
+
+def _for_words(
+    follower: Follower,
+    over: cst.BaseExpression,
+    target: cst.CSTNode,
+    asked: cst.BaseExpression,
+    key: str,
+    env: Env,
+) -> Any | None:
+    """Whether something holds for one of several words."""
+    words = words_of(follower, over, env)
+    if words is None or not isinstance(target, cst.Name):
+        return None
+    tests = [_with_word(asked, target.value, word, key) for word in words]
+    parts = tuple(test for test in tests if test is not None)
+    return Any(parts) if len(parts) == len(tests) else None
 
 
 def _with_word(node: cst.BaseExpression, name: str, word: str, key: str) -> Test | None:

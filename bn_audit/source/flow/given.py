@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import libcst as cst
 
-from bn_audit.source.flow.callers import is_plain
+from bn_audit.source.flow.callers import is_plain, is_static
 from bn_audit.source.flow.dispatch import dispatch_of
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env
@@ -51,7 +51,7 @@ def given_by(env: Env, above: Mapping[str, object]) -> dict[str, object]:
     if stars:
         return {}
     params = [*function.params.posonly_params, *function.params.params]
-    if scope.owner is not None and not any(leaf_name(row.decorator) == "staticmethod" for row in function.decorators):
+    if scope.owner is not None and not is_static(function):
         params = params[1:]
     found: dict[str, object] = {}
     for place, param in enumerate([*params, *function.params.kwonly_params]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import libcst as cst
+
 from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite
 from bn_audit.filters import EVERYTHING, All, Equals, Not, Test
 from bn_audit.finding import Evidence
@@ -18,9 +20,10 @@ from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.mode_sites import ModeSites
 from bn_audit.source.flow.models import ModelReading
 from bn_audit.source.flow.options import Options
-from bn_audit.source.flow.values import Env, Made, Stepped
+from bn_audit.source.flow.values import Env, Filter, Made, State, Stepped
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
+from bn_audit.source.nodes import dotted_name
 from bn_audit.source.project import Project, PyModule
 
 __all__ = ["FederatedReader"]
@@ -102,12 +105,32 @@ class FederatedReader:
             if words is not None:  # ``for key in ("fc.weight", "fc.bias")``
                 others.append(Equals(words))
         for row in found.filters:
-            if not concerns(row.node, row.key):
+            if not concerns(row.node, row.key) or self._are_those_loaded(row, found):
                 continue
             test = read_test(self.follower, row.node, row.key, row.env)
             others.append(test if row.wanted else Not(test))
         tests = tuple(dict.fromkeys(test for test in (own, *others) if test != EVERYTHING))
         return tests[0] if len(tests) == 1 else All(tests)
+
+    def _are_those_loaded(self, row: Filter, found: Federation) -> bool:
+        """Whether the entries that pass are those of the model that the result is loaded into: ``if key in
+        net.state_dict()`` leaves nothing of it out."""
+        asked, load = row.node, found.load.node
+        if not isinstance(asked, cst.Comparison) or not isinstance(load, cst.Call) or not row.wanted:
+            return False
+        operator, held = asked.comparisons[0].operator, asked.comparisons[0].comparator
+        if len(asked.comparisons) > 1 or not isinstance(operator, cst.In) or dotted_name(asked.left) != row.key:
+            return False
+        if not isinstance(load.func, cst.Attribute) or load.func.attr.value != "load_state_dict":
+            return False
+        if isinstance(held, cst.Call) and isinstance(held.func, cst.Attribute) and held.func.attr.value == "keys":
+            held = held.func.value
+        states = self.follower.origins(held, row.env)
+        loaded = set(self.follower.origins(load.func.value, self.follower.env(found.load.module, load)))
+        return bool(states) and all(
+            isinstance(state, State) and state.what == "state" and not state.filters and state.model in loaded
+            for state in states
+        )
 
     def _participants_of(self, models: Iterable[Made]) -> tuple[Participant, ...]:
         """Models as plain data, each as it may turn out."""

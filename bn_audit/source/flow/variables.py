@@ -9,7 +9,7 @@ import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Loop, conditions, is_begun, loops_around, takes_entry
-from bn_audit.source.flow.callers import function_of
+from bn_audit.source.flow.callers import function_of, is_static
 from bn_audit.source.flow.changes import key_of
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
 from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
@@ -171,7 +171,7 @@ class Variables(Following):
         """Whether a parameter is given a variable of the caller's."""
         assert env.call is not None
         scope = env.scope
-        method = scope.owner is not None and not _is_static(scope.node)
+        method = scope.owner is not None and not is_static(scope.node)
         number = next(place for place, row in enumerate(scope.parameters) if row is param) - (1 if method else 0)
         handed = dispatch_of(env.call)
         if handed is not None:
@@ -285,7 +285,7 @@ class Variables(Following):
         number = next((i for i, param in enumerate(params) if param.name.value == name), None)
         if number is None and not star:
             return
-        method = scope.owner is not None and isinstance(function, cst.FunctionDef) and not _is_static(function)
+        method = scope.owner is not None and isinstance(function, cst.FunctionDef) and not is_static(function)
         if method and number == 0:
             if env.receiver is not None:
                 yield env.receiver
@@ -444,12 +444,6 @@ def _star_names(scope: Scope, name: str) -> str:
     if params.star_kwarg is not None and params.star_kwarg.name.value == name:
         return "**"
     return ""
-
-
-def _is_static(function: cst.CSTNode) -> bool:
-    return isinstance(function, cst.FunctionDef) and any(
-        dotted_name(row.decorator) == "staticmethod" for row in function.decorators
-    )
 
 
 def _unbound(call: cst.Call, env: Env) -> bool:
