@@ -48,7 +48,8 @@ class NormTraits:
 class ModuleState:
     """A module: ``slots`` are its own parameters, then its own buffers; then come its children in order.
 
-    ``type`` is the class name (``Conv2d``). ``complete`` False says that it may hold more than is listed.
+    ``type`` is the class name (``Conv2d``). ``complete`` False says that it may hold more than is listed; ``holds``
+    that a BatchNorm with running statistics is among that, wherever it is.
     """
 
     type: str
@@ -56,3 +57,4 @@ class ModuleState:
     children: tuple[tuple[str, ModuleState], ...] = ()
     norm: NormTraits | None = None
     complete: bool = True
+    holds: bool = False

@@ -39,6 +39,8 @@ _VECTORS = re.compile(r"to_vec|flat|\bvec|concat|\bcat\(|hstack|\bravel\b|serial
 _PROCESSES = ("all_reduce", "reduce")
 """Functions of torch.distributed that make a sum over the processes of a tensor."""
 _TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
+_HANDS_OUT = re.compile(r"_?(copy|load|set)_(\w+_)*(params|parameters|weights|state|state_dict)$")
+"""What functions are called that put a state into the model that they are given first."""
 _SAME = frozenset(["detach", "clone", "cpu", "cuda", "to", "contiguous", "float", "double", "half"])
 _ZEROS = frozenset(["zero_", "fill_", "zeros_like"])
 _FORM = frozenset(["device", "dtype", "shape", "ndim"])
@@ -205,8 +207,12 @@ def _begins_anew(index: FileIndex, loop: Loop, state: cst.BaseExpression) -> boo
 
 
 def _takes_state(node: cst.CSTNode, name: str) -> bool:
-    """``net.load_state_dict(shared)``, ``net.copy_params(server.state_dict())``."""
-    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute) or not node.args:
+    """``net.load_state_dict(shared)``, ``net.copy_params(server.state_dict())``, ``copy_params(net, shared)``."""
+    if not isinstance(node, cst.Call) or not node.args:
+        return False
+    if isinstance(node.func, cst.Name):
+        return len(node.args) > 1 and _HANDS_OUT.match(node.func.value) is not None and _is_first(node, name)
+    if not isinstance(node.func, cst.Attribute):
         return False
     if root_name(node.func.value) != name:
         return False
@@ -217,6 +223,11 @@ def _takes_state(node: cst.CSTNode, name: str) -> bool:
         and given.func.attr.value == "state_dict"
         and root_name(given) != name
     )
+
+
+def _is_first(node: cst.Call, name: str) -> bool:
+    given = node.args[0]
+    return given.keyword is None and isinstance(given.value, cst.Name) and given.value.value == name
 
 
 def is_begun(test: cst.BaseExpression, key: str, slot: str | None) -> bool:
@@ -732,9 +743,9 @@ def _added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpre
     """What ``x = x + v`` (or ``torch.add(x, v)``) adds to x."""
     own = index.code(target)
     if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
-        if index.code(value.left) == own or _got(index, target, value.left):
+        if index.code(value.left) == own or _got(index, target, value.left) or _in_hand(index, target, value.left):
             return value.right
-        if index.code(value.right) == own or _got(index, target, value.right):
+        if index.code(value.right) == own or _got(index, target, value.right) or _in_hand(index, target, value.right):
             return value.left
         # ``x = x + a + b``
         inner = _added_to(index, target, value.left)
@@ -757,6 +768,26 @@ def _got(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression
         and isinstance(place, cst.Index)
         and index.code(func.value) == index.code(target.value)
         and index.code(value.args[0].value) == index.code(place.value)
+    )
+
+
+def _in_hand(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> bool:
+    """``entry``, for ``total[key]`` in ``for key, entry in total.items()``."""
+    if not isinstance(value, cst.Name) or not isinstance(target, cst.Subscript) or len(target.slice) != 1:
+        return False
+    picked = target.slice[0].slice
+    if not isinstance(picked, cst.Index) or not isinstance(picked.value, cst.Name):
+        return False
+    loop = next((row for row in loops_around(index, value)[::-1] if value.value in row.names), None)
+    over = loop.iter if loop is not None else None
+    return (
+        loop is not None
+        and loop.names == (picked.value.value, value.value)
+        and isinstance(over, cst.Call)
+        and isinstance(over.func, cst.Attribute)
+        and over.func.attr.value == "items"
+        and index.code(over.func.value) == index.code(target.value)
+        and len(index.scope_of(value).bindings.get(value.value, ())) == 1
     )
 
 

@@ -140,7 +140,7 @@ _NO_STAND_IN = frozenset({"Linear", "Bilinear", "Embedding", *(f"Conv{rank}d" fo
 
 
 def _still_holds(module: Module) -> bool:
-    """Whether a model of which the settings say that it has BatchNorm has it still, after what was set in it since."""
+    """Whether a model of which it is known only that it has BatchNorm has it still, after what was set in it since."""
     return "holds_batchnorm" in module.extra and all(
         isinstance(child, RegistryGap) or (isinstance(child, Module) and child.type_name in _NO_STAND_IN)
         for child in module.children.values()

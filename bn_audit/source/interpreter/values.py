@@ -494,6 +494,8 @@ class Module(Value):
                 self.persistent.add(slot.name)
         for name, child in state.children:
             self.children[name] = Module.grow(child, origin)
+        if state.holds:
+            self.extra["holds_batchnorm"] = True
         if not state.complete:
             self.add_gap(f"what {state.type} holds with these arguments is not known", origin)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -139,7 +140,37 @@ def _monai(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Mo
     norm = kwargs.get("norm")
     if isinstance(norm, str):  # the factory's names are told apart by no case
         kwargs["norm"] = norm.lower()
-    return _apply("monai", recipe, args, kwargs)
+    found = _apply("monai", recipe, args, kwargs)
+    if found is not None and not found.complete and not found.children and _always_holds(recipe, args, kwargs):
+        return replace(found, holds=True)
+    return found
+
+
+_MONAI_FORM = frozenset(
+    [
+        "act", "bias", "block_config", "bn_size", "channels", "dropout", "dropout_prob", "features", "growth_rate",
+        "in_channels", "init_features", "kernel_size", "num_res_units", "out_channels", "spatial_dims", "strides",
+        "up_kernel_size",
+    ]
+)  # fmt: skip
+"""Arguments by which MONAI's nets have more or fewer layers, wider or narrower ones, and norm layers all the same."""
+
+
+def _always_holds(recipe: Recipe, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
+    """Whether a net of MONAI has BatchNorm with running statistics in whatever form these arguments give it."""
+    library = _library("monai")
+    values, known = _named(recipe, args, kwargs)
+    if library is None or not known or not (values.keys() - _MONAI_FORM) <= recipe.kinds.keys():
+        return False
+    values = {name: UNKNOWN if name in _MONAI_FORM else value for name, value in values.items()}
+    variants = [variant for variant in recipe.variants if _possible(recipe, variant, values, known)]
+    return bool(variants) and all(_holds(library.tree(variant.root, {})) for variant in variants)
+
+
+def _holds(state: ModuleState) -> bool:
+    norm = state.norm
+    own = norm is not None and norm.family == "batch" and norm.batchnorm is True and norm.tracked is True
+    return own or any(_holds(child) for _, child in state.children)
 
 
 def _efficientnet(path: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ModuleState | None:
