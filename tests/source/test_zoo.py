@@ -110,6 +110,30 @@ def test_monais_old_names_of_arguments() -> None:
     assert model(name, "resnet18", n_classes=4, pool=None) == model(name, "resnet18", num_classes=4, pool=None)
 
 
+@pytest.mark.parametrize(
+    ("name", "kwargs", "holds"),
+    [
+        ("UNet", {"channels": (24, 48), "strides": (2,), "norm": "BATCH"}, True),
+        ("UNet", {"channels": UNKNOWN, "strides": UNKNOWN, "norm": "batch", "kernel_size": 5, "dropout": 0.1}, True),
+        ("UNet", {"channels": (24, 48), "strides": (2,)}, False),
+        ("UNet", {"channels": (24, 48), "strides": (2,), "norm": UNKNOWN}, False),
+        ("UNet", {"channels": (24, 48), "strides": (2,), "norm": ("batch", {"affine": False})}, False),
+        ("UNet", {"channels": (24, 48), "strides": (2,), "norm": "batch", "adn_ordering": "DA"}, False),
+        ("AttentionUnet", {"channels": (24, 48), "strides": (2,)}, True),
+        ("DenseNet121", {"init_features": 128}, True),
+        ("DenseNet121", {"init_features": 128, "norm": "instance"}, False),
+        ("SegResNet", {"init_filters": 12}, False),
+    ],
+)
+def test_monais_nets_of_other_forms_have_batchnorm_all_the_same(
+    name: str, kwargs: dict[str, object], holds: bool
+) -> None:
+    found = model(f"monai.networks.nets.{name}", spatial_dims=2, in_channels=1, out_channels=2, **kwargs)
+    assert not found.complete
+    assert not found.children
+    assert found.holds is holds
+
+
 def test_weights_freeze_the_norms_of_a_detector() -> None:
     def norm_types(state: ModuleState) -> set[str]:
         found = {state.norm.type} if state.norm is not None else set()

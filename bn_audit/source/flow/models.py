@@ -271,6 +271,18 @@ def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Deci
             continue
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in every):
             yield Condition(decision.text, decision.outcome)
+    for text in dict.fromkeys(
+        row.text for decisions in rows for row in decisions if row.outcome and " or " in row.text
+    ):
+        if all(_one_holds(text, decisions) for decisions in rows) and not all(
+            _one_holds(text, decisions) for decisions in every
+        ):
+            yield Condition(text, True)
+
+
+def _one_holds(text: str, decisions: tuple[Decision, ...]) -> bool:
+    """Whether ``a or b`` holds in a world: by its last part, which is told with all before it, or by an earlier one."""
+    return any(row.outcome and (row.text == text or text.startswith(f"{row.text} or ")) for row in decisions)
 
 
 def _trail(made: Made, value: Module) -> list[Step]:

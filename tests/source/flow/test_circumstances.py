@@ -38,6 +38,10 @@ def test_what_is_told(rows: tuple[str, ...], expected: tuple[str, ...]) -> None:
         (("args.alg == 'a' and n == 1", "n == 2"), True),
         (("args.alg == 'a' or n == 1", "n == 2"), False),
         (("args.alg == other", "args.alg == 'b'"), False),
+        (("args.alg == 'a' and n == 1", "- args.alg == 'a' and n == 2"), False),
+        (("args.alg == 'a' and n == 1", "- args.alg == 'a' and n == 1"), True),
+        (("args.alg == 'a'", "- args.alg == 'a' and ready"), False),
+        (("args.alg == 'a'", "- not valid python ]"), False),
     ],
 )
 def test_what_excludes_one_another(rows: tuple[str, ...], excluded: bool) -> None:

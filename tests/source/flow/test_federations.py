@@ -222,6 +222,30 @@ def main(clients):
 """,
         {"Norm": ()},
     ),
+    "one of several names": (
+        """\
+=== main.py
+from nets import Norm, Plain
+from agg import average
+
+def make(name):
+    if name == "small" or name == "large" or name == "huge":
+        return Norm()
+    return Plain()
+
+def main(name):
+    server = make(name)
+    server.load_state_dict(average([make(name).state_dict() for _ in range(3)]))
+""",
+        {
+            "Norm": ('name == "small" or name == "large" or name == "huge"',),
+            "Plain": (
+                'not (name == "small")',
+                'not (name == "small" or name == "large")',
+                'not (name == "small" or name == "large" or name == "huge")',
+            ),
+        },
+    ),
     "parameters in place": (
         """\
 === main.py
