@@ -71,7 +71,8 @@ class Averaging:
         added: the expression that is added, with the party's entry in it.
         entry: the party's entry itself (``w[i][key]``, ``param.data``).
         state: the party's state or model (``w[i]``, the iterable of ``parameters()``).
-        what: ``state`` (all entries, or what a filter leaves), ``parameters`` (only what ``parameters()`` gives).
+        what: ``state`` (all entries, or what a filter leaves), ``parameters`` (only what ``parameters()`` gives),
+            ``buffers`` (what ``buffers()`` gives).
         key: the name that holds the key; "" where entries are gone over by position.
         keys, parties: the two loops; parties None where each call of the function adds one party's state. A vector has
             no loop over entries.
@@ -541,12 +542,12 @@ def _entry(
     # ``for k, v in state.items()``: the value is the entry.
     if method in ("items", "named_parameters", "named_buffers") and len(names) == 2 and isinstance(over, cst.Call):
         assert isinstance(over.func, cst.Attribute)
-        what = "state" if method == "items" else "parameters"
+        what = {"items": "state", "named_buffers": "buffers"}.get(method, "parameters")
         state = over.func.value if method == "items" else over
         for node in _uses(added, names[1]):
             yield node, state, what, names[0]
-    if method in ("parameters", "values") and len(names) == 1 and isinstance(over, cst.Call):
-        what = "parameters" if method == "parameters" else "state"
+    if method in ("parameters", "values", "buffers") and len(names) == 1 and isinstance(over, cst.Call):
+        what = "state" if method == "values" else method
         for node in _uses(added, names[0]):
             yield node, over, what, ""
     if isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
@@ -556,8 +557,8 @@ def _entry(
             leaf = (
                 inner.func.attr.value if isinstance(inner, cst.Call) and isinstance(inner.func, cst.Attribute) else ""
             )
-            what = "parameters" if leaf == "parameters" else "state"
-            if leaf in ("parameters", "values") or not leaf:
+            what = leaf if leaf in ("parameters", "buffers") else "state"
+            if leaf in ("parameters", "values", "buffers") or not leaf:
                 for node in _uses(added, name):
                     yield node, part, what, ""
     # ``state[key]``: the key is any name the loop binds, or one bound to it.

@@ -49,6 +49,7 @@ class Federation:
         filters: conditions that entries pass on their way from the parties, or back into the model.
         steps: what else is done to entries on this way: noise, a server's momentum.
         onto: what is added to the model's own entries; None if the result takes their place.
+        apart: whether parameters and buffers are combined in loops of their own. Counters may be left out.
     """
 
     averaging: Averaging
@@ -60,6 +61,7 @@ class Federation:
     filters: tuple[Filter, ...] = ()
     steps: tuple[Stepped, ...] = ()
     onto: cst.BaseExpression | None = None
+    apart: bool = False
 
 
 class Hunter:
@@ -150,6 +152,8 @@ class Hunter:
 
     def _federation(self, row: Combined, models: list[Made], load: Step) -> Federation | None:
         averaging, env = row.averaging, row.env
+        if averaging.what == "buffers":
+            return None  # what stands beside the parameters' is told there
         if averaging.how == "all_reduce" and not self._between_parties(averaging, env):
             return None
         if averaging.turns and not self.follower.index(env.module).mentions(_PARTIES):
@@ -173,13 +177,19 @@ class Hunter:
         )
         whats = {self._what(origin) for origin in origins if isinstance(origin, State)} or {averaging.what}
         half = "state" not in whats or averaging.what == "parameters" or self._of_parameters(averaging, env)
-        what = "parameters" if half or self._are_of_parameters(row.filters) else "state"
+        apart = averaging.what == "parameters" and self._has_buffers(averaging, env)
+        what = "parameters" if (half and not apart) or self._are_of_parameters(row.filters) else "state"
         filters = {id(one.node): one for one in row.filters if not one.among}
         for origin in origins:
             if isinstance(origin, State):
                 filters.update({id(one.node): one for one in origin.filters if not one.among})
         steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
-        return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps)
+        return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps, apart=apart)
+
+    def _has_buffers(self, averaging: Averaging, env: Env) -> bool:
+        """Whether a function that combines parameters combines the buffers as well, in a loop of their own."""
+        found = env.module.derive(Marks).all_averagings()
+        return any(other.what == "buffers" and other.scope is averaging.scope for other in found)
 
     def _of_parameters(self, averaging: Averaging, env: Env) -> bool:
         """Whether the entries are gone over by the names of parameters alone."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import libcst as cst
 
 from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite
-from bn_audit.filters import EVERYTHING, All, Equals, Not, Test
+from bn_audit.filters import EVERYTHING, All, Equals, Floating, Not, Test
 from bn_audit.finding import Evidence
 from bn_audit.source.flow.exchange_sites import ExchangeWriter
 from bn_audit.source.flow.exchanges import ClientHunter
@@ -99,6 +99,8 @@ class FederatedReader:
         """Which entries are combined: those that pass the averaging's own conditions, and all on the way."""
         own = read_tests(self.follower, found.averaging.tests, found.averaging.key, found.env)
         others: list[Test] = []
+        if found.apart:
+            others.append(Floating())
         loop = found.averaging.keys
         if loop is not None and loop.names == (found.averaging.key,):
             words = words_of(self.follower, loop.iter, found.env)
