@@ -18,7 +18,7 @@ from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.nodes import leaf_name
 
-__all__ = ["given_by", "settled", "taken"]
+__all__ = ["given_by", "settled", "taken", "written"]
 
 _NAMES = {"True": True, "False": False, "None": None}
 _FORMS: Mapping[str, Callable[[str], str]] = {
@@ -61,6 +61,11 @@ def given_by(env: Env, above: Mapping[str, object]) -> dict[str, object]:
         if known is not None and not scope.bindings.get(name):
             found[name] = known.value
     return found
+
+
+def written(env: Env) -> Mapping[str, object]:
+    """The parameters of a run of a function whose values are written out where it is called, or above."""
+    return given_by(env, written(env.caller)) if env.call is not None and env.caller is not None else {}
 
 
 def _is_called(call: cst.Call, env: Env, function: cst.FunctionDef) -> bool:

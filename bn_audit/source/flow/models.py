@@ -11,6 +11,7 @@ import libcst as cst
 
 from bn_audit.profile import NormLayer
 from bn_audit.source.flow.circumstances import Condition, impossible, told
+from bn_audit.source.flow.given import settled, written
 from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.plans import MadeByPlan
 from bn_audit.source.flow.values import Env, Made
@@ -88,7 +89,7 @@ class ModelReader:
         place = (made, tuple(id(call) for _, call in chain))
         found = self._found.get(place)
         if found is None:
-            way = self._way(chain)
+            way = self._way(chain, made.env)
             if made in self._first and self._left < _ALL_STEPS // 2:
                 # Calls of one function from several places seldom differ in the model: only in when they are made.
                 found = self._found[place] = tuple(_reached(row, way) for row in self._first[made] if _may_be(row, way))
@@ -199,15 +200,20 @@ class ModelReader:
     def _tree(self, module: PyModule) -> Tree:
         return module.derive(Tree)
 
-    def _way(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> list[Condition]:
-        """The conditions under which the calls of a chain are reached, as their branches say."""
+    def _way(self, chain: Sequence[tuple[PyModule, cst.Call]], env: Env) -> list[Condition]:
+        """The conditions under which the calls of a chain are reached, as their branches say; ``env`` is the run of the
+        scope that the last stands in. What is written out at a call is no condition any more."""
         found: list[Condition] = []
-        for module, call in chain:
-            for test in reversed(self._tree(module).conditions(call)):
+        run: Env | None = env
+        for module, call in reversed(chain):
+            tests = self._tree(module).conditions(call)
+            values = written(run) if tests and run is not None else {}
+            for test in tests:
                 text = " ".join(module.tree.code_for_node(test).split())
-                if "__name__" not in text:
+                if "__name__" not in text and not (values and settled(test, values)):
                     found.append(Condition(text, True))
-        return found
+            run = run.caller if run is not None else None
+        return found[::-1]
 
 
 def _may_be(reading: ModelReading, way: Sequence[Condition]) -> bool:
