@@ -15,7 +15,7 @@ from typing import Literal
 
 import libcst as cst
 
-from bn_audit.filters import EVERYTHING, Equals, IsParameter, Not, Test, Unclear
+from bn_audit.filters import EVERYTHING, All, Equals, IsParameter, Not, Test, Unclear
 from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Loop, conditions, loops_around
 from bn_audit.source.flow.cargo import (
@@ -646,24 +646,21 @@ class CargoReader:
                 return [UNKNOWN]
         return ways
 
-    def _is_made(self, change: Change, use: cst.CSTNode | None, env: Env) -> bool:
-        """Whether a change is certainly made before a use: it stands under no condition that the use does not stand
-        under."""
+    def _is_made(self, change: cst.CSTNode, use: cst.CSTNode | None, env: Env) -> bool:
+        """Whether a change, or a loop around it, is certainly run before a use: it stands under no condition that the
+        use does not stand under."""
         index = self.follower.index(env.module)
-        blocks = index.blocks(change.node)
+        blocks = index.blocks(change)
         return use is not None and blocks == index.blocks(use)[: len(blocks)]
 
     def _apply(self, way: Cargo, change: Change, use: cst.CSTNode | None, env: Env) -> list[Cargo]:
         if way.shape in ("unknown", "none"):
             return [way]
-        if change.how == "update":
+        if change.how in ("update", "extend"):
+            passed = _perhaps(EVERYTHING, sure=self._is_made(change.node, use, env))
+            shape = "dict" if change.how == "update" else way.shape
             return [
-                replace(way, shape="dict", parts=(*way.parts, *more.parts)) for more in self.read(change.value, env)
-            ]
-        if change.how == "extend":
-            sure = self._is_made(change, use, env)
-            return [
-                replace(way, parts=(*way.parts, *(more if sure else _only(more, Unclear("?"))).parts))
+                replace(way, shape=shape, parts=(*way.parts, *_only(more, passed).parts))
                 for more in self.read(change.value, env)
             ]
         if change.how == "call":
@@ -672,17 +669,17 @@ class CargoReader:
         word = text_of(change.key) if change.key is not None else None
         if word is not None:
             if change.how == "drop":
-                return [_only(way, Not(Equals((word,))))]
+                return [_only(way, Not(_perhaps(Equals((word,)), sure=self._is_made(change.node, use, env))))]
             return [replace(way, parts=(*way.parts, Part("unknown", Equals((word,)))))]
         found: list[Cargo] = []
         for loop in reversed(loops_around(index, change.node)):
             names = set(loop.names)
             if change.how == "append" or (change.key is not None and _name_in(change.key) in names):
-                found = self._in_loop(way, change, loop, env)
+                found = self._in_loop(way, change, loop, env, sure=self._is_made(loop.node, use, env))
                 break
         return found or [replace(way, parts=(*way.parts, Part("unknown", Unclear("?"))))]
 
-    def _in_loop(self, way: Cargo, change: Change, loop: Loop, env: Env) -> list[Cargo]:
+    def _in_loop(self, way: Cargo, change: Change, loop: Loop, env: Env, *, sure: bool) -> list[Cargo]:
         index = self.follower.index(env.module)
         tests = conditions(index, change.node, loop)
         found: list[Cargo] = []
@@ -693,18 +690,20 @@ class CargoReader:
                     name = next(iter(turn.keys), "")
                     if entry is None:
                         return []
-                    more = _only(_rebuilt(entry[0], entry[1]), self._tests(tests, name, turn, env))
+                    passed = _perhaps(self._tests(tests, name, turn, env), sure=sure)
+                    more = _only(_rebuilt(entry[0], entry[1]), passed)
                     found.append(Cargo("list", (*way.parts, *more.parts)))
                 elif change.how == "drop":
                     if not isinstance(change.key, cst.Name):
                         return []
-                    found.append(_only(way, Not(self._tests(tests, change.key.value, turn, env))))
+                    dropped = _perhaps(self._tests(tests, change.key.value, turn, env), sure=sure)
+                    found.append(_only(way, Not(dropped)))
                 else:
                     assert change.key is not None
                     more = self._made(turn, change.key, change.value, tests, "dict", env)
                     if more.shape == "unknown":
                         return []
-                    found.append(Cargo("dict", (*way.parts, *more.parts)))
+                    found.append(Cargo("dict", (*way.parts, *_only(more, _perhaps(EVERYTHING, sure=sure)).parts)))
         return found
 
     def _changes_argument(self, change: Change, env: Env) -> bool:
@@ -774,6 +773,13 @@ def argument(name: str, env: Env) -> cst.BaseExpression | None:
 
 def _only(way: Cargo, test: Test) -> Cargo:
     return way if test == EVERYTHING else replace(way, parts=tuple(part.only(test) for part in way.parts))
+
+
+def _perhaps(test: Test, *, sure: bool) -> Test:
+    """A condition of something that may not happen at all."""
+    if sure:
+        return test
+    return Unclear("?") if test == EVERYTHING else All((test, Unclear("?")))
 
 
 def _floats(way: Cargo) -> Cargo:

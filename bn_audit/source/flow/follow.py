@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import libcst as cst
 
 from bn_audit.source.flow.calls import Calls
+from bn_audit.source.flow.changes import text_of
 from bn_audit.source.flow.circumstances import Condition, impossible
-from bn_audit.source.flow.following import MAX_DEPTH, Origins, filtered, no_vectors
+from bn_audit.source.flow.following import MAX_DEPTH, Origins, filtered, no_vectors, unfiltered
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.values import (
     Callee,
@@ -180,6 +181,8 @@ class Follower(Calls):
             return
         found = self.origins(node.value, env)
         number = _literal_index(node)
+        if isinstance(base, cst.Name) and isinstance(part, cst.Index) and text_of(part.value) is not None:
+            found = self._beside_what_is_taken_out(found, base, env)
         if number is None:
             if isinstance(node.value, cst.Name) or any(isinstance(origin, Parts) for origin in found):
                 # A list of tuples: an item of it is a tuple still.
@@ -193,6 +196,14 @@ class Follower(Calls):
                     yield from origin.parts[number]
             else:
                 yield origin
+
+    def _beside_what_is_taken_out(self, found: Origins, name: cst.Name, env: Env) -> Origins:
+        """One thing of several, ``package["state"]``: that ``package.pop("loss")`` takes out another leaves nothing out
+        of it."""
+        here = self.holder(name.value, name, env)
+        rows = () if here is None else self._removed(name.value, here)
+        others = {id(row.node) for row in rows if text_of(row.node) is not None}
+        return tuple(unfiltered(found, others)) if others else found
 
 
 def _model_of(origin: Made | State) -> Made | None:

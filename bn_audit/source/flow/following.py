@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from bn_audit.source.project import Project, PyModule
     from bn_audit.source.words import Using
 
-__all__ = ["MAX_CALLS", "MAX_DEPTH", "Finder", "Following", "Origins", "filtered", "kind_of", "no_vectors"]
+__all__ = [
+    "MAX_CALLS",
+    "MAX_DEPTH",
+    "Finder",
+    "Following",
+    "Origins",
+    "filtered",
+    "kind_of",
+    "no_vectors",
+    "unfiltered",
+]
 
 Origins = tuple[Origin, ...]
 
@@ -156,6 +166,15 @@ def filtered(found: Iterable[Origin], filters: tuple[Filter, ...]) -> Iterator[O
             yield replace(origin, filters=(*origin.filters, *fresh))
         elif filters and isinstance(origin, Parts):
             yield Parts(tuple(tuple(filtered(part, filters)) for part in origin.parts))
+        else:
+            yield origin
+
+
+def unfiltered(found: Iterable[Origin], nodes: Collection[int]) -> Iterator[Origin]:
+    """The same without some of the conditions, by the identity of their nodes."""
+    for origin in found:
+        if isinstance(origin, (State, Combined)):
+            yield replace(origin, filters=tuple(row for row in origin.filters if id(row.node) not in nodes))
         else:
             yield origin
 

@@ -374,3 +374,38 @@ def test_a_model_that_the_loader_gives_something_else_takes_no_part(tmp_path: Pa
     text = LOADER.replace("given(SECOND(), mean([SECOND().state_dict() for client in clients]))", "pass")
     (site,) = sites(text, tmp_path)
     assert {participant.name for participant in site.participants} == {"Norm"}
+
+
+PACKAGE = """\
+=== main.py
+from nets import Norm
+from agg import average
+
+class Client:
+    def __init__(self):
+        self.net = Norm()
+    def train(self):
+        return {"state": self.net.state_dict(), "loss": 1.0}
+
+server = Norm()
+clients = [Client() for _ in range(4)]
+packages = [client.train() for client in clients]
+states = []
+for package in packages:
+    package.pop("%s")
+    states.append(%s)
+server.load_state_dict(average(states))
+"""
+
+
+@pytest.mark.parametrize(
+    ("taken_out", "state", "picked"),
+    [("loss", 'package["state"]', False), ("conv.weight", "package", True)],
+    ids=["something else of the package", "an entry"],
+)
+def test_what_is_taken_out_of_a_package(tmp_path: Path, taken_out: str, state: str, picked: bool) -> None:
+    source = PACKAGE % (taken_out, state)
+    if picked:
+        source = source.replace('{"state": self.net.state_dict(), "loss": 1.0}', "self.net.state_dict()")
+    (site,) = sites(source, tmp_path)
+    assert bool(site.picks) is picked
