@@ -167,7 +167,7 @@ def training_steps(profile: Profile, parties: int, round_: int, seed: int = 0) -
 def execute(profile: Profile, plans: Sequence[EntryPlan], exchange: Exchange) -> list[State]:
     """The parties' states after an exchange in which every entry meets its planned fate.
 
-    An entry whose fate is open keeps its value. A corrupt one gets noise, another in every party: what uninitialised
+    An entry whose fate is open keeps its value, and so does a misplaced one if it is open whose it gets. A corrupt one gets noise, another in every party: what uninitialised
     memory holds is nobody's value.
 
     Raises:

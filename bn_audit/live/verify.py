@@ -441,7 +441,8 @@ def _verified(
     engine: str,
 ) -> VerifiedEntry:
     # Of what the plan leaves open its execution shows nothing.
-    shown = part.fate is not None or engine != "contract"
+    executed = part.fate is not None and (part.fate is not Fate.MISPLACED or part.source_key is not None)
+    shown = executed or engine != "contract"
     found = _measured(part, run.seen, settings) if shown else frozenset[Outcome]()
     kept = Fate.LOCAL if Fate.LOCAL in expected else Fate.STALE
     fates = dict.fromkeys(kept if fate is None else fate for fate, _ in sorted(found, key=_by_name))
@@ -545,7 +546,12 @@ def _disagreements(profile: Profile, settings: FrameworkSettings, planned: Plan,
             relevant = () if kinds and part.fate is not Fate.MISPLACED else run.seen[:1]
         for number, seen in enumerate(relevant):
             found = seen.outcomes[entry.key]
-            if outcome not in found:
+            if outcome == (Fate.MISPLACED, None):
+                # Whose value it is, the plan does not say.
+                agree = any(fate is Fate.MISPLACED for fate, _ in found)
+            else:
+                agree = outcome in found
+            if not agree:
                 yield f"{entry.key}: the plan says {_words(outcome)}; in exchange {number} it was {_any_words(found)}"
                 break
 

@@ -113,8 +113,22 @@ def test_what_is_measured_is_what_was_planned(name: str, skip_bn: bool) -> None:
         assert (verification.stop.type, verification.stop.text) == (planned.error.type, planned.error.text)
         return
     for one, part in zip(verification.entries, planned.entries, strict=True):
-        assert part.fate in one.measured
+        if part.fate is Fate.MISPLACED and part.source_key is None:
+            assert one.measured == ()  # with releases of torch of which it is not known what a scalar takes
+        else:
+            assert part.fate in one.measured
         assert one.right is (part.fate in one.expected)
+
+
+def test_a_misplaced_entry_of_unknown_source_is_not_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It is not known whether a release between 2.7 and 2.13 takes a vector's first element for a scalar, or stops.
+    monkeypatch.setattr("bn_audit.live.verify.torch_release", lambda: "2.11.0")
+    monkeypatch.setattr("bn_audit.live.execute._TAKES_THE_FIRST", True)
+    verification = verify(MODELS["integer shifted on a vector"].build(), skip_bn=True, parties=2, rounds=1)
+    step = next(one for one in verification.entries if one.entry.key == "b.step")
+    assert (step.planned, step.source_key) == (frozenset({Fate.MISPLACED}), None)
+    assert (step.measured, step.right) == ((), False)
+    assert verification.verdict is Verdict.WRONG
 
 
 def test_the_module_is_not_changed() -> None:
