@@ -7,13 +7,12 @@ FedBN expects? And where none are: which of the settings that a framework offers
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from bn_audit.exchange import flower, nvflare
-from bn_audit.exchange.fedbn import expectation
+from bn_audit.exchange.fedbn import constants, expectation, owners
 from bn_audit.exchange.frameworks import FrameworkSettings, integers_stay, plan
 from bn_audit.exchange.keep import Keep
 from bn_audit.exchange.plan import Comparison, EntryPlan, Fate, Plan, PlanError, compare
@@ -24,7 +23,7 @@ from bn_audit.handwritten import Rebuild
 from bn_audit.health import NormHealth
 from bn_audit.loading import How
 from bn_audit.profile import NormLayer, Profile, StateEntry
-from bn_audit.rules.case import FLModelCase, Judged, frozen, owners
+from bn_audit.rules.case import FLModelCase, Judged
 from bn_audit.rules.remedy import advice
 from bn_audit.rules.wording import MEMORY, consequence
 from bn_audit.site import FLModelCall, FLModelSite
@@ -352,7 +351,7 @@ def _advice(profile: Profile, torch_version: str | None, secretflow_version: str
 
 def _forgive(profile: Profile, comparison: Comparison) -> Comparison:
     """The comparison without what only averages a frozen BatchNorm."""
-    constant = _constant(profile) if comparison.differences else frozenset[str]()
+    constant = constants(profile) if comparison.differences else frozenset[str]()
     if not constant:
         return comparison
     kept = tuple(
@@ -363,13 +362,6 @@ def _forgive(profile: Profile, comparison: Comparison) -> Comparison:
         known = comparison.stops is False and comparison.drifts is False and not comparison.open and profile.complete
         equal = True if known else None
     return replace(comparison, equal=equal, differences=kept)
-
-
-@functools.lru_cache(maxsize=8)
-def _constant(profile: Profile) -> frozenset[str]:
-    """The keys of frozen norm layers. Every combination of settings asks for them."""
-    still = {norm.path for norm in profile.norms if frozen(profile, norm)}
-    return frozenset(key for key, norm in owners(profile).items() if norm.path in still)
 
 
 def _verdict(comparison: Comparison) -> Verdict:

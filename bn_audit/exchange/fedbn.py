@@ -8,10 +8,12 @@ beside that of a local entry is local under both: a party holds it once.
 
 from __future__ import annotations
 
+import functools
+
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
 from bn_audit.profile import NormLayer, Profile, StateEntry, tensor_groups
 
-__all__ = ["expectation", "expected_fates", "fates_by_module", "is_integer"]
+__all__ = ["constants", "expectation", "expected_fates", "fates_by_module", "frozen", "is_integer", "owners"]
 
 _LOCAL = frozenset({Fate.LOCAL})
 _AVERAGED = frozenset({Fate.AVERAGED})
@@ -85,3 +87,46 @@ def _own_fates(norm: NormLayer) -> frozenset[Fate]:
     if norm.batchnorm or norm.tracked or (norm.batchnorm is False and norm.family == "batch"):
         return _LOCAL
     return _AVERAGED if norm.batchnorm is False and norm.tracked is False else _EITHER
+
+
+@functools.lru_cache(maxsize=256)
+def owners(profile: Profile) -> dict[str, NormLayer]:
+    """The norm layer of each entry that FedBN keeps local, or may, by the entry's key and in the entries' order."""
+    norms = {norm.path: norm for norm in profile.norms}
+    rows = zip(profile.entries, tensor_groups(profile), expected_fates(profile), strict=True)
+    local = [(entry, group, _norm_above(norms, entry.module)) for entry, group, own in rows if Fate.LOCAL in own]
+    named: dict[int, NormLayer] = {}
+    for _, group, norm in local:
+        if norm is not None:
+            named.setdefault(group, norm)
+    # What is no norm layer's is another name of what is.
+    return {entry.key: norm or named[group] for entry, group, norm in local}
+
+
+def _norm_above(norms: dict[str, NormLayer], path: str) -> NormLayer | None:
+    while path and path not in norms:
+        path = path.rpartition(".")[0]
+    return norms.get(path)
+
+
+def frozen(profile: Profile, norm: NormLayer) -> bool:
+    """Whether nothing trains or updates a norm layer: its weight is a buffer, as its statistics are.
+
+    A Keras BatchNormalization with ``trainable = False`` runs in inference mode and keeps its statistics as they are;
+    one without gamma and beta has nothing by which that could be told.
+    """
+    if profile.framework != "keras" and norm.batchnorm is not False:
+        return False
+    own = [entry for entry in profile.entries if entry.module == norm.path]
+    if any(entry.kind != "buffer" for entry in own):
+        return False
+    if profile.framework == "keras":
+        return any(entry.name in ("gamma", "beta") for entry in own)
+    return any(entry.name == "weight" for entry in own)
+
+
+@functools.lru_cache(maxsize=8)
+def constants(profile: Profile) -> frozenset[str]:
+    """The keys of frozen norm layers: the same in every party, and so is their mean."""
+    still = {norm.path for norm in profile.norms if frozen(profile, norm)}
+    return frozenset(key for key, norm in owners(profile).items() if norm.path in still)

@@ -32,7 +32,8 @@ class Owned:
         modules: the modules by their paths as keys show them, a module registered twice once for each.
         owners: by key, the path of the module that owns the entry.
         hidden: paths at which a wrapper stands that keys do not show; ``modules`` has what it wraps.
-        renamed: whether some keys begin with no attribute of the module, as they do where torch itself makes them.
+        renamed: whether keys are other than torch itself makes them: some begin with no attribute of the module, or
+            wrappers are hidden from them.
     """
 
     state: Mapping[str, Any]
@@ -55,7 +56,7 @@ def owned(module: nn.Module) -> Owned:
     names = {path: members(part).keys() for path, part in modules.items()}
     places: dict[Hashable, str] | None = None
     owners: dict[str, str] = {}
-    renamed = False
+    renamed = bool(hidden)
     for key, value in state.items():
         path, _, name = key.rpartition(".")
         if name not in names.get(path, ()) and isinstance(value, Tensor):

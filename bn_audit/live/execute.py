@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bn_audit.exchange.fedbn import constants
 from bn_audit.exchange.plan import EntryPlan, Fate
 from bn_audit.exchange.secretflow.settings import release
 from bn_audit.live.errors import TargetError, require_torch
@@ -141,13 +142,17 @@ def party_states(profile: Profile, parties: int, seed: int = 0) -> list[State]:
     """A different state for every party, with the profile's shapes and dtypes; the same for the same arguments.
 
     Floating point values are drawn from [0.1, 1.1). Integer and bool entries differ from each other but are the same in
-    every party, as constants of an architecture are; a 0-d integer keeps its known value.
+    every party, as constants of an architecture are, and so are those of frozen norm layers; a 0-d integer keeps its
+    known value.
 
     Raises:
         TargetError: for an entry without a shape or of a dtype that torch cannot compute with.
     """
+    still = constants(profile)
     return [
-        _aliased(profile, {entry.key: _initial(entry, party, seed) for entry in profile.entries})
+        _aliased(
+            profile, {entry.key: _initial(entry, 0 if entry.key in still else party, seed) for entry in profile.entries}
+        )
         for party in range(parties)
     ]
 
@@ -156,19 +161,22 @@ def training_steps(profile: Profile, parties: int, round_: int, seed: int = 0) -
     """What a local training would add to every entry: a stand-in for training, as different as the parties' data.
 
     Floating point entries move by values from [-0.05, 0.05), those called ``running_var`` upwards only; counters by the
-    number of batches, which differs between parties; other integer and bool entries not at all.
+    number of batches, which differs between parties; other integer and bool entries not at all, nor frozen norm layers.
     """
-    return [
-        _aliased(profile, {entry.key: _step(entry, party, round_, seed) for entry in profile.entries})
-        for party in range(parties)
-    ]
+    still = constants(profile)
+
+    def step(entry: StateEntry, party: int) -> torch.Tensor:
+        moved = _step(entry, party, round_, seed)
+        return torch.zeros_like(moved) if entry.key in still else moved
+
+    return [_aliased(profile, {entry.key: step(entry, party) for entry in profile.entries}) for party in range(parties)]
 
 
 def execute(profile: Profile, plans: Sequence[EntryPlan], exchange: Exchange) -> list[State]:
     """The parties' states after an exchange in which every entry meets its planned fate.
 
-    An entry whose fate is open keeps its value, and so does a misplaced one if it is open whose it gets. A corrupt one gets noise, another in every party: what uninitialised
-    memory holds is nobody's value.
+    An entry whose fate is open keeps its value, and so does a misplaced one if it is open whose it gets. A corrupt one
+    gets noise, another in every party: what uninitialised memory holds is nobody's value.
 
     Raises:
         ValueError: if an entry is planned to fail; such an exchange has no state after it.

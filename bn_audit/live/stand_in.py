@@ -129,7 +129,10 @@ def _forward(self: nn.Module, x: torch.Tensor, return_all: bool = False, start_l
 
 @torch.no_grad()
 def _track(module: nn.Module, value: float) -> None:
-    """What a batch does to buffers: those in floating point move, as running averages do, and counters count it."""
+    """What a batch does to buffers: those in floating point move, as running averages do, and counters count it. Not to
+    those of a frozen layer, whose weight is one of them."""
+    if module._buffers.get("weight") is not None:
+        return  # frozen
     for buffer in module._buffers.values():
         if buffer is not None and buffer.is_floating_point():
             buffer.mul_(0.9).add_(0.1 * abs(value))

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from bn_audit.exchange import flower
-from bn_audit.exchange.fedbn import expected_fates
+from bn_audit.exchange.fedbn import constants, expected_fates
 from bn_audit.exchange.flower import FlowerSettings
 from bn_audit.exchange.frameworks import FrameworkSettings, integers_stay
 from bn_audit.exchange.frameworks import plan as plan_of
@@ -378,8 +378,9 @@ def judge(
     """Lay what was seen beside what was planned and what FedBN wants."""
     norms = {norm.path: norm.type for norm in profile.norms}
     expected = expected_fates(profile, integers_stay=integers_stay(settings))
+    still = constants(profile)
     entries = tuple(
-        _verified(entry, norms.get(entry.module), wanted, part, run, settings, engine)
+        _verified(entry, norms.get(entry.module), wanted, part, run, settings, engine, entry.key in still)
         for entry, wanted, part in zip(profile.entries, expected, planned.entries, strict=True)
     )
     measured = engine != "contract"
@@ -439,6 +440,7 @@ def _verified(
     run: Run,
     settings: FrameworkSettings,
     engine: str,
+    constant: bool,
 ) -> VerifiedEntry:
     # Of what the plan leaves open its execution shows nothing.
     executed = part.fate is not None and (part.fate is not Fate.MISPLACED or part.source_key is not None)
@@ -449,11 +451,13 @@ def _verified(
     measured = tuple(sorted(fates, key=lambda fate: fate not in part.possible))
     ended = run.stop is None and bool(run.seen) and shown
     deviation = max((seen.deviations[entry.key][0] for seen in run.seen), key=lambda d: (d != d, d)) if ended else None
+    # The mean of equal constants is that constant.
+    allowed = expected | {Fate.AVERAGED} if constant else expected
     right: bool | None = None
     if len(expected) == 1 and ended:
         equal = all(seen.deviations[entry.key][1] for seen in run.seen)
-        right = equal and bool(expected & part.possible) and bool(expected & set(measured))
-    elif not expected & part.possible:
+        right = equal and bool(allowed & part.possible) and bool(allowed & set(measured))
+    elif not allowed & part.possible:
         right = False
     return VerifiedEntry(entry, norm, expected, part.possible, part.source_key, measured, deviation, right)
 

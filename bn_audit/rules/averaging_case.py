@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bn_audit.exchange.fedbn import owners
 from bn_audit.exchange.handwritten import plan
 from bn_audit.exchange.plan import PlanError
 from bn_audit.federation import AveragingSite, Participant
@@ -15,7 +16,6 @@ from bn_audit.finding import Evidence, Location
 from bn_audit.handwritten import HandWritten, Load, Rest
 from bn_audit.loading import Covers
 from bn_audit.profile import NormLayer, Profile, StateEntry
-from bn_audit.rules.case import owners
 from bn_audit.rules.wording import listed
 
 __all__ = [

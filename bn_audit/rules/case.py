@@ -8,16 +8,15 @@ goes wrong.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from bn_audit.exchange.fedbn import expectation, expected_fates
-from bn_audit.exchange.plan import Comparison, Difference, Fate, compare
+from bn_audit.exchange.fedbn import constants, expectation, owners
+from bn_audit.exchange.plan import Comparison, Difference, compare
 from bn_audit.exchange.secretflow import SecretFlowSettings, plan
 from bn_audit.exchange.secretflow.strategies import strategy as strategy_named
-from bn_audit.profile import Gap, NormLayer, Profile, StateEntry, tensor_groups
+from bn_audit.profile import Gap, NormLayer, Profile, StateEntry
 from bn_audit.site import FLModelCall, FLModelSite
 
 __all__ = [
@@ -26,9 +25,7 @@ __all__ = [
     "Outcome",
     "Possibility",
     "beside_fedbn",
-    "frozen",
     "judge",
-    "owners",
     "subset",
     "without",
     "without_norms",
@@ -66,7 +63,7 @@ class Judged:
         if self.comparison.stops:
             return ()
         anyway = {difference.key for difference in self.baseline.differences}
-        anyway.update(key for key, norm in owners(self.profile).items() if frozen(self.profile, norm))
+        anyway.update(constants(self.profile))
         return tuple(difference for difference in self.comparison.differences if difference.key not in anyway)
 
     @property
@@ -236,42 +233,6 @@ def judge(profile: Profile, settings: SecretFlowSettings) -> Outcome:
 def beside_fedbn(profile: Profile, settings: SecretFlowSettings) -> Comparison:
     """SecretFlow's plan for a model beside FedBN's."""
     return compare(expectation(profile, integers_stay=settings.integers_stay), plan(profile, settings))
-
-
-@functools.lru_cache(maxsize=256)
-def owners(profile: Profile) -> dict[str, NormLayer]:
-    """The norm layer of each entry that FedBN keeps local, or may, by the entry's key and in the entries' order."""
-    norms = {norm.path: norm for norm in profile.norms}
-    rows = zip(profile.entries, tensor_groups(profile), expected_fates(profile), strict=True)
-    local = [(entry, group, _norm_above(norms, entry.module)) for entry, group, own in rows if Fate.LOCAL in own]
-    named: dict[int, NormLayer] = {}
-    for _, group, norm in local:
-        if norm is not None:
-            named.setdefault(group, norm)
-    # What is no norm layer's is another name of what is.
-    return {entry.key: norm or named[group] for entry, group, norm in local}
-
-
-def _norm_above(norms: dict[str, NormLayer], path: str) -> NormLayer | None:
-    while path and path not in norms:
-        path = path.rpartition(".")[0]
-    return norms.get(path)
-
-
-def frozen(profile: Profile, norm: NormLayer) -> bool:
-    """Whether nothing trains or updates a norm layer: its weight is a buffer, as its statistics are.
-
-    A Keras BatchNormalization with ``trainable = False`` runs in inference mode and keeps its statistics as they are;
-    one without gamma and beta has nothing by which that could be told.
-    """
-    if profile.framework != "keras" and norm.batchnorm is not False:
-        return False
-    own = [entry for entry in profile.entries if entry.module == norm.path]
-    if any(entry.kind != "buffer" for entry in own):
-        return False
-    if profile.framework == "keras":
-        return any(entry.name in ("gamma", "beta") for entry in own)
-    return any(entry.name == "weight" for entry in own)
 
 
 def without_norms(profile: Profile) -> Profile:

@@ -10,12 +10,12 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bn_audit.exchange.fedbn import owners
 from bn_audit.federation import ExchangeSite, Loading, Participant, Sending
 from bn_audit.filters import EVERYTHING, IsParameter, Test, picked, text_of
 from bn_audit.finding import Evidence, Location
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.rules.averaging_case import Judged, Misfit, counts, distinct, misfits, model_trail, models_named
-from bn_audit.rules.case import owners
 from bn_audit.rules.wording import listed, norm_names
 
 __all__ = [

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bn_audit.exchange.fedbn import owners
 from bn_audit.exchange.plan import PlanError
 from bn_audit.exchange.secretflow import plan
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import Profile, StateEntry
-from bn_audit.rules.case import FLModelCase, Outcome, owners, subset, without
+from bn_audit.rules.case import FLModelCase, Outcome, subset, without
 from bn_audit.rules.examples import federation
 from bn_audit.rules.remedy import dtype_advice, oddities
 from bn_audit.rules.rule import Rule

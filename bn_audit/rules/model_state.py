@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from bn_audit.exchange.fedbn import owners
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import Profile, StateEntry
-from bn_audit.rules.case import FLModelCase, owners
+from bn_audit.rules.case import FLModelCase
 from bn_audit.rules.examples import federation
 from bn_audit.rules.mixed_dtype import stopping
 from bn_audit.rules.model_layers import definition, federated

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bn_audit.exchange.fedbn import owners
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.exchange.secretflow.local_batchnorm import ALL_PARAMETERS, SINCE, STRATEGIES, refused
 from bn_audit.exchange.secretflow.settings import release
 from bn_audit.profile import NormLayer, Profile, StateEntry
-from bn_audit.rules.case import FLModelCase, Possibility, beside_fedbn, owners, subset
+from bn_audit.rules.case import FLModelCase, Possibility, beside_fedbn, subset
 from bn_audit.rules.wording import consequences, listed
 
 __all__ = ["advice", "dtype_advice", "oddities"]

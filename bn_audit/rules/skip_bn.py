@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bn_audit.exchange.fedbn import frozen
 from bn_audit.exchange.secretflow import SecretFlowSettings, strategy
 from bn_audit.exchange.secretflow.settings import release
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import NormLayer
-from bn_audit.rules.case import FLModelCase, Outcome, Possibility, frozen, judge, without
+from bn_audit.rules.case import FLModelCase, Outcome, Possibility, judge, without
 from bn_audit.rules.examples import federation
 from bn_audit.rules.local_batchnorm_fix import FIX_SAFETY, local_batchnorm_fix
 from bn_audit.rules.remedy import advice

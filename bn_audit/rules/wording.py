@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
+from bn_audit.exchange.fedbn import owners
 from bn_audit.exchange.plan import Difference, Fate, PlanError
 from bn_audit.finding import Evidence, Location
 from bn_audit.profile import SOMEWHERE, NormLayer, Profile
-from bn_audit.rules.case import FLModelCase, Judged, Possibility, owners
+from bn_audit.rules.case import FLModelCase, Judged, Possibility
 from bn_audit.site import FLModelCall
 
 __all__ = ["consequence", "consequences", "listed", "model_name", "norm_names", "stop", "trail"]
