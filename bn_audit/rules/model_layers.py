@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from bn_audit.exchange.release import release
 from bn_audit.finding import Evidence, Finding, Location, Severity
 from bn_audit.profile import NormLayer
 from bn_audit.rules.case import FLModelCase
@@ -93,7 +94,7 @@ def _sync(case: FLModelCase) -> Iterator[Finding]:
 
 
 def _lazy(case: FLModelCase) -> Iterator[Finding]:
-    for layers in _found(case, lambda norm: norm.lazy):
+    for layers in _found(case, lambda norm: norm.lazy and not _may_be_skipped(case, norm)):
         yield LAZY.finding(
             layers.location,
             f"{layers.kind}, {layers.names}, has no parameters before its first forward, and the first "
@@ -104,6 +105,18 @@ def _lazy(case: FLModelCase) -> Iterator[Finding]:
             "batch through the model "
             "where it is built",
         )
+
+
+def _may_be_skipped(case: FLModelCase, norm: NormLayer) -> bool:
+    """Whether ``skip_bn`` may keep a layer out of the exchange, by its class and place: what it holds is not asked."""
+    version = release(case.secretflow)
+    if (version is not None and version < _SKIPS) or not norm.path or norm.nested or norm.batchnorm is False:
+        return False
+    return any(one.backend is not None and one.skip_bn is not False and one.wrapped is None for one in case.readings)
+
+
+_SKIPS = (1, 7)
+"""The first release that heeds ``skip_bn`` in every exchange."""
 
 
 def _cumulative(case: FLModelCase) -> Iterator[Finding]:
@@ -184,9 +197,13 @@ LAZY = Rule(
     finds="A LazyBatchNorm or LazyInstanceNorm in a model that an FLModel builds.",
     why="""\
 A lazy layer learns its number of features from its first input; until then its entries have neither shape nor data.
-`fit` begins with an exchange of weights, before any forward: the round stops there.""",
+`fit` begins with an exchange of weights, before any forward: the round stops there if the layer takes part.""",
     remedy="Give the number of features; or run a dummy batch through the model in the function that builds it.",
-    silent=_SILENT + "\n- The model is run once where it is built, as far as that is seen.",
+    silent=_SILENT
+    + """
+- The model is run once where it is built, as far as that is seen.
+- It is a BatchNorm and an attribute of the model itself, and `skip_bn` may be True: such a layer is never sent, and the
+  first batch initialises it.""",
     fix_safety=_FIX_SAFETY,
     references=("torch.nn.modules.lazy.LazyModuleMixin",),
     bad=(federation("self.conv = nn.Conv2d(1, 8, 3)", "self.bn = nn.LazyBatchNorm2d()"),),

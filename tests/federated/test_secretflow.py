@@ -306,6 +306,37 @@ def test_secretflow_alone_gets_this_model_wrong(runtime: Runtime) -> None:
         _fit(runtime, party_builder(MODELS["nested and top"]), "fed_avg_w", "plain")
 
 
+class _LazyLast(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16, 2)
+        self.bn = nn.LazyBatchNorm1d()
+
+    def forward(self, x: Any) -> Any:
+        return self.bn(self.fc(x.float().flatten(1)))
+
+
+@pytest.mark.secretflow
+@pytest.mark.filterwarnings("ignore")
+def test_secretflow_trains_a_lazy_batchnorm_that_it_never_sends(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this BNA405 is silent."""
+    monkeypatch.setattr(_Watch, "__call__", lambda self, call: None)  # there is nothing to clone at first
+    models: list[_LazyLast] = []
+
+    def build() -> nn.Module:
+        models.append(_LazyLast())
+        return models[-1]
+
+    _fit(runtime, build, "fed_avg_w", "plain")
+    one, other = models
+    assert torch.equal(one.fc.weight, other.fc.weight)
+    assert not torch.equal(one.bn.running_mean, other.bn.running_mean)
+    with pytest.raises(ValueError, match="uninitialized parameter"):
+        _fit(runtime, build, "fed_avg_w", "plain", skip_bn=False)
+
+
 @pytest.mark.secretflow
 @pytest.mark.filterwarnings("ignore")
 def test_it_asks_for_skip_bn(runtime: Runtime) -> None:

@@ -12,6 +12,7 @@ from bn_audit.audit import Selection, Versions, audit
 from bn_audit.finding import Evidence, Location, Severity
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.site import Aggregator, FLModelCall
+from bn_audit.wrapping import Wrapping
 from tests.rules.sites import CALL, ModelBuilder, codes, judge, only, reading, site
 
 MASKING = "AssertionError: Data should have same dtypes but got int64 float32."
@@ -318,7 +319,6 @@ def test_state_findings_stand_at_the_definition() -> None:
     ("traits", "code"),
     [
         ({"type": "SyncBatchNorm", "family": "sync"}, "BNA404"),
-        ({"lazy": True}, "BNA405"),
         ({"cumulative": True, "momentum": None}, "BNA408"),
         ({"type": "InstanceNorm2d", "family": "instance", "batchnorm": False}, "BNA401"),
     ],
@@ -327,6 +327,21 @@ def test_layers(traits: dict[str, Any], code: str) -> None:
     model = plain().norm("bn", **traits)
     found = [finding for finding in judge(reading(model, skip_bn=True)) if finding.location == model.norms[0].location]
     assert [finding.code for finding in found] == [code]
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "codes"),
+    [
+        ("bn", {"skip_bn": True}, []),
+        ("bn", {"skip_bn": False}, ["BNA405"]),
+        ("block.bn", {"skip_bn": True}, ["BNA405"]),
+        ("bn", {"skip_bn": True, "wrapped": Wrapping()}, ["BNA405"]),
+    ],
+)
+def test_a_lazy_layer_that_is_never_sent(path: str, settings: dict[str, Any], codes: list[str]) -> None:
+    model = plain().norm(path, lazy=True)
+    found = [finding for finding in judge(reading(model, **settings)) if finding.location == model.norms[0].location]
+    assert [finding.code for finding in found] == codes
 
 
 def test_layers_made_on_one_line_are_one_finding_and_two_calls_are_too() -> None:
