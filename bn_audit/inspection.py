@@ -406,6 +406,10 @@ _NOTHING = Comparison(equal=True, stops=False, error=None, differences=(), open=
 
 def _why_unknown(profile: Profile) -> str:
     reasons = [gap.reason for gap in profile.gaps[:1]]
+    if profile.renamed:
+        reasons.append(
+            "the keys of the state dict are not those that torch would give, by which SecretFlow picks and loads"
+        )
     if not profile.ordered:
         reasons.append("the file does not keep the order of the state dict")
     if any(norm.batchnorm is None for norm in profile.norms):

@@ -24,6 +24,8 @@ require_torch()
 
 import torch  # noqa: E402
 
+from bn_audit.federated.dtypes import AVERAGED, INTEGERS  # noqa: E402
+
 __all__ = ["judge_parties", "unwrapped_state"]
 
 State = Mapping[str, torch.Tensor]
@@ -130,7 +132,7 @@ def _judge(
     frozen: Sequence[str],
 ) -> PartyEntry:
     owner = owners.get(key, _Owner(None, local=False, buffer=False))
-    found = {name: state[key] for name, state in parties.items() if key in state}
+    found = {name: _at_hand(name, key, state[key]) for name, state in parties.items() if key in state}
     first = next(iter(found.values()))
 
     def entry(standing: Standing, detail: str = "", difference: float | None = None) -> PartyEntry:
@@ -145,7 +147,7 @@ def _judge(
     tensors = list(found.values())
     difference, farthest = _spread(found)
     changed = any(
-        key not in old or old[key].shape != new.shape or not torch.equal(old[key], new)
+        key not in old or old[key].shape != new.shape or not _equal(_at_hand("--previous", key, old[key]), new)
         for old, new in zip(before, tensors, strict=False)
     )
     if owner.local:
@@ -206,15 +208,41 @@ def _broken(key: str, found: Mapping[str, torch.Tensor]) -> str:
     return ""
 
 
+def _at_hand(name: str, key: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, which has to have values.
+
+    Raises:
+        TargetError: if it has none.
+    """
+    if tensor.is_meta:
+        reason = "a large file of torch's old format, or saved from the meta device"
+        raise TargetError(f"{name}: the values of {key} are not at hand ({reason})")
+    return tensor
+
+
+def _computable(tensor: torch.Tensor) -> torch.Tensor:
+    """In a dtype that can be compared and computed with: quantised values as they count, packed ones as bytes."""
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    if tensor.dtype is torch.complex32:
+        return tensor.to(torch.complex64)
+    return tensor if tensor.dtype in AVERAGED or tensor.dtype in INTEGERS else tensor.contiguous().view(torch.uint8)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(_computable(one), _computable(other))
+
+
 def _spread(found: Mapping[str, torch.Tensor]) -> tuple[float, str]:
     """The largest absolute difference of any party from the first, and between which two it is."""
     (first, reference), *others = found.items()
     largest, farthest = 0.0, ""
     for name, tensor in others:
-        if torch.equal(reference, tensor):
+        if _equal(reference, tensor):
             continue
-        wide = torch.complex128 if tensor.is_complex() else torch.float64
-        difference = float((reference.to(wide) - tensor.to(wide)).abs().max())
+        a, b = _computable(reference), _computable(tensor)
+        wide = torch.complex128 if a.is_complex() else torch.float64
+        difference = float((a.to(wide) - b.to(wide)).abs().max())
         if difference > largest:
             largest, farthest = difference, f"{name} differs from {first} by up to {difference:.3g}"
     return largest, farthest

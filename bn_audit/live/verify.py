@@ -389,6 +389,10 @@ def judge(
         disagreements = tuple(_disagreements(profile, settings, planned, run))
     notes = list(planned.notes)
     open_order = not profile.ordered and isinstance(settings, SecretFlowSettings) and settings.skip_bn is not False
+    if profile.renamed and isinstance(settings, SecretFlowSettings) and settings.wrapped is None:
+        notes.append(
+            "the keys of the state dict are not those that torch would give, by which SecretFlow picks and loads"
+        )
     if open_order:
         notes.append("the file does not keep the order of the state dict, on which skip_bn depends")
     if disagreements:

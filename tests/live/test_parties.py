@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,3 +231,30 @@ def test_wrapped_checkpoints_are_read_by_the_models_keys(states: States, tmp_pat
     opened = {name: unwrapped_state(open_checkpoint(tmp_path / f"{name}.pt")) for name in ("alice", "bob")}
     assert list(opened["bob"]) == list(states["bob"])
     assert judge_parties(opened, profile(Net())).ok
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: torch.full((3,), value, dtype=torch.complex32),
+        lambda value: torch.full((3,), value, dtype=torch.uint8).view(torch.bits8),
+        lambda value: torch.full((3,), float(value)).to(torch.float8_e4m3fn),
+        lambda value: torch.full((3,), float(value)).to(torch.float8_e8m0fnu),
+        lambda value: torch.full((3,), value, dtype=torch.uint16),
+        lambda value: torch.quantize_per_tensor(torch.full((3,), float(value)), 0.5, 0, torch.qint8),
+    ],
+)
+def test_entries_of_any_dtype_are_compared(make: Any) -> None:
+    one, same, other = ({"odd": make(value)} for value in (2, 2, 4))
+    profile = profile_of_state(one)
+    assert judge_parties({"a": one, "b": same}, profile, previous=[other]).ok
+    report = judge_parties({"a": one, "b": other}, profile)
+    assert report.entries[0].standing is Standing.NOT_SYNCHRONISED
+    assert (report.entries[0].difference or 0) > 0
+
+
+def test_values_that_are_not_at_hand() -> None:
+    state = {"fc.weight": torch.ones(2, device="meta")}
+    with pytest.raises(TargetError, match=r"a: the values of fc\.weight are not at hand"):
+        judge_parties({"a": state, "b": {"fc.weight": torch.ones(2)}}, profile_of_state(state))
