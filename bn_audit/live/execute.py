@@ -212,6 +212,10 @@ def outcomes(profile: Profile, exchange: Exchange, after: Sequence[State]) -> di
     groups = {entry.key: entry.alias_of or entry.key for entry in profile.entries}
     sources = exchange.payload[0]
     firsts = {key: _firsts(exchange, key) for key in sources}
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for source, tensor in sources.items():
+        by_shape.setdefault(tuple(tensor.shape), []).append(source)
+    for_scalars = [source for shape, keys in by_shape.items() if len(shape) < 2 for source in keys]
     found = {}
     for entry in profile.entries:
         holds: set[Outcome] = set()
@@ -219,8 +223,11 @@ def outcomes(profile: Profile, exchange: Exchange, after: Sequence[State]) -> di
         if all(_same(state[entry.key], value) for state, value in zip(exchange.before, values, strict=True)):
             holds.add((None, None))
         own = [_leading(value, 1).tolist() for value in values]
-        for source, tensor in sources.items():
-            if not _lands(tensor, values[0]) or not _alike(own, firsts[source], values[0].dtype, exchange):
+        shape = tuple(values[0].shape)
+        for source in by_shape.get(shape, ()) if shape else for_scalars:
+            if not _lands(sources[source], values[0]):
+                continue
+            if not _alike(own, firsts[source], values[0].dtype, exchange):
                 continue
             # What has one element has been compared; the rest of others is only now.
             if values[0].numel() == 1 or _arrived(exchange, source, values):
