@@ -7,6 +7,7 @@ around the ``model`` argument of the call, and nothing that other calls share ch
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -49,13 +50,40 @@ class Wrap:
         yield Step(self.module, self.argument)
 
 
+class _Surroundings:
+    """What a file says of the wrapper, and which top-level statement of a part each of its calls stands in.
+
+    Gone over once a file: some files have a thousand calls.
+    """
+
+    def __init__(self, module: PyModule) -> None:
+        self.name = _imported(module)
+        self._statements = {
+            id(node): number
+            for part in module.parsed.parts
+            for number, statement in enumerate(part.module.body)
+            for node in walk(statement)
+            if isinstance(node, cst.Call)
+        }
+        self._imports = {
+            part.cell: [number for number, statement in enumerate(part.module.body) if _is_import(statement)]
+            for part in module.parsed.parts
+        }
+
+    def import_before(self, call: cst.Call, cell: int | None) -> int | None:
+        """The number of the last import at the top level of a part that comes before a call in it."""
+        imports = self._imports[cell]
+        number = bisect_left(imports, self._statements.get(id(call), max(imports, default=0) + 1))
+        return imports[number - 1] if number else None
+
+
 def wrap(place: Step, arrivals: Sequence[Arrival]) -> Wrap | None:
     """What to wrap at a site; None where it is no call of FLModel itself, or the model cannot be told from the call."""
     call = place.node
     if not isinstance(call, cst.Call) or not all(_fits(arrival, call) for arrival in arrivals):
         return None
     argument = _argument(call)
-    name = _imported(place.module)
+    name = place.module.derive(_Surroundings).name
     if argument is None or name is None:
         return None
     return Wrap(place.module, call, argument, name)
@@ -123,14 +151,9 @@ def _import(found: Wrap, cell: int | None, locator: Locator) -> Edit | None:
     part = next((part for part in found.module.parsed.parts if part.cell == cell), None)
     if part is None:
         return None
-    before = []
-    for statement in part.module.body:
-        if any(node is found.call for node in walk(statement)):
-            break
-        before.append(statement)
-    imports = [statement for statement in before if _is_import(statement)]
-    if imports:
-        line = locator.at(Step(found.module, imports[-1])).end_line
+    last = found.module.derive(_Surroundings).import_before(found.call, cell)
+    if last is not None:
+        line = locator.at(Step(found.module, part.module.body[last])).end_line
         # At the end of that line, whatever comment stands there: what begins the next one stays where it is.
         return _insertion(line, len(part.source.split("\n")[line - 1]) + 1, f"\n{text}")
     first = part.module.body[0]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import libcst as cst
 import pytest
 
+from bn_audit.site import FLModelSite
+from bn_audit.source import wrap_edit
 from bn_audit.wrapping import Wrapping
 from tests.source.projects import IMPORTS, NET, built, read_project, readings
 
@@ -91,3 +95,23 @@ def test_it_is_ours_in_our_own_checkout_too(tmp_path: Path) -> None:
         "train.py": IMPORTS + NET + _OURS + _CALL.format("local_batchnorm(Net)"),
     }
     assert [one.wrapped for one in readings(read_project(files, tmp_path))] == [Wrapping()]
+
+
+def test_a_file_is_gone_over_once_for_the_edits_at_all_its_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk, walked = wrap_edit.walk, []
+
+    def counted(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+        for part in walk(node):
+            walked.append(part)
+            yield part
+
+    monkeypatch.setattr(wrap_edit, "walk", counted)
+    lengths = []
+    for calls in (20, 40):
+        walked.clear()
+        result = read_project({"train.py": IMPORTS + NET + _CALL.format("Net") * calls}, tmp_path / str(calls))
+        assert sum(bool(site.wrap_edits) for site in result.sites if isinstance(site, FLModelSite)) == calls
+        lengths.append(len(walked))
+    assert lengths[1] < 2.1 * lengths[0]
