@@ -327,12 +327,14 @@ class Outside:
         return [path for path in files if path in found]
 
     def forget(self) -> None:
-        """Let go of what is found out again when it is asked for: files' words, and all answers if nobody wants to
-        know what was asked."""
+        """Let go of what is found out again when it is asked for: files' words, and answers if nobody wants to know
+        what was asked. Not of those that took a search through all files."""
         if self._words is not None:
             self._words.forget()
         if not self.remembers:
-            for kept in (self.answers, self.signatures, self._listings, self._search_roots):
+            searched = ("mention", "holding")
+            self.answers = {query: answer for query, answer in self.answers.items() if query[0] in searched}
+            for kept in (self.signatures, self._listings, self._search_roots):
                 kept.clear()
 
     @property
