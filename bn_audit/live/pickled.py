@@ -97,7 +97,7 @@ def _load(path: Path, location: str, mapped: bool) -> object:
         raise
     except Exception as error:
         # Of a hostile or damaged file any exception may come.
-        if not zipfile.is_zipfile(path):
+        if load_format(path) == "legacy":
             _refuse_pickle(path, error)
         offenders = _unsafe_globals(path)
         if not offenders:
@@ -127,11 +127,12 @@ def _refuse_pickle(path: Path, error: Exception) -> None:
     newest = max(found, default=0)
     if newest > _CONTAINERS_PROTOCOL:
         raise TargetError(
-            f"{path} is a pickle of protocol {newest}, which torch.save does not write, and is not read: unpickling "
-            "runs what is in it; save the state dict with torch.save(model.state_dict(), ...)"
+            f"{path} is a pickle of protocol {newest}, and cannot be read without running what is in it; torch.save "
+            "writes protocol 2 unless it is told otherwise: save the state dict with "
+            "torch.save(model.state_dict(), ...)"
         ) from error
     if not found or (begins_as_torchs and len(found) < _PICKLES):
-        raise TargetError(f"{path} is cut off, or no file of torch.save's") from error
+        raise TargetError(f"{path} is no checkpoint of torch.save's, or cut off") from error
 
 
 def _reason(error: Exception) -> str:

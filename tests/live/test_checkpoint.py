@@ -334,7 +334,7 @@ def test_a_file_of_the_old_format_that_is_cut_off_asks_for_nothing(tmp_path: Pat
     file = tmp_path / "b.pt"
     for length in range(2, data.index(b"storage"), 7):
         file.write_bytes(data[:length])
-        with pytest.raises(TargetError, match=r"is cut off, or no file of torch\.save's$"):
+        with pytest.raises(TargetError, match=r"is no checkpoint of torch\.save's, or cut off$"):
             open_checkpoint(file)
 
 
