@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -421,3 +422,27 @@ def test_integers_kept_local_may_be_missing_in_a_load() -> None:
 
 def test_importing_the_package_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", "import bn_audit, sys; assert 'torch' not in sys.modules"], check=True)
+
+
+_FSDP = """
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from bn_audit.federated import local_keys
+
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+inner = FullyShardedDataParallel(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), device_id=torch.device("cpu"))
+print(*sorted(local_keys(nn.Sequential(nn.Linear(2, 2), inner))))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_batchnorm_below_fsdp_is_local(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FSDP, str(tmp_path / "store")], capture_output=True, text=True, check=True
+    )
+    names = ("bias", "num_batches_tracked", "running_mean", "running_var", "weight")
+    assert done.stdout.split() == [f"1.0.{name}" for name in names]
