@@ -58,8 +58,10 @@ def _stdout_to_stderr() -> Iterator[None]:
     """What Python prints, and what libraries and child processes write to the descriptor."""
     with redirect_stdout(sys.stderr):
         try:
-            kept = os.dup(1)
-        except OSError:  # there is none
+            kept = os.dup(1) if sys.__stderr__ is not None else None
+        except OSError:
+            kept = None
+        if kept is None:  # one of them is closed; what has its number is some file
             yield
             return
         try:
