@@ -18,6 +18,7 @@ import libcst as cst
 from bn_audit.filters import EVERYTHING, All, Equals, IsParameter, Not, Test, Unclear
 from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.averaging import Loop, conditions, loops_around
+from bn_audit.source.flow.callers import is_static
 from bn_audit.source.flow.cargo import (
     CONSTANT,
     INDEX,
@@ -762,11 +763,7 @@ def argument(name: str, env: Env) -> cst.BaseExpression | None:
     number = next((i for i, param in enumerate(env.scope.parameters) if param.name.value == name), None)
     if number is None or stars:
         return None
-    function = env.scope.function
-    static = isinstance(function, cst.FunctionDef) and any(
-        dotted_name(row.decorator) == "staticmethod" for row in function.decorators
-    )
-    if env.scope.owner is not None and not static:
+    if env.scope.owner is not None and not is_static(env.scope.node):
         number -= 1
     return positional[number] if 0 <= number < len(positional) else None
 
