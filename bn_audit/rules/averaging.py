@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from bn_audit.federation import AveragingSite, ExchangeSite
 from bn_audit.filters import EVERYTHING, All, Equals, Test, text_of
 from bn_audit.finding import Finding, Severity
+from bn_audit.profile import StateEntry
 from bn_audit.rules.averaging_case import (
     Judged,
     Misfit,
@@ -21,6 +22,7 @@ from bn_audit.rules.averaging_case import (
     keeps_batchnorm,
     misfits,
     models_named,
+    of_models,
     trail_of,
 )
 from bn_audit.rules.averaging_examples import averaging_example
@@ -39,10 +41,11 @@ def _integers(site: AveragingSite) -> Iterator[Finding]:
         return
     error = stopped[0].error
     assert error is not None
+    stops = [(one.participant, [one.error.key]) for one in stopped if one.error is not None and one.error.key]
     sure = "" if error.text_certain else "most likely "
     yield INTEGERS.finding(
         site.location,
-        f"averaging stops at `{error.key}` of {_models(stopped)}, {sure}with {error.type}: "
+        f"averaging stops at {of_models(stops, goes_on=False)}, {sure}with {error.type}: "
         f"{' '.join(error.text.split())}",
         evidence=trail_of(site, stopped),
         help=_HELP,
@@ -65,11 +68,11 @@ def _shares(site: AveragingSite) -> Iterator[Finding]:
     if not shared:
         return
     first = shared[0]
-    names = listed(norm_names(first.participant.profile, [entry.key for entry in first.statistics]))
+    names = _norms([(one, one.statistics) for one in shared])
     what = "the running statistics" if not _affine(first) else "running statistics, weight and bias"
     yield SHARES.finding(
         site.location,
-        f"{what} of {names} of {_models(shared)} are averaged over the parties, and nothing says so",
+        f"{what} of {names} are averaged over the parties, and nothing says so",
         evidence=trail_of(site, shared),
         help=_HELP,
     )
@@ -93,22 +96,29 @@ def _affine(judged: Judged) -> bool:
 
 def _fragile(site: AveragingSite | ExchangeSite) -> Iterator[Finding]:
     if isinstance(site, ExchangeSite):
-        for covers, misfit, told in wrong_filters(site):
-            message = f"the filter `{text_of(covers)}` {_mistake(misfit)} of {_models([misfit.judged])}"
-            yield FRAGILE.finding(told.place, message, evidence=told.evidence, help=_HELP)
+        for covers, wrong, told in wrong_filters(site):
+            yield FRAGILE.finding(told.place, _mistakes(covers, wrong), evidence=told.evidence, help=_HELP)
         return
     if site.what != "state" or site.covers == EVERYTHING:
         return
     wrong = [found for one in judge_averaging(site) if (found := misfits(site.covers, one)) is not None]
     if not wrong:
         return
-    first = wrong[0]
     yield FRAGILE.finding(
         site.location,
-        f"the filter `{text_of(site.covers)}` {_mistake(first)} of {_models([found.judged for found in wrong])}",
+        _mistakes(site.covers, wrong),
         evidence=trail_of(site, [found.judged for found in wrong]),
         help=_HELP,
     )
+
+
+def _mistakes(covers: Test, wrong: Sequence[Misfit]) -> str:
+    """What a filter gets wrong about the first model, about which others the same, and about which something else."""
+    first = _mistake(wrong[0])
+    alike = [found.judged.participant for found in wrong if _mistake(found) == first]
+    others = [found.judged.participant for found in wrong if _mistake(found) != first]
+    more = f", and is wrong about {models_named(others)} too" if others else ""
+    return f"the filter `{text_of(covers)}` {first} of {models_named(alike)}{more}"
 
 
 def _mistake(found: Misfit) -> str:
@@ -135,18 +145,24 @@ def _parameters(site: AveragingSite | ExchangeSite) -> Iterator[Finding]:
     halves = [one for one in judge_averaging(site) if one.shared and one.error is None]
     if not halves:
         return
-    names = listed(norm_names(halves[0].participant.profile, [entry.key for entry in halves[0].shared]))
+    names = _norms([(one, one.shared) for one in halves])
     yield PARAMETERS.finding(
         site.location,
-        f"only parameters are averaged: weight and bias of {names} of {_models(halves)} are shared, and the running "
+        f"only parameters are averaged: weight and bias of {names} are shared, and the running "
         f"statistics they were trained with are not",
         evidence=trail_of(site, halves),
         help=_HALF_HELP,
     )
 
 
-def _models(judged: Sequence[Judged]) -> str:
-    return models_named([one.participant for one in judged])
+def _norms(rows: Sequence[tuple[Judged, Sequence[StateEntry]]]) -> str:
+    """The norm layers that own some entries of models."""
+    return of_models(
+        [
+            (one.participant, norm_names(one.participant.profile, [entry.key for entry in entries]))
+            for one, entries in rows
+        ]
+    )
 
 
 _HELP = (

@@ -29,6 +29,7 @@ __all__ = [
     "misfits",
     "model_trail",
     "models_named",
+    "of_models",
     "trail_of",
     "words_of",
 ]
@@ -237,6 +238,21 @@ def _like_norm(entry: StateEntry) -> bool:
     """Whether a layer that is no BatchNorm is called like a normalisation: to keep it local may well be meant."""
     leaf = entry.module.rpartition(".")[2].lower()
     return "norm" in leaf or leaf.rstrip("0123456789_") in ("ln", "gn", "in", "bn")
+
+
+def of_models(rows: Sequence[tuple[Participant, Sequence[str]]], *, goes_on: bool = True) -> str:
+    """```bn1` and `bn2` of `Net`, and others of `Other`,``: names in several models, of which only the first one's are
+    written out.
+
+    Args:
+        rows: the models, each with its names, none of them without.
+        goes_on: whether the sentence does, so that a comma has to stand where others are named.
+    """
+    first = list(dict.fromkeys(rows[0][1]))
+    alike = [one for one, names in rows if list(dict.fromkeys(names)) == first]
+    others = [one for one, names in rows if list(dict.fromkeys(names)) != first]
+    text = f"{listed(first)} of {models_named(alike)}"
+    return f"{text}, and others of {models_named(others)}{',' if goes_on else ''}" if others else text
 
 
 def models_named(participants: Sequence[Participant]) -> str:

@@ -12,7 +12,7 @@ from bn_audit.federation import ExchangeSite
 from bn_audit.filters import Test
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import NormLayer
-from bn_audit.rules.averaging_case import keeps_batchnorm, models_named
+from bn_audit.rules.averaging_case import keeps_batchnorm
 from bn_audit.rules.exchange_case import Exchanged, exchanged, norm_entries, norms_named, trail, wrong_filter
 from bn_audit.rules.exchange_examples import NO_BATCHNORM, OTHER_KEYS, flower_client, message_client
 from bn_audit.rules.rule import Rule
@@ -33,8 +33,8 @@ def _shares(site: ExchangeSite) -> Iterator[Finding]:
     yield SHARES.finding(
         place,
         f"{'running statistics, weight and bias' if affine else 'the running statistics'} of "
-        f"{norms_named(first, norms)} of {models_named([one.participant for one in found])} are sent with the "
-        f"rest, {site.framework} averages them over the parties, and what comes back is loaded",
+        f"{norms_named([(one, _shared(one)) for one in found])} are sent with the rest, {site.framework} averages them "
+        "over the parties, and what comes back is loaded",
         evidence=trail(site, found, place),
         help=f"{_HELP}; {_IN_FLOWER}" if site.framework == "Flower" else _HELP,
     )

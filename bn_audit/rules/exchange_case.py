@@ -15,8 +15,8 @@ from bn_audit.federation import ExchangeSite, Loading, Participant, Sending
 from bn_audit.filters import EVERYTHING, IsParameter, Test, picked, text_of
 from bn_audit.finding import Evidence, Location
 from bn_audit.profile import NormLayer, Profile, StateEntry
-from bn_audit.rules.averaging_case import Judged, Misfit, counts, distinct, misfits, model_trail, models_named
-from bn_audit.rules.wording import listed, norm_names
+from bn_audit.rules.averaging_case import Judged, Misfit, counts, distinct, misfits, model_trail, of_models
+from bn_audit.rules.wording import norm_names
 
 __all__ = [
     "Exchanged",
@@ -105,9 +105,14 @@ def norm_entries(one: Exchanged, norms: Sequence[NormLayer]) -> list[StateEntry]
     return [entry for entry in one.profile.entries if entry.key in owned and owned[entry.key].path in paths]
 
 
-def norms_named(one: Exchanged, norms: Sequence[NormLayer]) -> str:
-    """The norm layers of a model by their paths."""
-    return listed(norm_names(one.profile, [entry.key for entry in norm_entries(one, norms)]))
+def norms_named(rows: Sequence[tuple[Exchanged, Sequence[NormLayer]]]) -> str:
+    """Norm layers of models by their paths."""
+    return of_models(
+        [
+            (one.participant, norm_names(one.profile, [entry.key for entry in norm_entries(one, norms)]))
+            for one, norms in rows
+        ]
+    )
 
 
 def trail(
@@ -142,9 +147,8 @@ def half_exchanges(site: ExchangeSite) -> Iterator[Told]:
     place = first.sends[0].location
     yield Told(
         place,
-        f"only parameters are sent: weight and bias of {norms_named(first, _affine(first))} of "
-        f"{models_named([one.participant for one in found])} are averaged by {site.framework}, and the running "
-        "statistics they were trained with stay behind",
+        f"only parameters are sent: weight and bias of {norms_named([(one, _affine(one)) for one in found])} are "
+        f"averaged by {site.framework}, and the running statistics they were trained with stay behind",
         trail(site, found, place),
     )
 
@@ -172,7 +176,7 @@ def _same(one: Test, other: Test, profile: Profile) -> bool:
     return all(first is not None and first is second for first, second in answers)
 
 
-def wrong_filters(site: ExchangeSite) -> Iterator[tuple[Test, Misfit, Told]]:
+def wrong_filters(site: ExchangeSite) -> Iterator[tuple[Test, list[Misfit], Told]]:
     """Filters by name, on what is sent or on what is loaded, that a model's keys prove wrong."""
     if site.role != "client" or site.kept:
         return
@@ -183,7 +187,11 @@ def wrong_filters(site: ExchangeSite) -> Iterator[tuple[Test, Misfit, Told]]:
             place, covers, misfit = wrong
             rows.setdefault((place, covers), []).append((one, misfit))
     for (place, covers), found in rows.items():
-        yield covers, found[0][1], Told(place, text_of(covers), trail(site, [one for one, _ in found], place))
+        yield (
+            covers,
+            [wrong for _, wrong in found],
+            Told(place, text_of(covers), trail(site, [one for one, _ in found], place)),
+        )
 
 
 def wrong_filter(one: Exchanged) -> tuple[Location, Test, Misfit] | None:

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 
 from bn_audit.federation import EvaluationSite, Participant, TrainingSite
 from bn_audit.finding import Applicability, Evidence, Finding, Fix, Severity
-from bn_audit.rules.averaging_case import counts, distinct, model_trail, models_named
+from bn_audit.rules.averaging_case import counts, distinct, model_trail, of_models
 from bn_audit.rules.mode_examples import mode_example
 from bn_audit.rules.rule import Rule
-from bn_audit.rules.wording import listed
 
 __all__ = ["RULES"]
 
@@ -70,8 +69,8 @@ def _with_statistics(participants: Sequence[Participant]) -> list[Participant]:
 
 def _norms(models: Sequence[Participant]) -> tuple[str, bool]:
     """The layers that the mode matters to, and whether it is only one."""
-    paths = dict.fromkeys(norm.path or "the root" for norm in models[0].profile.norms if counts(norm))
-    return f"{listed(paths)} of {models_named(models)}", len(paths) == 1
+    rows = [(model, [norm.path or "the root" for norm in model.profile.norms if counts(norm)]) for model in models]
+    return of_models(rows), all(len(names) == 1 and names == rows[0][1] for _, names in rows)
 
 
 def _trail(models: Sequence[Participant]) -> list[Evidence]:

@@ -13,7 +13,7 @@ from bn_audit.federation import Participant, ServerStepSite
 from bn_audit.filters import picked
 from bn_audit.finding import Evidence, Finding, Severity
 from bn_audit.profile import StateEntry
-from bn_audit.rules.averaging_case import counts, distinct, model_trail, models_named
+from bn_audit.rules.averaging_case import counts, distinct, model_trail, of_models
 from bn_audit.rules.averaging_examples import server_step_example
 from bn_audit.rules.rule import Rule
 from bn_audit.rules.wording import listed
@@ -39,15 +39,15 @@ def _steps(site: ServerStepSite) -> Iterator[Finding]:
     hit = [one for one in site.participants if _reached(site, one)]
     if not hit:
         return
-    first = [entry.key for entry in _reached(site, hit[0])]
-    variances = [key for key in first if key.endswith("running_var")]
+    rows = [(one, [entry.key for entry in _reached(site, one)]) for one in hit]
+    variances = [key for key in rows[0][1] if key.endswith("running_var")]
     does = "noise is added to" if site.kind == "noise" else "the server's momentum moves"
     risk = f"; {listed(variances)} can turn negative, and the output NaN" if variances else ""
     steps: list[Evidence] = [step for step in (site.averaging, site.load) if step is not None]
     steps.extend(step for one in hit[:_SHOWN] for step in model_trail(one))
     yield STEP.finding(
         site.location,
-        f"{does} the running statistics of {models_named(hit)}: {listed(first)}{risk}",
+        f"{does} running statistics: {of_models(rows, goes_on=False)}{risk}",
         evidence=distinct(steps, site.location),
         help="leave out what is no parameter (`dict(model.named_parameters())` has the keys), or all of BatchNorm",
     )

@@ -13,7 +13,7 @@ from bn_audit.federation import ExchangeSite, Loading, Rebuild
 from bn_audit.filters import EVERYTHING, picked
 from bn_audit.finding import Applicability, Finding, Fix, Severity
 from bn_audit.profile import StateEntry
-from bn_audit.rules.averaging_case import models_named
+from bn_audit.rules.averaging_case import of_models
 from bn_audit.rules.exchange_case import Exchanged, exchanged, trail
 from bn_audit.rules.exchange_examples import NO_BATCHNORM, OTHER_KEYS, flower_client
 from bn_audit.rules.rule import Rule
@@ -30,13 +30,13 @@ def _sizes(site: ExchangeSite) -> Iterator[Finding]:
                 by_place.setdefault(way.rebuild, []).append((one, entry))
     for rebuild, rows in by_place.items():
         found = list(dict.fromkeys(one for one, _ in rows))
+        integers = of_models([(one.participant, [entry.key]) for one, entry in rows])
         fix = None
         if rebuild.edits:
             fix = Fix(Applicability.UNSAFE, f"write `{rebuild.written}`, which keeps value and dtype", rebuild.edits)
         yield SIZES.finding(
             rebuild.location,
-            f"`{rebuild.name}` takes the 0-d integer `{rows[0][1].key}` of "
-            f"{models_named([one.participant for one in found])} for a size: a counter of 0 becomes an empty tensor, "
+            f"`{rebuild.name}` takes the 0-d integer {integers} for a size: a counter of 0 becomes an empty tensor, "
             "one of N a tensor of N uninitialised elements, and loading the first round's state fails with a size "
             "mismatch",
             evidence=trail(site, found, rebuild.location),
