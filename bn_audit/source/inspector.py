@@ -34,6 +34,8 @@ __all__ = ["Inspector"]
 
 _MAX_CHARACTERS = 3_000_000
 """Characters of source whose trees are kept, most of them without the bodies of functions."""
+_MAX_OF_ANOTHER_PROJECT = 1_000_000
+"""Of so many, those of one project are dropped where the next begins: hardly any of them is asked for again."""
 
 _MAX_FOR_A_GUESS = 100_000
 """Characters of source that are opened for a file that only may have to do with a federation: what it
@@ -49,6 +51,7 @@ class Inspector:
         self.outside = outside
         self._limits = Limits() if limits is None else limits
         self._residence = Residence()
+        self._root = ""
         self._project = self._fresh()
 
     def exports(self, path: str, names: Iterable[str]) -> Part:
@@ -60,7 +63,8 @@ class Inspector:
         return self._alone(task.path, lambda: self._look_into(task))
 
     def _alone(self, path: str, work: Callable[[], Part]) -> Part:
-        if self._project.characters > _MAX_CHARACTERS or self._project.whole or self._residence.is_much():
+        most = _MAX_CHARACTERS if self._is_of_the_same_project(path) else _MAX_OF_ANOTHER_PROJECT
+        if self._project.characters > most or self._project.whole or self._residence.is_much():
             self._forget()
         shown = self._project.display(os.path.abspath(path))
         seconds = self._limits.seconds
@@ -82,6 +86,10 @@ class Inspector:
             notes = (f"{shown}: {''.join(traceback.format_exception(error)).rstrip()}",)
         self._forget()  # what was under way may be half done
         return Part(problems=(f"{shown}: {left}",), notes=notes)
+
+    def _is_of_the_same_project(self, path: str) -> bool:
+        before, self._root = self._root, self.outside.search_root(os.path.abspath(path))
+        return self._root == before
 
     def _begun(self, work: Callable[[], Part]) -> Part:
         whole: set[str] = set()

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bn_audit.source.raw import SourceError, read_bytes
-from bn_audit.source.root import search_root
+from bn_audit.source.root import search_root as root_of
 from bn_audit.source.signature import Signature, signature
 
 if TYPE_CHECKING:
@@ -186,19 +186,20 @@ class Outside:
     def mentioning(self, name: str, stem: str, module: str = "") -> tuple[str, ...]:
         """The files of the scan that mention both words, in its order, as it calls them; of the project that a module
         belongs to, if its path is given."""
-        return _several(self.ask(("mention", name, stem, self._search_root(module) if module else "")))
+        return _several(self.ask(("mention", name, stem, self.search_root(module) if module else "")))
 
     def near(self, name: str, module: str, using: Using) -> tuple[str, ...]:
         """The nearest files to a module, by its absolute path, that use something of a name: its own first. Of these,
         only files of the same project."""
-        return _several(self.ask(("near", name, module, using, self._search_root(module))))
+        return _several(self.ask(("near", name, module, using, self.search_root(module))))
 
-    def _search_root(self, module: str) -> str:
+    def search_root(self, module: str) -> str:
+        """The folder below which whatever uses a file's classes and functions lies."""
         folder = os.path.dirname(module)
         known = self._search_roots.get(folder)
         if known is None:
             with self.apart() as asked:
-                root = search_root(module, self.sources.roots, self.is_there, self.is_file)
+                root = root_of(module, self.sources.roots, self.is_there, self.is_file)
             known = self._search_roots[folder] = (root, asked)
         else:
             self.again(known[1])
