@@ -22,7 +22,7 @@ from bn_audit.source.parse import is_notebook
 from bn_audit.source.part import REMEDY, Limits, Part, Task
 from bn_audit.source.project import Project, PyModule
 from bn_audit.source.raw import SourceError
-from bn_audit.source.residence import Residence
+from bn_audit.source.residence import Residence, give_back
 from bn_audit.source.suite import UnreadableBody
 from bn_audit.source.targets import Tree
 
@@ -34,7 +34,7 @@ __all__ = ["Inspector"]
 
 _MAX_CHARACTERS = 3_000_000
 """Characters of source whose trees are kept, most of them without the bodies of functions."""
-_MAX_OF_ANOTHER_PROJECT = 1_000_000
+_MAX_OF_ANOTHER_PROJECT = 600_000
 """Of so many, those of one project are dropped where the next begins: hardly any of them is asked for again."""
 
 _MAX_FOR_A_GUESS = 100_000
@@ -108,6 +108,7 @@ class Inspector:
         self._project = self._fresh()
         self.outside.forget()
         gc.collect()  # whoever reads many files has turned it off
+        give_back()
         self._residence.begin()
 
     def _fresh(self, whole: frozenset[str] = frozenset()) -> Project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bn_audit.source import inspector, project
 from bn_audit.source.inspector import Inspector
 from bn_audit.source.outside import Outside
 from bn_audit.source.part import Part, Task
+from bn_audit.source.residence import give_back, resident
 from bn_audit.source.sources import Sources
 from bn_audit.source.taught import Taught
 from tests.source.projects import project as files_of
@@ -93,6 +95,40 @@ def test_trees_are_forgotten_before_they_are_too_many(folder: Path, monkeypatch:
     monkeypatch.setattr(inspector, "_MAX_CHARACTERS", 0)
     assert one.look_into(TASK) == first
     assert world.noted() == questions
+
+
+def test_trees_are_forgotten_where_another_project_begins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If they are many; those of its own project are kept, and what comes of a file is the same."""
+    other = folder / "other"
+    (other / "pkg").mkdir(parents=True)
+    for name, content in files_of(TEXT).items():
+        (other / name).write_text(str(content), encoding="utf-8")
+    made: list[project.Project] = []
+
+    def counted(*given: object) -> project.Project:
+        made.append(project.Project(*given))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(inspector, "Project", counted)
+    tasks = (TASK, Task("train.py", ("FLModel",)), Task("other/pkg/fl.py", ("FLModel",)), TASK)
+    found = {}
+    for most, begun in ((10_000, 1), (0, 3)):
+        monkeypatch.setattr(inspector, "_MAX_OF_ANOTHER_PROJECT", most)
+        made.clear()
+        one = Inspector(outside(folder))
+        found[most] = [one.look_into(task) for task in tasks]
+        assert len(made) == begun
+    assert found[0] == found[10_000]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.pythonapi, "malloc_trim"), reason="the C library keeps what it keeps")
+def test_what_was_freed_is_given_back() -> None:
+    blocks = [bytes(1000) for _ in range(200_000)]
+    kept, before = blocks[-1], resident()
+    del blocks
+    give_back()
+    assert len(kept) == 1000
+    assert resident() < before - (100 << 20)
 
 
 def test_no_more_source_is_opened_than_the_limit_allows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
