@@ -119,6 +119,20 @@ class Tree:
             current = above
         return found
 
+    def otherwise(self, node: cst.CSTNode) -> list[cst.BaseExpression]:
+        """The tests of the branches around a node inside its scope that must fail for it to be reached, innermost
+        first."""
+        found: list[cst.BaseExpression] = []
+        current: cst.CSTNode | None = node
+        while current is not None:
+            above = self._parents.get(id(current))
+            if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+                break
+            if isinstance(above, cst.If) and current is above.orelse:
+                found.append(above.test)
+            current = above
+        return found
+
     def assigned_to(self, node: cst.CSTNode) -> str:
         """The name that an expression is assigned to where it stands; "" if there is none."""
         above = self._parents.get(id(node))

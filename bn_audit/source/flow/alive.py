@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from bn_audit.source.flow.index import Binding, FileIndex
+from bn_audit.source.flow.index import Binding, FileIndex, Scope
 from bn_audit.source.nodes import dotted_name
 
-__all__ = ["alive_at"]
+__all__ = ["alive_at", "branches", "never_both"]
 
 
 def alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode | None) -> tuple[list[Binding], bool]:
@@ -34,24 +34,81 @@ def _alive_at(index: FileIndex, rows: list[Binding], use: cst.CSTNode) -> tuple[
     blocks = index.blocks(use)
     loops = [node for node in index.above(use) if isinstance(node, (cst.For, cst.While))]
     statement = index.statement_of(use)
-    around_use = list(_branches(index, use))
+    around_use = list(branches(index, use))
     alive: list[Binding] = []
-    sealed = False
+    later: list[Binding] = []
+    seal: Binding | None = None
     for row in sorted((row for row in rows if row.region is None), key=lambda row: -row.order):
         own = row.node is statement and not isinstance(row.node, (cst.For, cst.With))
         if row.order > place or own:
-            # Bound later in the source: reached only if a loop around both runs again.
-            if any(id(loop) in set(map(id, index.above(row.node))) or row.node is loop for loop in loops):
-                alive.append(row)
+            later.append(row)
             continue
-        if sealed:
-            continue
-        if around_use and _contradict(index, list(_branches(index, row.node)), around_use):
+        if around_use and _contradict(index, list(branches(index, row.node)), around_use):
             continue
         alive.append(row)
-        if row.how in ("value", "item", "enter") and row.blocks == blocks[: len(row.blocks)]:
-            sealed = True
-    return alive, sealed
+        if row.how in _ANEW and row.blocks == blocks[: len(row.blocks)]:
+            seal = row
+            break
+    again = [row for row in later if _comes_round(index, row, loops, seal) and not never_both(index, row.node, use)]
+    return [*again, *alive], seal is not None
+
+
+_ANEW = frozenset({"value", "item", "enter"})
+"""Ways to bind a name that leave nothing of what it held."""
+
+
+def _comes_round(index: FileIndex, row: Binding, loops: list[cst.For | cst.While], seal: Binding | None) -> bool:
+    """Whether what is bound later in the source is there when a loop around both runs again, and nothing binds the name
+    anew in each turn before it is used.
+
+    Args:
+        loops: around the use, innermost first.
+        seal: the last binding before the use that certainly came before it.
+    """
+    around = set(map(id, index.above(row.node)))
+    shared = next((loop for loop in loops if id(loop) in around or row.node is loop), None)
+    if shared is None:
+        return False
+    if seal is None or row.how not in _ANEW:
+        return True
+    return seal.node is not shared and id(shared) not in set(map(id, index.above(seal.node)))
+
+
+def never_both(index: FileIndex, one: cst.CSTNode, other: cst.CSTNode) -> bool:
+    """Whether one run of a scope certainly never comes to both of two places, whatever loops are around them: what
+    their branches ask for is the same all the time."""
+    scope = index.scope_of(other)
+    if scope is not index.scope_of(one):
+        return False
+    return any(
+        _exclude(index, left, right) and _is_fixed(index, scope, left[0]) and _is_fixed(index, scope, right[0])
+        for left in branches(index, one)
+        for right in branches(index, other)
+    )
+
+
+def _is_fixed(index: FileIndex, scope: Scope, test: cst.BaseExpression) -> bool:
+    """Whether a comparison with a text turns out the same as long as its scope runs: nothing there changes what is
+    compared."""
+    found = _equals(index, test)
+    if found is None:
+        return False
+    root, _, attr = found[0].partition(".")
+    if root in scope.shared or any(
+        write.root == root and write.attr == attr.partition(".")[0] for write in scope.writes
+    ):
+        return False
+    rows = scope.bindings.get(root, ())
+    return len(rows) < 2 and all(row.how in ("value", "other") and not _in_loop(index, row.node) for row in rows)
+
+
+def _in_loop(index: FileIndex, node: cst.CSTNode) -> bool:
+    for above in index.above(node):
+        if isinstance(above, (cst.For, cst.While)):
+            return True
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            return False
+    return False
 
 
 _FORMS = frozenset({"lower", "upper", "strip", "casefold"})
@@ -59,8 +116,8 @@ Taken = tuple[cst.BaseExpression, bool]
 """A condition, and whether it holds."""
 
 
-def _branches(index: FileIndex, node: cst.CSTNode) -> Iterator[Taken]:
-    """The branches of its scope that a node stands in."""
+def branches(index: FileIndex, node: cst.CSTNode) -> Iterator[Taken]:
+    """The branches of its scope that a node stands in, innermost first."""
     current = node
     for above in index.above(node):
         if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):

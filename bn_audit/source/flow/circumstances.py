@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["Condition", "impossible", "set_apart", "told"]
+__all__ = ["Condition", "contrary", "impossible", "set_apart", "told"]
 
 _MAX_TOLD = 3
 _ENVIRONMENT = ("is_available", "device", "__version__", "rank", "__name__")
@@ -45,6 +45,19 @@ def impossible(conditions: Sequence[Condition]) -> bool:
                 if values.setdefault(subject, value) != value:
                     return True
     return any(not row.holds and _all_hold(row.text, values) for row in conditions)
+
+
+def contrary(one: Iterable[Condition], other: Iterable[Condition]) -> bool:
+    """Whether conditions on different ways of a program cannot hold at once: an option is to have two values. Names of
+    functions' own, and attributes of objects, may have another value elsewhere."""
+    rows = [row for row in (*one, *other) if all(map(_is_option, _subjects(row.text)))]
+    return impossible(rows)
+
+
+def _is_option(subject: str) -> bool:
+    """``args.model``: what stands for the same thing wherever it is asked for."""
+    root, dot, _ = subject.partition(".")
+    return bool(dot) and root.isidentifier() and root not in ("self", "cls")
 
 
 def _all_hold(text: str, values: Mapping[str, object]) -> bool:

@@ -14,6 +14,7 @@ from bn_audit.finding import Edit, Evidence
 from bn_audit.source.flow.cargo import UNKNOWN, Cargo, Part, Rebuilt, taken
 from bn_audit.source.flow.exchanges import Client, Load, Send
 from bn_audit.source.flow.index import arguments_of
+from bn_audit.source.flow.trials import without_trials
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
@@ -41,10 +42,10 @@ class ExchangeWriter:
         kept: list[Step] = []
         taking = {made for load in client.loads if _arrives(load) for made in load.models}
         found = client.sends if all(map(_fits, client.loads)) else map(_without_prefixed, client.sends)
-        sends = [_own_models(row, client) for send in found for row in self._sends(_as_loaded(send, taking))]
+        sends = [_own_models(row, client) for send in found for row in self._sends(_as_loaded(send, taking), client)]
         loads: list[Loading] = []
         for load in client.loads:
-            loads.extend(_own_models(row, client) for row in self._loads(load))
+            loads.extend(_own_models(row, client) for row in self._loads(load, client))
             kept.extend(_put_back(load))
         name = getattr(getattr(client.node, "name", None), "value", "")
         return ExchangeSite(
@@ -58,7 +59,7 @@ class ExchangeWriter:
             kept=self._evidence(kept[:_MAX_APART]),
         )
 
-    def _sends(self, send: Send) -> Iterator[Sending]:
+    def _sends(self, send: Send, client: Client) -> Iterator[Sending]:
         for way in send.ways:
             if way.shape == "none" or _metrics(way):
                 continue
@@ -70,13 +71,13 @@ class ExchangeWriter:
                 location=self.locator.at(place or Step(send.env.module, send.node)),
                 what="parameters" if parts and all(part.what == "parameters" for part in parts) else "state",
                 covers=taken(way, "model") if known else Unclear("?"),
-                participants=self.participants(made for part in parts for made in part.models) if known else (),
+                participants=self._of(client, (made for part in parts for made in part.models)) if known else (),
                 listed=way.shape == "list",
                 floats=bool(parts) and all(part.floats for part in parts),
                 through=self._evidence(self.calls(first.env)) if first is not None and first.env else (),
             )
 
-    def _loads(self, load: Load) -> Iterator[Loading]:
+    def _loads(self, load: Load, client: Client) -> Iterator[Loading]:
         for way in load.ways:
             if way.shape in ("unknown", "none"):
                 continue
@@ -86,13 +87,16 @@ class ExchangeWriter:
             yield Loading(
                 location=self.locator.at(Step(load.env.module, load.node)),
                 takes=taken(way, "message"),
-                participants=self.participants(load.models),
+                participants=self._of(client, load.models),
                 keys=part.keys.covers if part.keys is not None and len(way.parts) == 1 else None,
                 rebuild=self._rebuild(part.rebuilt) if part.rebuilt is not None and not part.tensors else None,
                 strict=load.strict,
                 initial=load.initial,
                 through=self._evidence(self.calls(load.env)),
             )
+
+    def _of(self, client: Client, models: Iterable[Made]) -> tuple[Participant, ...]:
+        return self.participants(without_trials(models, client.module))
 
     def _rebuild(self, rebuilt: Rebuilt) -> Rebuild:
         call = rebuilt.node

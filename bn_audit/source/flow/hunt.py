@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from bn_audit.source.flow.alive import branches
 from bn_audit.source.flow.averaging import Averaging, by_position, depends, loops_around
+from bn_audit.source.flow.circumstances import Condition
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.passing import STATES
+from bn_audit.source.flow.trials import without_trials
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
 from bn_audit.source.interpreter.values import External, Step
 from bn_audit.source.nodes import root_name, walk
@@ -169,7 +172,9 @@ class Hunter:
             return None
         models = [*models, *(origin.model for origin in origins if isinstance(origin, State) and origin.model)]
         models.extend(origin for origin in origins if isinstance(origin, Made) and origin.kind == "model")
-        readings = tuple(reading for made in dict.fromkeys(models) for reading in self.reader.readings(made))
+        way = self._way(averaging.node, env)
+        taking = without_trials(dict.fromkeys(models), env.module)
+        readings = tuple(reading for made in taking for reading in self.reader.readings_beside(made, way))
         states = tuple(
             Step(origin.env.module, origin.node, "a party's state is taken here")
             for origin in origins
@@ -185,6 +190,17 @@ class Hunter:
                 filters.update({id(one.node): one for one in origin.filters if not one.among})
         steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
         return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps, apart=apart)
+
+    def _way(self, node: cst.CSTNode, env: Env) -> list[Condition]:
+        """The conditions under which a run of a scope comes to a node, with those of the calls that lead to it."""
+        found: list[Condition] = []
+        place: cst.CSTNode | None = node
+        run: Env | None = env
+        while run is not None and place is not None:
+            index = self.follower.index(run.module)
+            found.extend(Condition(" ".join(index.code(test).split()), holds) for test, holds in branches(index, place))
+            place, run = run.call, run.caller
+        return found
 
     def _has_buffers(self, averaging: Averaging, env: Env) -> bool:
         """Whether a function that combines parameters combines the buffers as well, in a loop of their own."""

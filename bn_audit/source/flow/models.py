@@ -10,7 +10,7 @@ from typing import NamedTuple
 import libcst as cst
 
 from bn_audit.profile import NormLayer
-from bn_audit.source.flow.circumstances import Condition, impossible, told
+from bn_audit.source.flow.circumstances import Condition, contrary, impossible, told
 from bn_audit.source.flow.given import settled, written
 from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.plans import MadeByPlan
@@ -51,6 +51,8 @@ class ModelReading:
     made: Made = field(repr=False)
     own: tuple[Condition, ...] = ()
     """The conditions without those of the way to the call that makes it."""
+    every: tuple[Condition, ...] = ()
+    """All conditions, those too that are not told."""
 
 
 class _Kept(NamedTuple):
@@ -103,6 +105,15 @@ class ModelReader:
             self._found[place] = found
             self._first.setdefault(made, found)
         return found
+
+    def readings_beside(self, made: Made, way: Sequence[Condition]) -> list[ModelReading]:
+        """What a model may hold on a way of the program to somewhere else; empty if it is made on none that goes
+        there."""
+        if way:
+            chain = _chain(made)
+            if contrary(way, [*self._way(chain, made.env), *self._otherwise(chain)]):
+                return []
+        return [reading for reading in self.readings(made) if not contrary(way, reading.every)]
 
     def _kept(
         self, made: Made, chain: Sequence[tuple[PyModule, cst.Call]], way: Sequence[Condition]
@@ -167,7 +178,9 @@ class ModelReader:
         readings: list[ModelReading] = []
         for norms, (name, value, raw) in found.items():
             own = tuple(_conditions(rows[norms], every))
-            readings.append(ModelReading(name, raw, told((*way, *own)), tuple(_trail(made, value)), made, own))
+            readings.append(
+                ModelReading(name, raw, told((*way, *own)), tuple(_trail(made, value)), made, own, (*way, *own))
+            )
         return readings
 
     def _build(
@@ -200,6 +213,12 @@ class ModelReader:
     def _tree(self, module: PyModule) -> Tree:
         return module.derive(Tree)
 
+    def _otherwise(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> Iterator[Condition]:
+        """The conditions that fail where the calls of a chain are reached."""
+        for module, call in chain:
+            for test in self._tree(module).otherwise(call):
+                yield Condition(" ".join(module.tree.code_for_node(test).split()), False)
+
     def _way(self, chain: Sequence[tuple[PyModule, cst.Call]], env: Env) -> list[Condition]:
         """The conditions under which the calls of a chain are reached, as their branches say; ``env`` is the run of the
         scope that the last stands in. What is written out at a call is no condition any more."""
@@ -223,7 +242,8 @@ def _may_be(reading: ModelReading, way: Sequence[Condition]) -> bool:
 
 def _reached(reading: ModelReading, way: Sequence[Condition]) -> ModelReading:
     """The same model, reached on another way."""
-    return replace(reading, conditions=told((*way, *reading.own)))
+    every = (*way, *reading.own)
+    return replace(reading, conditions=told(every), every=every)
 
 
 def _cut_off(reading: ModelReading) -> bool:

@@ -83,7 +83,7 @@ class FederatedReader:
             covers=self._covers(found),
             forms=forms(self.follower, averaging, env, found.onto, found.load.module),
             through=self.evidence(calls_of(env)),
-            states=self.evidence(found.states[:_MAX_STATES]),
+            states=self.evidence(found.states)[:_MAX_STATES],
             load=None if found.load.node is averaging.node else self.evidence([found.load])[0],
             picks=self._picks(found),
         )

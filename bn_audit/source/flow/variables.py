@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from bn_audit.source.flow.alive import alive_at
+from bn_audit.source.flow.alive import alive_at, never_both
 from bn_audit.source.flow.averaging import Loop, conditions, is_begun, loops_around, takes_entry
 from bn_audit.source.flow.callers import function_of, is_static
 from bn_audit.source.flow.changes import key_of
@@ -134,6 +134,8 @@ class Variables(Following):
             if row.region is not None or self.reached(row.node, here):
                 yield from filtered(self.binding(row, here), removed)
         for value, node in scope.puts.get(name, ()):
+            if local is not None and sealed and never_both(index, node, local):
+                continue
             passed = (*self._passed(node, here), *removed)
             yield from filtered(self._combined(node, here), passed)
             yield from filtered(self.origins(value, here), passed)

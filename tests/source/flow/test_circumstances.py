@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bn_audit.source.flow.circumstances import Condition, impossible, set_apart, told
+from bn_audit.source.flow.circumstances import Condition, contrary, impossible, set_apart, told
 
 
 def conditions(*rows: str) -> list[Condition]:
@@ -54,3 +54,21 @@ def test_what_has_to_be_set() -> None:
     assert set_apart(rows, defaults) == {"dataset"}
     assert set_apart(("args.dataset == 'reddit' and cfg.rounds == 9",), defaults) == {"dataset", "rounds"}
     assert set_apart(rows, {}) == set()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "excluded"),
+    [
+        ("args.alg == 'a'", "args.alg == 'b'", True),
+        ("args.alg == 'a'", "args.alg == 'a'", False),
+        ("- args.alg == 'a'", "args.alg == 'a'", True),
+        ("args.alg == 'a' and args.n == 1", "args.n == 2", True),
+        ("name == 'a'", "name == 'b'", False),
+        ("self.name == 'a'", "self.name == 'b'", False),
+        ("self.name == 'a' and args.n == 1", "args.n == 2", False),
+        ("args.alg", "args.alg == 'b'", False),
+    ],
+)
+def test_what_excludes_each_other_on_different_ways(one: str, other: str, excluded: bool) -> None:
+    assert contrary(conditions(one), conditions(other)) is excluded
+    assert contrary(conditions(other), conditions(one)) is excluded

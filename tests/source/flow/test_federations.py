@@ -409,3 +409,94 @@ def test_what_is_taken_out_of_a_package(tmp_path: Path, taken_out: str, state: s
         source = source.replace('{"state": self.net.state_dict(), "loss": 1.0}', "self.net.state_dict()")
     (site,) = sites(source, tmp_path)
     assert bool(site.picks) is picked
+
+
+BRANCHES = """\
+=== main.py
+import argparse
+import copy
+from agg import average
+from nets import Norm, Plain
+
+def halves(net):
+    return net.state_dict()  # half
+
+def whole(net):
+    return net.state_dict()  # whole
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--algorithm", type=str, default="whole")
+    args = parser.parse_args()
+    nets = {}
+    for number in range(5):
+        if args.algorithm == "split":
+            net = Norm(width=4)
+        else:
+            net = Norm()
+        nets[number] = net
+    server = copy.deepcopy(nets[0])
+    for _ in range(10):
+        gathered = []
+        for net in nets.values():
+            if args.algorithm == "split":
+                local = halves(net)
+                gathered.append(local)
+            elif args.algorithm == "whole":
+                local = whole(net)
+                gathered.append(local)
+        if args.algorithm == "split":
+            shared = average(gathered)  # averaged split
+            server.load_state_dict(shared)  # loaded split
+        elif args.algorithm == "whole":
+            shared = average(gathered)
+            server.load_state_dict(shared)
+
+main()
+"""
+
+
+def test_a_trail_joins_no_branches_that_exclude_each_other(tmp_path: Path) -> None:
+    (site,) = sites(NETS + AVERAGE + BRANCHES, tmp_path)
+    lines = (tmp_path / "main.py").read_text().splitlines()
+    assert [lines[row.location.line - 1].rpartition("# ")[2] for row in (*site.through, *site.states)] == [
+        "averaged split",
+        "half",
+    ]
+    assert site.load is not None and lines[site.load.location.line - 1].endswith("# loaded split")
+    assert site.participants[0].conditions == ('args.algorithm == "split"',)
+
+
+LATER = """\
+=== main.py
+import copy
+from agg import average
+from nets import Norm, Plain
+net = Norm()
+parts = [copy.deepcopy(net) for _ in range(5)]
+others = [Plain() for _ in range(5)]
+for _ in range(10):
+    states = [part.state_dict() for part in parts]
+%s
+    net.load_state_dict(average(states))
+    states = [other.state_dict() for other in others]
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "models"),
+    [
+        ("", {"Norm"}),
+        ("    if len(states) > 3:\n        states = states[:3]", {"Norm"}),
+        ("    for part in parts:\n        states.append(part.state_dict())", {"Norm"}),
+    ],
+)
+def test_what_a_turn_binds_anew_holds_nothing_of_the_turn_before(tmp_path: Path, before: str, models: set[str]) -> None:
+    (site,) = sites(NETS + AVERAGE + LATER % before, tmp_path)
+    assert {one.name for one in site.participants} == models
+
+
+def test_what_the_turn_before_bound_is_there_where_nothing_binds_it_anew(tmp_path: Path) -> None:
+    source = LATER.replace("    states = [part", "    if net.training:\n        states = [part")
+    (site,) = sites(NETS + AVERAGE + source % "", tmp_path)
+    assert {one.name for one in site.participants} == {"Norm", "Plain"}
