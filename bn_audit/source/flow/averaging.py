@@ -415,7 +415,9 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         if vector is not None:
             yield vector
             return
-    gathered = next(_gathered(index, positional[0], node, how), None)
+    gathered = next(_transposed(index, positional[0], node, how), None) or next(
+        _gathered(index, positional[0], node, how), None
+    )
     if gathered is not None:
         yield gathered
         return
@@ -424,6 +426,85 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         yield Averaging(
             node, how, None, given, given, given, "state", "", None, None, index.scope_of(node), vector=(given,)
         )  # fmt: skip
+
+
+def _transposed(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:
+    """``for entries in zip(*[net.parameters() for net in nets]): mean = torch.stack([one.data for one in entries])``:
+    in each turn the entry of all parties that goes by one place."""
+    loops = loops_around(index, node)
+    for keys in reversed(loops):
+        rows = _rows(index, keys)
+        if rows is None or conditions(index, node, keys):
+            continue
+        state, what, pairs, parties = rows
+        for element, one in _of_each(index, given, node, keys.names[0]):
+            entry = next((part for part in walk(element) if _is_value(part, one, pairs)), None)
+            above = index.parent(entry) if entry is not None else None
+            if isinstance(above, cst.Attribute) and above.attr.value == "grad":
+                continue
+            if isinstance(entry, cst.BaseExpression):
+                scope = index.scope_of(node)
+                yield Averaging(node, how, None, element, entry, state, what, "", keys, parties, scope)
+
+
+def _rows(index: FileIndex, keys: Loop) -> tuple[cst.BaseExpression, str, bool, Loop] | None:
+    """What ``zip(*[net.parameters() for net in nets])`` puts side by side: the party's state, what of it, whether its
+    entries are pairs with their keys, and the loop over the parties."""
+    over = _unwrapped(keys.iter)
+    if not isinstance(over, cst.Call) or dotted_name(over.func) != "zip" or len(over.args) != 1 or len(keys.names) != 1:
+        return None
+    given: cst.BaseExpression | None = over.args[0].value if over.args[0].star == "*" else None
+    if isinstance(given, cst.Name):
+        given = index.scope_of(keys.node).sole_value(given.value)
+    if not isinstance(given, (cst.ListComp, cst.GeneratorExp)):
+        return None
+    loops, state = _comp_loops(given), _unwrapped(given.elt)
+    if len(loops) != 1 or given.for_in.ifs or not isinstance(state, cst.Call) or state.args:
+        return None
+    method = leaf_name(state.func)
+    if method not in _ENTRIES or not isinstance(state.func, cst.Attribute) or not depends(index, state, loops[0]):
+        return None
+    pairs = method in ("items", "named_parameters", "named_buffers")
+    return state.func.value if method == "items" else state, _ENTRIES[method], pairs, loops[0]
+
+
+_ENTRIES = {
+    "items": "state",
+    "values": "state",
+    "parameters": "parameters",
+    "named_parameters": "parameters",
+    "buffers": "buffers",
+    "named_buffers": "buffers",
+}
+"""Methods that give entries one by one, and which."""
+
+
+def _of_each(
+    index: FileIndex, given: cst.BaseExpression, node: cst.Call, name: str
+) -> Iterator[tuple[cst.BaseExpression, str]]:
+    """What is made of each of the entries that a name holds, and what each is called there."""
+    if isinstance(given, cst.Name) and given.value == name:
+        yield given, name
+    for comp in _collections(index, given, node):
+        if not isinstance(comp, (cst.ListComp, cst.GeneratorExp)):
+            continue
+        for loop in _comp_loops(comp):
+            over = _unwrapped(loop.iter)
+            if isinstance(over, cst.Name) and over.value == name:
+                yield comp.elt, loop.names[-1]
+            elif isinstance(over, cst.Call) and dotted_name(over.func) == "zip" and len(over.args) == len(loop.names):
+                parts = zip(loop.names, over.args, strict=True)
+                yield from ((comp.elt, one) for one, arg in parts if index.code(arg.value) == name)
+
+
+def _is_value(node: cst.CSTNode, name: str, pairs: bool) -> bool:
+    """Whether an expression is the entry that a name holds, or the second of the pair."""
+    if not pairs:
+        return isinstance(node, cst.Name) and node.value == name
+    if not isinstance(node, cst.Subscript) or dotted_name(node.value) != name or len(node.slice) != 1:
+        return False
+    place = node.slice[0].slice
+    return isinstance(place, cst.Index) and isinstance(place.value, cst.Integer) and place.value.value == "1"
 
 
 def _gathered(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -249,6 +249,8 @@ class Variables(Following):
             if name in ("enumerate", "tqdm", "tqdm.tqdm", "trange") and positional:
                 inner = self.each(positional[0], env)
                 return (Parts(((Opaque("index"),), inner)),) if name == "enumerate" else inner
+            if name == "zip" and len(node.args) == 1 and node.args[0].star == "*":
+                return tuple(self.items(self.origins(node.args[0].value, env)))
             if name == "zip":
                 return (Parts(tuple(self.each(part, env) for part in positional)),)
             if isinstance(node.func, cst.Attribute) and node.func.attr.value == "items" and not node.args:
@@ -337,12 +339,15 @@ class Variables(Following):
         self, name: str, number: int | None, method: bool, star: str, env: Env, call: cst.Call, caller: Env
     ) -> Iterable[Origin]:
         positional, keywords, stars = arguments_of(call)
+        handed = dispatch_of(call)
         if star:
-            for arg in call.args:
-                yield from self.items(self.origins(arg.value, caller))
+            over = [arg.value for arg in call.args]
+            if handed is None and not stars:
+                over = _left_over(env.scope, star, positional, keywords, method and not _unbound(call, env))
+            for given in over:
+                yield from self.items(self.origins(given, caller))
             return
         assert number is not None
-        handed = dispatch_of(call)
         if handed is not None and self._hands_on(handed.function, env, caller):
             yield from self._handed(handed, name, number - (1 if method else 0), caller)
             return
@@ -446,6 +451,23 @@ def _star_names(scope: Scope, name: str) -> str:
     if params.star_kwarg is not None and params.star_kwarg.name.value == name:
         return "**"
     return ""
+
+
+def _left_over(
+    scope: Scope,
+    star: str,
+    positional: Sequence[cst.BaseExpression],
+    keywords: Mapping[str, cst.BaseExpression],
+    method: bool,
+) -> list[cst.BaseExpression]:
+    """What a star parameter gets of what a call writes out: that for which there is no other parameter."""
+    assert scope.function is not None
+    params = scope.function.params
+    placed = [*params.posonly_params, *params.params]
+    if star == "*":
+        return list(positional[max(len(placed) - method, 0) :])
+    known = {param.name.value for param in (*params.params, *params.kwonly_params)}
+    return [value for name, value in keywords.items() if name not in known]
 
 
 def _unbound(call: cst.Call, env: Env) -> bool:
