@@ -179,7 +179,7 @@ class Follower(Calls):
             yield from self._picked(base.value, part.value, env)
             yield Opaque("getattr")
             return
-        found = self.origins(node.value, env)
+        found = self.opened(self.origins(node.value, env), "__getitem__")
         number = _literal_index(node)
         if isinstance(base, cst.Name) and isinstance(part, cst.Index) and text_of(part.value) is not None:
             found = self._beside_what_is_taken_out(found, base, env)

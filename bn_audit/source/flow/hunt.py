@@ -275,7 +275,11 @@ class Hunter:
         that takes the place of what each of them has handed in."""
         if averaging.how == "all_reduce":
             return self._over_processes(module, averaging)
-        if averaging.slot is None or averaging.what != "parameters":
+        if averaging.slot is None:
+            return None
+        if averaging.what != "parameters" and not self._is_live_entry(
+            averaging.slot, self.follower.env(module, averaging.node)
+        ):
             return None
         if any(isinstance(part, cst.Subtract) for part in _operators(averaging.added)):
             return None  # differences gather in something that is no model: a control variate, a momentum
@@ -284,6 +288,12 @@ class Hunter:
         if not models:
             return None
         return self._federation(Combined(averaging, env), models, Step(module, averaging.node))
+
+    def _is_live_entry(self, slot: cst.BaseExpression, env: Env) -> bool:
+        """``state[key].data``, where ``state = model.state_dict()``: what is added to it is added to the model's."""
+        while isinstance(slot, cst.Attribute) and slot.attr.value == "data":
+            slot = slot.value
+        return isinstance(slot, cst.Subscript) and self._is_live(slot.value, env)
 
     def _over_processes(self, module: PyModule, averaging: Averaging) -> Federation | None:
         if averaging.vector or not isinstance(averaging.added, (cst.Name, cst.Subscript)):

@@ -261,10 +261,31 @@ class Variables(Following):
                 return (Parts(((PARAMETER_KEY,), self.origins(node, env))),)
             if name == "range":
                 return (Opaque("index"),)
-        found = self.origins(node, env)
+        found = self.opened(self.origins(node, env), "__iter__", "__getitem__")
         if len(found) == 1 and isinstance(found[0], Parts) and isinstance(node, cst.Tuple):
             return tuple(self.items(found))  # written out, it is gone over item by item; a list of tuples keeps them
         return found
+
+    def opened(self, found: Origins, *methods: str) -> Origins:
+        """The items of objects whose classes say themselves what their items are, by the first of these methods that
+        they have; anything else as it is."""
+        if not any(isinstance(origin, Made) and origin.cls is not None for origin in found):
+            return found
+        rows: list[Origin] = []
+        for origin in found:
+            rows.extend((isinstance(origin, Made) and self._items_of(origin, methods)) or (origin,))
+        return tuple(dict.fromkeys(rows))
+
+    def _items_of(self, made: Made, methods: Sequence[str]) -> Origins:
+        for method in methods if made.cls is not None else ():
+            member = classes.find(made.cls, method) if made.cls is not None else None
+            func = function_of(member[0]) if member is not None else None
+            if func is None:
+                continue
+            given = tuple(self.returned(func, None, made, made.env))
+            # ``return Iterator(self)``: an object of a class of its own, which hands them out.
+            return self.opened(given, "__next__") if method == "__iter__" and made not in given else given
+        return ()
 
     def of_parameters(self, keys: cst.BaseExpression, env: Env) -> bool:
         """Whether an expression certainly gives the keys of parameters alone."""
