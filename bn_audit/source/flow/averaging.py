@@ -439,10 +439,7 @@ def _transposed(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how
         state, what, pairs, parties = rows
         for element, one in _of_each(index, given, node, keys.names[0]):
             entry = next((part for part in walk(element) if _is_value(part, one, pairs)), None)
-            above = index.parent(entry) if entry is not None else None
-            if isinstance(above, cst.Attribute) and above.attr.value == "grad":
-                continue
-            if isinstance(entry, cst.BaseExpression):
+            if isinstance(entry, cst.BaseExpression) and not _is_gradient(index, entry):
                 scope = index.scope_of(node)
                 yield Averaging(node, how, None, element, entry, state, what, "", keys, parties, scope)
 
@@ -615,7 +612,22 @@ def _unwrapped(node: cst.BaseExpression) -> cst.BaseExpression:
 def _entry(
     index: FileIndex, keys: Loop, added: cst.BaseExpression
 ) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression, str, str]]:
-    """The parties' entries in what is added, as a loop over entries gives them: (entry, state, what, key)."""
+    """The parties' entries in what is added, as a loop over entries gives them: (entry, state, what, key). Gradients
+    are none."""
+    for entry, state, what, key in _entries(index, keys, added):
+        if not _is_gradient(index, entry):
+            yield entry, state, what, key
+
+
+def _is_gradient(index: FileIndex, entry: cst.CSTNode) -> bool:
+    """Whether it is an entry's gradient that is taken: ``param.grad``."""
+    above = index.parent(entry)
+    return isinstance(above, cst.Attribute) and above.value is entry and above.attr.value == "grad"
+
+
+def _entries(
+    index: FileIndex, keys: Loop, added: cst.BaseExpression
+) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression, str, str]]:
     over = _unwrapped(keys.iter)
     method = over.func.attr.value if isinstance(over, cst.Call) and isinstance(over.func, cst.Attribute) else ""
     enumerated = isinstance(keys.iter, cst.Call) and dotted_name(keys.iter.func) == "enumerate"

@@ -27,7 +27,10 @@ class Condition(NamedTuple):
 
 def told(conditions: Iterable[Condition]) -> tuple[str, ...]:
     """The conditions that a message tells, in their order."""
-    rows = [row for row in dict.fromkeys(conditions) if not any(word in row.text for word in _ENVIRONMENT)]
+    once: dict[tuple[str, bool], Condition] = {}
+    for row in conditions:
+        once.setdefault((_plain(row.text), row.holds), row)
+    rows = [row for row in once.values() if not any(word in row.text for word in _ENVIRONMENT)]
     settled = {subject for row in rows if row.holds for subject, _ in _equalities(row.text)}
     rows = [row for row in rows if row.holds or not _subjects(row.text) & settled]
     if sum(row.holds for row in rows) >= _MAX_TOLD:
@@ -107,6 +110,13 @@ def _subjects(text: str) -> set[str]:
     return {ast.unparse(part.left) for part in ast.walk(node) if isinstance(part, ast.Compare)}
 
 
+def _plain(text: str) -> str:
+    """A condition without its blanks and quotes, which are others elsewhere."""
+    node = _parsed(text)
+    return text if node is None else ast.unparse(node)
+
+
+@lru_cache(maxsize=2048)
 def _parsed(text: str) -> ast.expr | None:
     try:
         return ast.parse(text, mode="eval").body

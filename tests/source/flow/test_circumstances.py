@@ -21,6 +21,7 @@ def conditions(*rows: str) -> list[Condition]:
         (("a", "- b", "c", "d", "e"), ("c", "d", "e")),
         (("- a == 1", "- b == 2", "c", "- d == 3"), ("not (b == 2)", "c", "not (d == 3)")),
         (("- name == 'a' or name == 'resnet...", "name == 'b'"), ("name == 'b'",)),
+        (("args.model=='a'", 'args.model == "a"'), ("args.model=='a'",)),
         (("- not valid python ]", "x"), ("not (not valid python ])", "x")),
     ],
 )
