@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,6 +49,10 @@ _MAX_RUNS = 80
 _BATCHNORM = re.compile(r"(?i)(?<![a-z])bn(?![a-z])|batch_?norm|running_(?:mean|var)")
 
 
+_MAX_HEIRS = 16
+"""Classes that derive from a client's, and from those."""
+_MAX_ABOVE = 3
+"""Folders from that of a client upwards in which the settings of its job are looked for."""
 _SETTINGS = (".json", ".conf", ".yml", ".yaml", ".py")
 """What files end in that may configure a job."""
 
@@ -176,9 +180,39 @@ class ClientHunter:
             if hook.sends is not None:
                 place = () if hook.sends == WHOLE else (hook.sends,)
                 client.sends.extend(Send(self.reader.at(value, place, env), value, env) for value in env.scope.returns)
-        if client.sends or client.loads:
+        if (client.sends or client.loads) and self._is_run(cls, kind):
             client.made = tuple(self._calls_of(cls))
             yield client
+
+    def _is_run(self, cls: ClassVal, kind: ClientClass) -> bool:
+        """Whether somebody may run what a class sends: not if the jobs around it name classes that derive from it and
+        send in a way of their own, and none that sends as it does."""
+        names = [hook.name for hook in kind.hooks if hook.sends is not None] or [hook.name for hook in kind.hooks[:1]]
+        own = _methods(cls, names)
+        heirs = list(self.follower.callers.subclasses(cls))
+        for heir in heirs:
+            if len(heirs) < _MAX_HEIRS:
+                heirs.extend(row for row in self.follower.callers.subclasses(heir) if row not in heirs)
+        others = {heir.name for heir in heirs if _methods(heir, names) != own}
+        if not others:
+            return True
+        named = set(self._named_in_jobs(cls.module, {cls.name, *(heir.name for heir in heirs)}))
+        return not named & others or bool(named - others)
+
+    def _named_in_jobs(self, module: PyModule, names: Collection[str]) -> Iterator[str]:
+        """Which of some classes the settings above a module name."""
+        outside = self.follower.project.outside
+        words = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(names)).encode())
+        folder = module.folder
+        for _ in range(_MAX_ABOVE):
+            for place in (folder, os.path.join(folder, "config")):
+                for name in outside.entries(place, _SETTINGS[:-1]):
+                    try:
+                        data = outside.read(os.path.join(place, name))
+                    except SourceError:
+                        continue
+                    yield from (found.decode() for found in words.findall(data))
+            folder = os.path.dirname(folder)
 
     def _calls_of(self, cls: ClassVal) -> Iterator[tuple[tuple[str, ...], Mapping[str, object]]]:
         """The conditions under which the project makes objects of a class, with the defaults of options there."""
@@ -510,6 +544,13 @@ def _derives(cls: ClassVal, kind: ClientClass) -> bool:
         if isinstance(entry, ClassVal) and kind.base.match(f"{entry.module.name}.{entry.name}"):
             return True
     return False
+
+
+def _methods(cls: ClassVal, names: Sequence[str]) -> list[cst.CSTNode | None]:
+    """The functions behind some methods of a class, its own or inherited."""
+    members = (classes.find(cls, name) for name in names)
+    found = (function_of(member[0]) if member is not None else None for member in members)
+    return [func.node if func is not None else None for func in found]
 
 
 def _kept(index: FileIndex, call: cst.Call, scope: Scope) -> bool:
