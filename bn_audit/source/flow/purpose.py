@@ -113,8 +113,9 @@ def _fate(index: FileIndex, node: cst.CSTNode) -> tuple[cst.CSTNode | None, bool
 
 
 def _names(index: FileIndex, scope: Scope) -> Iterator[cst.Name]:
+    """The names that a scope reads or binds: functions within it have names of their own."""
     for part in walk(scope.node):
-        if isinstance(part, cst.Name):
+        if isinstance(part, cst.Name) and index.scope_of(part) is scope:
             above = index.parent(part)
             if isinstance(above, cst.Attribute) and above.attr is part:
                 continue
