@@ -335,7 +335,7 @@ class ClientHunter:
                     continue
                 for value, receiver in self.follower.callee(call, current):
                     inner = self._inside(value, receiver, call, current)
-                    if inner is not None:
+                    if inner is not None and not _is_aside(client.framework, value):
                         queue.append((inner, depth + 1))
 
     def _inside(self, value: Value, receiver: Made | None, call: cst.Call, env: Env) -> Env | None:
@@ -544,6 +544,11 @@ def _derives(cls: ClassVal, kind: ClientClass) -> bool:
         if isinstance(entry, ClassVal) and kind.base.match(f"{entry.module.name}.{entry.name}"):
             return True
     return False
+
+
+def _is_aside(framework: Framework, value: Value) -> bool:
+    """Whether a function answers requests of another kind than those for a state that is averaged."""
+    return isinstance(value, Func) and framework.aside is not None and framework.aside.match(value.name) is not None
 
 
 def _methods(cls: ClassVal, names: Sequence[str]) -> list[cst.CSTNode | None]:

@@ -151,6 +151,7 @@ class Framework:
             given something, and not only declared.
         mods: what stands between a client and the network, in the keyword argument ``mods`` of what makes a client or
             registers its functions, and keeps BatchNorm back.
+        aside: what functions are called that answer requests of another kind: what they send is averaged by nobody.
     """
 
     title: str
@@ -168,6 +169,7 @@ class Framework:
     switches: tuple[bytes, ...] = ()
     switched: re.Pattern[bytes] | None = None
     mods: re.Pattern[str] | None = None
+    aside: re.Pattern[str] | None = None
 
 
 def _last_words(pattern: re.Pattern[str]) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ FRAMEWORK = Framework(
         Job(names("nvflare..FedAvgRecipe", "nvflare..FedOptRecipe", "nvflare..FedProxRecipe"), "model", "train_script"),
     ),
     receivers=(names("nvflare.client.receive", "nvflare.client.api.receive"),),
+    # The best model of a site, from a file, for the others to be measured on.
+    aside=re.compile(r"_?submit_model\Z"),
     aggregates=("aggregate", "accept", "aggregate_fn"),
     switches=(b"exclude_vars", b"ExcludeVars"),
     switched=re.compile(
