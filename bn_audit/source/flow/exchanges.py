@@ -180,13 +180,13 @@ class ClientHunter:
             if hook.sends is not None:
                 place = () if hook.sends == WHOLE else (hook.sends,)
                 client.sends.extend(Send(self.reader.at(value, place, env), value, env) for value in env.scope.returns)
-        if (client.sends or client.loads) and self._is_run(cls, kind):
+        if (client.sends or client.loads) and (not framework.switches or self._is_run(cls, kind)):
             client.made = tuple(self._calls_of(cls))
             yield client
 
     def _is_run(self, cls: ClassVal, kind: ClientClass) -> bool:
         """Whether somebody may run what a class sends: not if the jobs around it name classes that derive from it and
-        send in a way of their own, and none that sends as it does."""
+        send in a way of their own, and nobody names or makes one that sends as it does."""
         names = [hook.name for hook in kind.hooks if hook.sends is not None] or [hook.name for hook in kind.hooks[:1]]
         own = _methods(cls, names)
         heirs = list(self.follower.callers.subclasses(cls))
@@ -194,7 +194,8 @@ class ClientHunter:
             if len(heirs) < _MAX_HEIRS:
                 heirs.extend(row for row in self.follower.callers.subclasses(heir) if row not in heirs)
         others = {heir.name for heir in heirs if _methods(heir, names) != own}
-        if not others:
+        alike = [cls, *(heir for heir in heirs if heir.name not in others)]
+        if not others or any(True for one in alike for _ in self._calls_of(one)):
             return True
         named = set(self._named_in_jobs(cls.module, {cls.name, *(heir.name for heir in heirs)}))
         return not named & others or bool(named - others)
