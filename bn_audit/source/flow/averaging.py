@@ -33,7 +33,15 @@ __all__ = [
 ]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
-_REDUCERS = {"sum": "sum", "stack": "stack", "average": "numpy", "mean": "numpy", "median": "numpy"}
+_REDUCERS = {
+    "sum": "sum",
+    "reduce": "sum",
+    "stack": "stack",
+    "cat": "stack",
+    "average": "numpy",
+    "mean": "numpy",
+    "median": "numpy",
+}
 _VECTORS = re.compile(r"to_vec|flat|\bvec|concat|\bcat\(|hstack|\bravel\b|serializ")
 """Words of which a file has one that averages vectors of a model's entries."""
 _PROCESSES = ("all_reduce", "reduce")
@@ -79,6 +87,8 @@ class Averaging:
         tests: conditions on the way, with whether they must hold.
         vector: what may be a vector of all entries of a party; empty where entries are combined one by one.
         turns: whether one model plays all parties in turn: it takes the shared state again for each of them.
+        apart: whether the parties are written out one by one, each with a name of its own; the state is the list of
+            theirs then.
     """
 
     node: cst.CSTNode
@@ -95,6 +105,7 @@ class Averaging:
     tests: tuple[tuple[cst.BaseExpression, bool], ...] = ()
     vector: tuple[cst.BaseExpression, ...] = ()
     turns: bool = False
+    apart: bool = False
 
 
 def by_position(averaging: Averaging) -> bool:
@@ -120,6 +131,12 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
                 added = _added_to(index, target, value) if _adds(value) and _looped(index, node) else None
                 if added is not None:
                     yield from _accumulated(index, node, target, added, "+")
+                elif isinstance(value, cst.BinaryOperation) and _looped(index, node):
+                    yield from _written_out(index, value)
+    for comp in piece.comprehensions:
+        element = comp.value if isinstance(comp, cst.DictComp) else comp.elt
+        if isinstance(element, cst.BinaryOperation):
+            yield from _written_out(index, element)
     for call in piece.calls.get("add_", ()):
         if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
             yield from _accumulated(index, call, _bare(call.func.value), call.args[0].value, "add_")
@@ -163,7 +180,7 @@ def _accumulated(
             around = [loop for loop in reversed(loops) if loop is not keys]
             own = frozenset(keys.names)  # which entry it is says nothing of whose
             parties = next((loop for loop in around if depends(index, state, loop, own)), None)
-            if parties is not None and depends(index, slot, parties, own):
+            if parties is not None and depends(index, slot, parties, own, node):
                 continue
             turns = parties is None and root_name(slot) != root_name(state)
             if turns:
@@ -275,6 +292,74 @@ def _vectors(
             scope = index.scope_of(node)
             yield Averaging(node, how, slot, added, added, added, "state", "", None, parties, scope, vector=terms)
             return
+
+
+def _written_out(index: FileIndex, value: cst.BinaryOperation) -> Iterator[Averaging]:
+    """``(one[key] + other[key]) / 2``, ``0.5 * one[key] + 0.5 * other[key]``: of parties that have names of their own.
+    With other weights it may be an average over time, unless it is divided by the sum of them."""
+    divisor = value.right if isinstance(value.operator, (cst.Divide, cst.Multiply)) else None
+    node = value if divisor is None else value.left
+    terms = list(_summands(node))
+    if isinstance(node, cst.BinaryOperation) and len(terms) > 1 and _is_mean(index, terms, value, divisor):
+        yield from _one_by_one(index, node, terms, "sum")
+
+
+def _one_by_one(
+    index: FileIndex, node: cst.BaseExpression, terms: Sequence[cst.BaseExpression], how: str
+) -> Iterator[Averaging]:
+    """What is combined of entries of the same key, each of a state of its own."""
+    for keys in reversed(loops_around(index, node)):
+        rows = [next(_entry(index, keys, term), None) for term in terms]
+        found = [row for row in rows if row is not None]
+        states = [index.code(state) for _, state, _, _ in found]
+        if len(found) == len(terms) == len(set(states)) and len({(what, key) for _, _, what, key in found}) == 1:
+            entry, _, what, key = found[0]
+            every = cst.List([cst.Element(state) for _, state, _, _ in found])
+            scope, tests = index.scope_of(node), conditions(index, node, keys)
+            yield Averaging(node, how, None, terms[0], entry, every, what, key, keys, None, scope, tests, apart=True)
+            return
+
+
+def _summands(node: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add):
+        yield from _summands(node.left)
+        yield from _summands(node.right)
+    else:
+        yield node
+
+
+def _is_mean(
+    index: FileIndex,
+    terms: Sequence[cst.BaseExpression],
+    whole: cst.BinaryOperation,
+    divisor: cst.BaseExpression | None,
+) -> bool:
+    """Whether a sum is certainly an average of its terms: of all alike, or by weights that it is divided by."""
+    weights = [_weight(index, term) for term in terms]
+    alike = all(weight == weights[0] for weight in weights)
+    if divisor is None:
+        return alike and weights[0] in _shares(len(terms))
+    if isinstance(whole.operator, cst.Multiply):
+        return set(weights) == {""} and index.code(divisor) in _shares(len(terms))
+    if set(weights) == {""}:
+        return index.code(divisor) in (str(len(terms)), f"{len(terms)}.0", f"{len(terms)}.")
+    return sorted(weights) == sorted(index.code(part) for part in _summands(divisor))
+
+
+def _shares(count: int) -> tuple[str, ...]:
+    """How the share of one of some parties may be written as a number."""
+    half = ("0.5", ".5") if count == 2 else ("0.25", ".25") if count == 4 else ()
+    return (*half, f"(1/{count})", f"(1 / {count})")
+
+
+def _weight(index: FileIndex, term: cst.BaseExpression) -> str:
+    """The code of what an entry is multiplied with; what it is divided by, as a share; "" if neither."""
+    if not isinstance(term, cst.BinaryOperation):
+        return ""
+    if isinstance(term.operator, cst.Divide):
+        return f"(1/{index.code(term.right)})"
+    sides = (term.left, term.right) if isinstance(term.left, (cst.Subscript, cst.Call)) else (term.right, term.left)
+    return index.code(sides[1])
 
 
 def _terms(index: FileIndex, node: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
@@ -392,12 +477,18 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
     if how == "stack" and root in ("np", "numpy"):
         how = "numpy"
     positional, _, _ = arguments_of(node)
+    if leaf == "reduce":
+        positional = positional[1:] if positional and _is_sum(positional[0]) else []
     if not positional:
+        return
+    if isinstance(positional[0], (cst.List, cst.Tuple)) and len(positional[0].elements) > 1:
+        if leaf in ("sum", "average", "mean", "median") or _is_reduced(index, node):
+            yield from _one_by_one(index, node, [row.value for row in positional[0].elements], how)
         return
     for comp in _collections(index, positional[0], node):
         parties_loops = _comp_loops(comp) if isinstance(comp, cst.BaseComp) else loops_around(index, comp)
         element = comp.elt if isinstance(comp, (cst.ListComp, cst.GeneratorExp)) else comp
-        if not isinstance(element, cst.BaseExpression):
+        if not isinstance(element, cst.BaseExpression) or (leaf == "cat" and not _is_one_of(element)):
             continue
         outer = loops_around(index, node)
         every = [*outer, *(loop for loop in parties_loops if loop not in outer)]
@@ -415,54 +506,130 @@ def _reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         if vector is not None:
             yield vector
             return
-    gathered = next(_transposed(index, positional[0], node, how), None) or next(
-        _gathered(index, positional[0], node, how), None
-    )
-    if gathered is not None:
-        yield gathered
-        return
     given = positional[0]
+    if leaf != "cat":
+        side_by_side = next(_transposed(index, given, node, how), None) or next(
+            _gathered(index, given, node, how), None
+        )
+        if side_by_side is not None:
+            yield side_by_side
+            return
     if isinstance(given, (cst.Name, cst.Attribute, cst.Call)) and index.mentions(_VECTORS):
         yield Averaging(
             node, how, None, given, given, given, "state", "", None, None, index.scope_of(node), vector=(given,)
         )  # fmt: skip
 
 
+def _is_reduced(index: FileIndex, node: cst.Call) -> bool:
+    """Whether a stack is reduced where it is made: ``torch.stack([one, other]).mean(0)``; else it may be a parcel."""
+    current: cst.CSTNode = node
+    for above in index.above(node):
+        if isinstance(above, cst.Call) and current is not above.func and leaf_name(above.func) in ("mean", "sum"):
+            return True
+        if isinstance(above, cst.Attribute):
+            return above.attr.value in ("mean", "sum")
+        if not isinstance(above, cst.Arg):
+            return False
+        current = above
+    return False
+
+
+def _is_sum(function: cst.BaseExpression) -> bool:
+    """``lambda x, y: x + y``, ``operator.add``, ``np.add``: what makes a sum of a list by ``reduce``."""
+    if isinstance(function, cst.Lambda):
+        names = [param.name.value for param in function.params.params]
+        body = function.body
+        if isinstance(body, cst.BinaryOperation):
+            parts: tuple[cst.BaseExpression, ...] = (body.left, body.right)
+            if not isinstance(body.operator, cst.Add):
+                return False
+        elif isinstance(body, cst.Call) and leaf_name(body.func) == "add":
+            positional, _, _ = arguments_of(body)
+            parts = tuple(positional)
+        else:
+            return False
+        return len(names) == 2 and sorted(dotted_name(part) or "" for part in parts) == sorted(names)
+    return leaf_name(function) in ("add", "iadd", "__add__")
+
+
+def _is_one_of(element: cst.BaseExpression) -> bool:
+    """``value.unsqueeze(0)``, ``value[None]``: what ``cat`` stacks, and does not join."""
+    if isinstance(element, cst.Subscript):
+        place = element.slice[0].slice
+        return isinstance(place, cst.Index) and dotted_name(place.value) == "None"
+    if not isinstance(element, cst.Call) or leaf_name(element.func) != "unsqueeze" or not element.args:
+        return False
+    axis = element.args[-1].value
+    return isinstance(axis, cst.Integer) and axis.value == "0"
+
+
 def _transposed(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:
     """``for entries in zip(*[net.parameters() for net in nets]): mean = torch.stack([one.data for one in entries])``:
     in each turn the entry of all parties that goes by one place."""
-    loops = loops_around(index, node)
-    for keys in reversed(loops):
+    for keys in reversed(loops_around(index, node)):
         rows = _rows(index, keys)
         if rows is None or conditions(index, node, keys):
             continue
-        state, what, pairs, parties = rows
-        for element, one in _of_each(index, given, node, keys.names[0]):
-            entry = next((part for part in walk(element) if _is_value(part, one, pairs)), None)
+        for element, one, apart in _of_each(index, given, node, rows.name):
+            entry = next((part for part in walk(element) if _is_value(part, one, rows.pairs and not apart)), None)
             if isinstance(entry, cst.BaseExpression) and not _is_gradient(index, entry):
+                added, held = rows.scaled if rows.scaled is not None and element is entry else (element, entry)
                 scope = index.scope_of(node)
-                yield Averaging(node, how, None, element, entry, state, what, "", keys, parties, scope)
+                yield Averaging(node, how, None, added, held, rows.state, rows.what, "", keys, rows.parties, scope)
 
 
-def _rows(index: FileIndex, keys: Loop) -> tuple[cst.BaseExpression, str, bool, Loop] | None:
-    """What ``zip(*[net.parameters() for net in nets])`` puts side by side: the party's state, what of it, whether its
-    entries are pairs with their keys, and the loop over the parties."""
-    over = _unwrapped(keys.iter)
-    if not isinstance(over, cst.Call) or dotted_name(over.func) != "zip" or len(over.args) != 1 or len(keys.names) != 1:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What ``zip(*rows)`` puts side by side.
+
+    Attributes:
+        name: what all that is at one place is called.
+        state: the party's state; all of them, if there is no loop over the parties.
+        what: see :class:`Averaging`.
+        pairs: whether entries are pairs with their keys.
+        parties: the loop over the parties, if it is written there.
+        scaled: what is made of each entry before, and the entry in it: ``[value * n for value in weights]``.
+    """
+
+    name: str
+    state: cst.BaseExpression
+    what: str = "state"
+    pairs: bool = False
+    parties: Loop | None = None
+    scaled: tuple[cst.BaseExpression, cst.BaseExpression] | None = None
+
+
+def _rows(index: FileIndex, keys: Loop) -> _Rows | None:
+    """``zip(*[net.parameters() for net in nets])``, ``zip(*[[value * n for value in party] for party, n in results])``,
+    ``zip(*weights)``; the list may have a name."""
+    enumerated = isinstance(keys.iter, cst.Call) and dotted_name(keys.iter.func) == "enumerate"
+    over, names = _unwrapped(keys.iter), keys.names[1:] if enumerated else keys.names
+    if not isinstance(over, cst.Call) or dotted_name(over.func) != "zip" or len(over.args) != 1 or len(names) != 1:
         return None
-    given: cst.BaseExpression | None = over.args[0].value if over.args[0].star == "*" else None
+    if over.args[0].star != "*":
+        return None
+    given = over.args[0].value
     if isinstance(given, cst.Name):
-        given = index.scope_of(keys.node).sole_value(given.value)
-    if not isinstance(given, (cst.ListComp, cst.GeneratorExp)):
+        given = index.scope_of(keys.node).sole_value(given.value) or given
+    if isinstance(given, (cst.Name, cst.Attribute)):
+        return _Rows(names[0], given)
+    if not isinstance(given, (cst.ListComp, cst.GeneratorExp)) or given.for_in.ifs:
         return None
-    loops, state = _comp_loops(given), _unwrapped(given.elt)
-    if len(loops) != 1 or given.for_in.ifs or not isinstance(state, cst.Call) or state.args:
+    loops = _comp_loops(given)
+    each, scaled = _each_of(given.elt)
+    state = _unwrapped(each)
+    if len(loops) != 1 or not depends(index, state, loops[0]):
         return None
-    method = leaf_name(state.func)
-    if method not in _ENTRIES or not isinstance(state.func, cst.Attribute) or not depends(index, state, loops[0]):
+    if isinstance(state, (cst.Name, cst.Attribute, cst.Subscript)):
+        return _Rows(names[0], state, parties=loops[0], scaled=scaled)
+    if not isinstance(state, cst.Call) or not isinstance(state.func, cst.Attribute) or state.args:
+        return None
+    method = state.func.attr.value
+    if method not in _ENTRIES:
         return None
     pairs = method in ("items", "named_parameters", "named_buffers")
-    return state.func.value if method == "items" else state, _ENTRIES[method], pairs, loops[0]
+    held = state.func.value if method == "items" else state
+    return _Rows(names[0], held, _ENTRIES[method], pairs, loops[0], None if pairs else scaled)
 
 
 _ENTRIES = {
@@ -478,20 +645,21 @@ _ENTRIES = {
 
 def _of_each(
     index: FileIndex, given: cst.BaseExpression, node: cst.Call, name: str
-) -> Iterator[tuple[cst.BaseExpression, str]]:
-    """What is made of each of the entries that a name holds, and what each is called there."""
+) -> Iterator[tuple[cst.BaseExpression, str, bool]]:
+    """What is made of each of the entries that a name holds, what each is called there, and whether key and entry have
+    names of their own."""
     if isinstance(given, cst.Name) and given.value == name:
-        yield given, name
+        yield given, name, False
     for comp in _collections(index, given, node):
         if not isinstance(comp, (cst.ListComp, cst.GeneratorExp)):
             continue
         for loop in _comp_loops(comp):
             over = _unwrapped(loop.iter)
             if isinstance(over, cst.Name) and over.value == name:
-                yield comp.elt, loop.names[-1]
+                yield comp.elt, loop.names[-1], len(loop.names) > 1
             elif isinstance(over, cst.Call) and dotted_name(over.func) == "zip" and len(over.args) == len(loop.names):
                 parts = zip(loop.names, over.args, strict=True)
-                yield from ((comp.elt, one) for one, arg in parts if index.code(arg.value) == name)
+                yield from ((comp.elt, one, False) for one, arg in parts if index.code(arg.value) == name)
 
 
 def _is_value(node: cst.CSTNode, name: str, pairs: bool) -> bool:
@@ -507,7 +675,8 @@ def _is_value(node: cst.CSTNode, name: str, pairs: bool) -> bool:
 def _gathered(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:
     """``for k in lists: mean = sum(lists[k]) / n``, where the entries of the parties were put in lists by their keys
     before: ``for client in clients: for k, v in client.state_dict().items(): lists[k].append(v)``."""
-    held, own = _lists_by_key(index, given)
+    listed, term = _each_of(given)
+    held, own = _lists_by_key(index, listed)
     if not held or own is None or conditions(index, node, own):
         return
     scope = index.scope_of(node)
@@ -524,7 +693,22 @@ def _gathered(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: 
                 parties = next((loop for loop in around if depends(index, state, loop)), None)
                 if parties is not None:
                     tests = conditions(index, put, keys)
-                    yield Averaging(node, how, None, element, entry, state, what, key, keys, parties, scope, tests)
+                    added = element
+                    if term is not None and entry is element:  # what is done to it is done where the list is gone over
+                        added, entry = term
+                    yield Averaging(node, how, None, added, entry, state, what, key, keys, parties, scope, tests)
+
+
+def _each_of(
+    given: cst.BaseExpression,
+) -> tuple[cst.BaseExpression, tuple[cst.BaseExpression, cst.BaseExpression] | None]:
+    """What a comprehension goes over, ``vs`` of ``[v.float() for v in vs]``, with what it makes of each, and the name
+    that each has; anything else is gone over as it is."""
+    if not isinstance(given, (cst.ListComp, cst.GeneratorExp)) or given.for_in.inner_for_in is not None:
+        return given, None
+    names = _loop(given.for_in).names
+    held = next(_uses(given.elt, names[-1]), None) if names and not given.for_in.ifs else None
+    return (given, None) if held is None else (given.for_in.iter, (given.elt, held))
 
 
 def _lists_by_key(index: FileIndex, given: cst.BaseExpression) -> tuple[str, Loop | None]:
@@ -643,6 +827,10 @@ def _entries(
         what = "state" if method == "values" else method
         for node in _uses(added, names[0]):
             yield node, over, what, ""
+    # ``for i, value in enumerate(weights)``: a list of the entries.
+    if enumerated and len(names) == 1 and isinstance(over, (cst.Name, cst.Attribute, cst.Subscript)):
+        for node in _uses(added, names[0]):
+            yield node, over, "state", ""
     if isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
         parts = [arg.value for arg in over.args]
         for name, part in zip(names, parts, strict=False):
@@ -703,9 +891,15 @@ def _walk_expression(index: FileIndex, node: cst.CSTNode, seen: frozenset[str] =
                 yield from _walk_expression(index, rows[0].value, seen | {part.value})
 
 
-def depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[str] = frozenset()) -> bool:
+def depends(
+    index: FileIndex,
+    node: cst.CSTNode,
+    loop: Loop,
+    seen: frozenset[str] = frozenset(),
+    adding: cst.CSTNode | None = None,
+) -> bool:
     """Whether an expression changes from one turn of a loop to the next: it reads what the loop binds, or what is bound
-    in its body from that."""
+    in its body from that, other than by ``adding`` to what it held."""
     body = loop.node.body if isinstance(loop.node, cst.For) else None
     for part in walk(node):
         if not isinstance(part, cst.Name):
@@ -722,11 +916,11 @@ def depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: frozenset[str
         for row in index.scope_of(part).bindings.get(part.value, ()):
             inside = id(body) in row.blocks and row.node is not loop.node and row.region is None
             # What is added to a sum makes it nobody's own, nor does the first that it begins with.
-            if row.how == "part" or (inside and _begins(index, row, part.value)):
+            if row.how == "part" or row.node is adding or (inside and _begins(index, row, part.value)):
                 continue
             if not inside or row.value is None:
                 continue
-            if _takes_next(row.value) or depends(index, _part(row), loop, seen | {part.value}):
+            if _takes_next(row.value) or depends(index, _part(row), loop, seen | {part.value}, adding):
                 return True
     return False
 

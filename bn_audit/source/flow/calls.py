@@ -51,7 +51,7 @@ from bn_audit.source.interpreter.values import (
     Partial,
     Value,
 )
-from bn_audit.source.nodes import dotted_name
+from bn_audit.source.nodes import dotted_name, leaf_name
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
@@ -174,6 +174,11 @@ class Calls(Attributes):
             for origin in self.items(self.origins(func, env)):
                 if isinstance(origin, Callee):
                     found.append((origin.value, origin.receiver))
+                elif isinstance(origin, Made) and origin.cls is not None and origin.kind != "model":
+                    member = classes.find(origin.cls, "__call__")  # an object that is called as a function is
+                    method = function_of(member[0]) if member is not None else None
+                    if method is not None:
+                        found.append((method, origin))
         return found
 
     def _overrides(self, made: Made, name: str) -> Iterator[tuple[Value, Made | None]]:
@@ -241,7 +246,11 @@ class Calls(Attributes):
             imported = imports_of(self.project, self.index(env.module), node)
             yield imported if imported is not None else Opaque(name)
         elif name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
-            yield Loaded()
+            held = node.args[0].value if node.args else None
+            if held is not None and self._is_in_memory(held, env):
+                yield from self.items(self.origins(held, env))
+            else:
+                yield Loaded()
         elif name in JOINING_FUNCTIONS:
             for given in node.args[:1]:
                 for origin in self.items(self.origins(given.value, env)):
@@ -265,6 +274,15 @@ class Calls(Attributes):
         else:
             settings = self._settings(node, env) if name in INSTANTIATE else ""
             yield Made("model" if makes_models(name) else "library", name, None, node, env, settings=settings)
+
+    def _is_in_memory(self, node: cst.BaseExpression, env: Env) -> bool:
+        """Whether what is read from is no file: ``io.BytesIO(message)``."""
+        if isinstance(node, cst.Name):
+            holder = self.holder(node.value, node, env)
+            value = holder.scope.sole_value(node.value) if holder is not None else None
+        else:
+            value = node
+        return isinstance(value, cst.Call) and leaf_name(value.func) == "BytesIO"
 
     def _settings(self, node: cst.Call, env: Env) -> str:
         """What settings are called where they come from: ``model`` for ``instantiate(models[i])`` of copies of

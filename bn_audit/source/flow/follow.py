@@ -136,6 +136,8 @@ class Follower(Calls):
             yield from self.origins(node.body, env)
             yield from self.origins(node.orelse, env)
         elif isinstance(node, (cst.BooleanOperation, cst.BinaryOperation)):
+            if isinstance(node.operator, cst.Add):
+                yield from self._combined(node, env)
             found = (*self.origins(node.left, env), *self.origins(node.right, env))
             yield from found if isinstance(node.operator, _LINEAR) else no_vectors(found)
         elif isinstance(node, (cst.ListComp, cst.SetComp, cst.GeneratorExp)):

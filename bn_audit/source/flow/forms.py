@@ -7,6 +7,7 @@ which is true.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -46,6 +47,8 @@ _REBUILDS = {
     "Tensor": Rebuild.TENSOR_CLASS,
     "FloatTensor": Rebuild.TENSOR_CLASS,
 }
+_MADE_TENSORS = re.compile(r"\b(?:from_numpy|as_tensor|tensor|Tensor|FloatTensor)\b(?=\s*[(,)])")
+"""What makes tensors of arrays, called or handed on."""
 _FLOATS = ("float32", "float", "get_default_dtype")
 
 
@@ -58,10 +61,10 @@ def forms(
 ) -> tuple[HandWritten, ...]:
     """The ways in which an averaging may be meant; empty if it is written in none that is known.
 
-    ``onto`` is what is added to the entries of a model in the end, in a file ``module``, if it does not take their
-    place.
+    ``module`` is the file in which the result is loaded; ``onto`` is what is added there to the entries of a model, if
+    it does not take their place.
     """
-    reader = _Reader(follower, averaging, env)
+    reader = _Reader(follower, averaging, env, module)
     found = dict.fromkeys(reader.read())
     if reader.is_caught():
         # What raises is taken up by a handler, which does it in another way: with floats, as far as we know.
@@ -112,11 +115,12 @@ def _added_onto(found: Iterable[HandWritten], onto: cst.BaseExpression, index: F
 
 
 class _Reader:
-    def __init__(self, follower: Follower, averaging: Averaging, env: Env) -> None:
+    def __init__(self, follower: Follower, averaging: Averaging, env: Env, load: PyModule | None) -> None:
         self.follower = follower
         self.averaging = averaging
         self.env = env
         self.index: FileIndex = follower.index(env.module)
+        self.modules = (env.module,) if load is None else (env.module, load)
 
     def read(self) -> Iterator[HandWritten]:
         for form in self._written():
@@ -129,7 +133,8 @@ class _Reader:
                 yield form
 
     def _rebuilds(self) -> Sequence[Rebuild | None]:
-        """How the function makes tensors of arrays again, in all ways that it does; none is seen where others do it."""
+        """How the function makes tensors of arrays again, in all ways that it does; in any way, if others may do it in
+        one of the files on the way."""
         within = {id(part) for part in walk(self.averaging.node)}
         found: dict[Rebuild, None] = {}
         for call in walk(self.averaging.scope.node):
@@ -141,6 +146,8 @@ class _Reader:
                 rebuild = Rebuild.TENSOR  # ``torch.from_numpy(np.asarray(average))``: an array, whatever it was
             if rebuild is not None:
                 found[rebuild] = None
+        if not found and any(self.follower.index(module).mentions(_MADE_TENSORS) for module in self.modules):
+            return tuple(Rebuild)
         return tuple(found) or (None,)
 
     def _is_average(self, node: cst.BaseExpression) -> bool:

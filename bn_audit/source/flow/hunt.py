@@ -159,7 +159,7 @@ class Hunter:
             return None  # what stands beside the parameters' is told there
         if averaging.how == "all_reduce" and not self._between_parties(averaging, env):
             return None
-        if averaging.turns and not self.follower.index(env.module).mentions(_PARTIES):
+        if (averaging.turns or averaging.apart) and not self.follower.index(env.module).mentions(_PARTIES):
             return None
         if averaging.vector:
             origins: tuple[Origin, ...] = tuple(self._vectors(averaging, env))

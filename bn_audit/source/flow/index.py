@@ -25,6 +25,8 @@ __all__ = ["Binding", "FileIndex", "Piece", "Scope", "Write", "arguments_of", "s
 Function = cst.FunctionDef | cst.Lambda
 
 _COMPREHENSIONS = frozenset([cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp])
+_IN_MEMORY = re.compile(r"\bBytesIO\b")
+"""What a file speaks of that packs states as bytes: ``torch.save(state, buffer)`` puts them into the buffer."""
 _SUITES = frozenset([cst.IndentedBlock, cst.SimpleStatementSuite])
 _STATEMENTS = frozenset(
     [
@@ -144,9 +146,11 @@ class Piece:
 
     Attributes:
         assignments: in no particular order.
+        comprehensions: those that may make states, lists and dicts, likewise.
     """
 
     assignments: list[cst.Assign | cst.AugAssign] = field(default_factory=list)
+    comprehensions: list[cst.DictComp | cst.ListComp] = field(default_factory=list)
     calls: dict[str, list[cst.Call]] = field(default_factory=dict)
     functions: dict[str, list[cst.FunctionDef]] = field(default_factory=dict)
     classes: list[cst.ClassDef] = field(default_factory=list)
@@ -418,6 +422,8 @@ class FileIndex:
                 self._statement(node, scope, blocks, region)
             elif kind in _COMPREHENSIONS:
                 region = node
+                if isinstance(node, (cst.DictComp, cst.ListComp)):
+                    self._piece.comprehensions.append(node)
             elif kind in _SUITES:
                 blocks = (*blocks, id(node))
             for child in reversed(list(children(node))):
@@ -449,6 +455,8 @@ class FileIndex:
             held = root_name(node.args[0].value)
             if held is not None:
                 scope.reduced.setdefault(held, []).append(node)
+        if name in ("save", "dump") and len(node.args) > 1 and self.mentions(_IN_MEMORY):
+            self._put(scope, node.args[1].value, node.args[0].value, node)
         if name in PUTS and isinstance(func, cst.Attribute) and node.args:
             self._put(scope, func.value, node.args[-1].value, node)
 

@@ -46,9 +46,13 @@ PASSING_METHODS = frozenset(
         "tolist",
         "copy_",
         "squeeze",
+        "unsqueeze",
         "result",
         "get",
         "get_nowait",
+        "getvalue",
+        "read",
+        "getbuffer",
         "pop",
         "popitem",
         "popleft",
@@ -101,6 +105,13 @@ PASSING_FUNCTIONS = frozenset(
         "functools.reduce",
         "itertools.chain",
         "ray.get",
+        "asyncio.gather",
+        "asyncio.run",
+        "io.BytesIO",
+        "base64.b64encode",
+        "base64.b64decode",
+        "zlib.compress",
+        "zlib.decompress",
         "pickle.dumps",
         "pickle.loads",
         "dill.dumps",
@@ -122,6 +133,16 @@ PASSING_FUNCTIONS = frozenset(
         "torch.reshape",
         "torch.split",
         "torch.stack",
+        "torch.unsqueeze",
+        "torch.squeeze",
+        "torch.einsum",
+        "torch.tensordot",
+        "torch.matmul",
+        "torch.multiply",
+        "torch.true_divide",
+        "torch.divide",
+        "torch.sub",
+        "torch.lerp",
         "torch.from_numpy",
         "torch.tensor",
         "torch.Tensor",
@@ -134,6 +155,10 @@ PASSING_FUNCTIONS = frozenset(
         "numpy.true_divide",
         "numpy.multiply",
         "numpy.add",
+        "numpy.subtract",
+        "numpy.squeeze",
+        "numpy.einsum",
+        "numpy.tensordot",
         "random.choice",
         "random.choices",
         "torch.ones_like",
@@ -168,7 +193,7 @@ JOINING_FUNCTIONS = frozenset(
 )
 """Functions that make one vector of all that they are given."""
 
-REDUCING = frozenset(["sum", "mean", "median", "max"])
+REDUCING = frozenset(["sum", "mean", "median", "max", "einsum", "tensordot", "matmul"])
 """Names of methods and functions that may make a number of a vector."""
 
 STATES = {"state_dict": "state", "named_parameters": "parameters", "parameters": "parameters"}

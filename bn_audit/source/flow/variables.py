@@ -166,7 +166,8 @@ class Variables(Following):
                     continue
                 inner = Env(func.module, scope, call, here, receiver, here.depth + 1)
                 for param in scope.parameters:
-                    for put, _ in scope.puts.get(param.name.value, ()) if self._is_given(param, name, inner) else ():
+                    for put, at in scope.puts.get(param.name.value, ()) if self._is_given(param, name, inner) else ():
+                        yield from self._combined(at, inner)
                         yield from self.origins(put, inner)
 
     def _is_given(self, param: cst.Param, name: str, env: Env) -> bool:

@@ -1,0 +1,347 @@
+"""Averages as people write them: each is read, and run. What is said of it has to be what it does.
+
+Every program is the same but for its `average`, and that is given the states of three models.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from bn_audit.audit import Selection, Versions, audit
+from bn_audit.source.read import ReadOptions, read
+
+torch = pytest.importorskip("torch")
+
+_MODEL = """\
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 10)
+"""
+_SERVER = """\
+import copy
+import functools
+import operator
+from collections import OrderedDict, defaultdict
+from functools import reduce
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from model import Net
+
+
+def train(model, loader):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+def main(loaders, rounds=10):
+    global_model = Net()
+    sizes = [len(loader.dataset) for loader in loaders]
+    for _ in range(rounds):
+        states = []
+        for loader in loaders:
+            local = copy.deepcopy(global_model)
+            states.append(train(local, loader))
+        global_model.load_state_dict(average(states, sizes))
+
+
+"""
+_AVERAGES = {
+    "sum gen": """\
+def average(states, sizes):
+    total = sum(sizes)
+    return {k: sum(n / total * s[k] for n, s in zip(sizes, states)) for k in states[0]}
+""",
+    "sum loop": """\
+def average(states, sizes):
+    total = sum(sizes)
+    out = OrderedDict()
+    for k in states[0].keys():
+        out[k] = sum(w * s[k] for w, s in zip([n / total for n in sizes], states))
+    return out
+""",
+    "reduce lambda": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        out[k] = reduce(lambda x, y: x + y, [s[k] * n for s, n in zip(states, sizes)]) / sum(sizes)
+    return out
+""",
+    "reduce add": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        out[k] = functools.reduce(operator.add, [s[k] for s in states]) / len(states)
+    return out
+""",
+    "reduce np add": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        out[k] = torch.from_numpy(reduce(np.add, [s[k].numpy() * n for s, n in zip(states, sizes)]) / sum(sizes))
+    return out
+""",
+    "np mean": """\
+def average(states, sizes):
+    return {k: torch.tensor(np.mean([s[k].cpu().numpy() for s in states], axis=0)) for k in states[0]}
+""",
+    "np average": """\
+def average(states, sizes):
+    return {k: torch.from_numpy(np.average([s[k].numpy() for s in states], axis=0, weights=sizes)) for k in states[0]}
+""",
+    "stack mean": """\
+def average(states, sizes):
+    return {k: torch.stack([s[k].float() for s in states]).mean(dim=0) for k in states[0]}
+""",
+    "stack cat": """\
+def average(states, sizes):
+    return {k: torch.mean(torch.cat([s[k].float().unsqueeze(0) for s in states], dim=0), dim=0) for k in states[0]}
+""",
+    "einsum": """\
+def average(states, sizes):
+    w = torch.tensor(sizes, dtype=torch.float32); w = w / w.sum()
+    return {k: torch.einsum('i,i...->...', w, torch.stack([s[k].float() for s in states])) for k in states[0]}
+""",
+    "tensordot": """\
+def average(states, sizes):
+    w = torch.tensor(sizes, dtype=torch.float32); w /= w.sum()
+    return {k: torch.tensordot(w, torch.stack([s[k].float() for s in states]), dims=1) for k in states[0]}
+""",
+    "deepcopy loop": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for k in avg.keys():
+        for i in range(1, len(states)):
+            avg[k] += states[i][k]
+        avg[k] = torch.div(avg[k], len(states))
+    return avg
+""",
+    "zero then add": """\
+def average(states, sizes):
+    avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
+    for s, n in zip(states, sizes):
+        for k, v in s.items():
+            avg[k] += v * (n / sum(sizes))
+    return avg
+""",
+    "defaultdict": """\
+def average(states, sizes):
+    avg = defaultdict(float)
+    for s, n in zip(states, sizes):
+        for k in s:
+            avg[k] = avg[k] + s[k] * n / sum(sizes)
+    return dict(avg)
+""",
+    "get default": """\
+def average(states, sizes):
+    avg = {}
+    for s, n in zip(states, sizes):
+        for k, v in s.items():
+            avg[k] = avg.get(k, 0) + v * n
+    for k in avg: avg[k] = avg[k] / sum(sizes)
+    return avg
+""",
+    "setdefault list": """\
+def average(states, sizes):
+    buckets = {}
+    for s in states:
+        for k, v in s.items():
+            buckets.setdefault(k, []).append(v)
+    return {k: torch.stack([v.float() for v in vs]).mean(0) for k, vs in buckets.items()}
+""",
+    "defaultdict list": """\
+def average(states, sizes):
+    buckets = defaultdict(list)
+    for s in states:
+        for k, v in s.items():
+            buckets[k].append(v.float())
+    return {k: sum(vs) / len(vs) for k, vs in buckets.items()}
+""",
+    "zip items": """\
+def average(states, sizes):
+    out = OrderedDict()
+    for items in zip(*[s.items() for s in states]):
+        key = items[0][0]
+        out[key] = torch.stack([v.float() for _, v in items]).mean(0)
+    return out
+""",
+    "zip values": """\
+def average(states, sizes):
+    keys = states[0].keys()
+    values = [torch.stack([v.float() for v in vs], 0).mean(0) for vs in zip(*(s.values() for s in states))]
+    return dict(zip(keys, values))
+""",
+    "try first": """\
+def average(states, sizes):
+    avg = None
+    for s, n in zip(states, sizes):
+        w = n / sum(sizes)
+        if avg is None:
+            avg = {k: v * w for k, v in s.items()}
+        else:
+            for k in avg:
+                avg[k] += s[k] * w
+    return avg
+""",
+    "running mean": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], start=2):
+        for k in avg:
+            avg[k] = avg[k] + (s[k] - avg[k]) / i
+    return avg
+""",
+    "listcomp tensor sum": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        out[k] = torch.sum(torch.stack([s[k] * (n / sum(sizes)) for s, n in zip(states, sizes)]), dim=0)
+    return out
+""",
+    "inplace copy": """\
+def average(states, sizes):
+    out = copy.deepcopy(states[0])
+    with torch.no_grad():
+        for k in out:
+            acc = torch.zeros_like(out[k], dtype=torch.float)
+            for s, n in zip(states, sizes):
+                acc += s[k] * (n / sum(sizes))
+            out[k].copy_(acc)
+    return out
+""",
+    "while index": """\
+def average(states, sizes):
+    out = {}
+    keys = list(states[0])
+    for key in keys:
+        total = 0
+        for idx in range(len(states)):
+            total = total + states[idx][key] * sizes[idx]
+        out[key] = total / sum(sizes)
+    return out
+""",
+    "pop first": """\
+def average(states, sizes):
+    first, *rest = states
+    out = {k: v.clone() for k, v in first.items()}
+    for s in rest:
+        for k in out:
+            out[k] = out[k] + s[k]
+    return {k: v / len(states) for k, v in out.items()}
+""",
+    "mean statistics": """\
+def average(states, sizes):
+    out = {}
+    for name in states[0]:
+        params = [s[name] for s in states]
+        if params[0].is_floating_point():
+            out[name] = torch.stack(params).mean(0)
+        else:
+            out[name] = params[0]
+    return out
+""",
+    "numpy lists": """\
+def to_arrays(sd): return [v.cpu().numpy() for v in sd.values()]
+def average(states, sizes):
+    arrays = [to_arrays(s) for s in states]
+    weighted = [[layer * n for layer in a] for a, n in zip(arrays, sizes)]
+    mean = [reduce(np.add, layers) / sum(sizes) for layers in zip(*weighted)]
+    return OrderedDict((k, torch.tensor(v)) for k, v in zip(states[0].keys(), mean))
+""",
+}
+_NO_AVERAGES = {
+    "the product by reduce": """\
+def average(states, sizes):
+    return {k: reduce(lambda x, y: x * y, [s[k] for s in states]) for k in states[0]}
+""",
+    "the last by reduce": """\
+def average(states, sizes):
+    return {k: reduce(lambda x, y: y, [s[k] for s in states]) for k in states[0]}
+""",
+    "one party's entries, each added to": """\
+def average(states, sizes):
+    kept = []
+    for s in states:
+        own = {}
+        for k in s:
+            value = s[k]
+            value = value + 0.1 * value
+            own[k] = value
+        kept.append(own)
+    return kept[-1]
+""",
+    "side by side, and the first is taken": """\
+def average(states, sizes):
+    rows = [values[0] for values in zip(*[s.values() for s in states])]
+    return dict(zip(states[0], rows))
+""",
+    "in lists, and the first is taken": """\
+def average(states, sizes):
+    lists = defaultdict(list)
+    for s in states:
+        for k, v in s.items():
+            lists[k].append(v)
+    return {k: [v.float() for v in vs][0] for k, vs in lists.items()}
+""",
+}
+_SIZES = [10, 20, 31]
+
+
+def _codes(body: str, folder: Path) -> dict[str, str]:
+    (folder / "model.py").write_text(_MODEL)
+    (folder / "server.py").write_text(f"{_SERVER}{body}")
+    result = read([str(folder)], options=ReadOptions(jobs=1))
+    findings = audit(result.sites, result.unreadable, lambda _: Selection(("BNA2",)), lambda _: Versions())
+    return {finding.code: finding.message for finding in findings}
+
+
+def _program(body: str, monkeypatch: pytest.MonkeyPatch) -> tuple[types.ModuleType, types.ModuleType]:
+    model, server = types.ModuleType("model"), types.ModuleType("server")
+    exec(_MODEL, model.__dict__)
+    monkeypatch.setitem(sys.modules, "model", model)
+    exec(f"{_SERVER}{body}", server.__dict__)
+    return model, server
+
+
+@pytest.mark.parametrize("form", _AVERAGES)
+def test_what_is_said_of_an_average_is_what_it_does(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _codes(_AVERAGES[form], tmp_path)
+    model, server = _program(_AVERAGES[form], monkeypatch)
+    states = []
+    for number in (1, 2, 3):
+        state = model.Net().state_dict()
+        state["bn.running_mean"].fill_(number)
+        state["bn.num_batches_tracked"].fill_(number)
+        states.append(state)
+    plain, weighted = 2.0, sum(size * number for size, number in zip(_SIZES, (1, 2, 3), strict=True)) / sum(_SIZES)
+    try:
+        averaged = server.average(states, _SIZES)
+    except (TypeError, RuntimeError) as error:
+        assert len(found) == 1
+        if "BNA201" in found:  # whether it stops may hang on what the weights are
+            assert found["BNA201"].endswith(f"{type(error).__name__}: {error}")
+        return
+    assert list(found) == ["BNA202"]
+    value = float(averaged["bn.running_mean"].mean())
+    assert value == pytest.approx(plain) or value == pytest.approx(weighted)
+
+
+@pytest.mark.parametrize("form", _NO_AVERAGES)
+def test_what_only_looks_like_an_average(form: str, tmp_path: Path) -> None:
+    assert _codes(_NO_AVERAGES[form], tmp_path) == {}
