@@ -17,7 +17,6 @@ import libcst as cst
 
 from bn_audit.filters import EVERYTHING, All, Equals, IsParameter, Not, Test, Unclear
 from bn_audit.source.flow.alive import alive_at
-from bn_audit.source.flow.averaging import Loop, conditions, loops_around
 from bn_audit.source.flow.callers import is_static
 from bn_audit.source.flow.cargo import (
     CONSTANT,
@@ -36,6 +35,7 @@ from bn_audit.source.flow.filters import read_tests
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks import frameworks
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
+from bn_audit.source.flow.loops import Loop, conditions, loops_around
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical

@@ -28,7 +28,7 @@ from bn_audit.handwritten import (
     Reduction,
     Reductor,
 )
-from bn_audit.source.flow.averaging import Averaging
+from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import libcst as cst
 
 from bn_audit.source.flow.alive import branches
-from bn_audit.source.flow.averaging import Averaging, by_position, depends, loops_around
 from bn_audit.source.flow.circumstances import Condition
+from bn_audit.source.flow.combining.averaging import Averaging, by_position
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.flow.loops import depends, loops_around
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.options import Options

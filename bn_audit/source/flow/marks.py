@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import libcst as cst
 
-from bn_audit.source.flow.averaging import Averaging, find_averaging
+from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.combining.find import find_averaging
 from bn_audit.source.flow.index import FileIndex
 from bn_audit.source.flow.server_steps import ServerStep, find_steps, noise_by, step_by
 from bn_audit.source.project import PyModule

@@ -9,11 +9,11 @@ import libcst as cst
 
 from bn_audit.federation import EvaluationSite, Participant, TrainingSite
 from bn_audit.finding import Evidence
-from bn_audit.source.flow.averaging import loops_around
 from bn_audit.source.flow.eval_edit import eval_edit, written
 from bn_audit.source.flow.exchanges import Client
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.hunt import Federation
+from bn_audit.source.flow.loops import loops_around
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.modes import Forward, Mode, ModeWalk, Setting
 from bn_audit.source.flow.objects import ObjectFollower, original

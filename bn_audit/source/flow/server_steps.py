@@ -13,8 +13,8 @@ from typing import Literal
 
 import libcst as cst
 
-from bn_audit.source.flow.averaging import Loop, conditions, loops_around
 from bn_audit.source.flow.index import FileIndex, Piece
+from bn_audit.source.flow.loops import Loop, conditions, loops_around
 from bn_audit.source.flow.passing import PASSING_METHODS
 from bn_audit.source.nodes import children, dotted_name, leaf_name, root_name, walk
 

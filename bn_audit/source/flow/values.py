@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import libcst as cst
 
-    from bn_audit.source.flow.averaging import Averaging
+    from bn_audit.source.flow.combining.averaging import Averaging
     from bn_audit.source.flow.index import Scope
     from bn_audit.source.flow.server_steps import ServerStep
     from bn_audit.source.interpreter.values import ClassVal, Value

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at, never_both
-from bn_audit.source.flow.averaging import Loop, conditions, is_begun, loops_around, takes_entry
 from bn_audit.source.flow.callers import function_of, is_static
 from bn_audit.source.flow.changes import key_of
+from bn_audit.source.flow.combining.sums import is_begun
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
+from bn_audit.source.flow.entries import takes_entry
 from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
 from bn_audit.source.flow.index import Binding, Scope, arguments_of
+from bn_audit.source.flow.loops import Loop, conditions, loops_around
 from bn_audit.source.flow.passing import makes_models
 from bn_audit.source.flow.plans import MadeByPlan, given_by_plan
 from bn_audit.source.flow.values import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bn_audit.source.flow.averaging import Averaging
+from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.project import Project
 

@@ -1,0 +1,60 @@
+"""What a combination of the parties' entries is, as it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from bn_audit.source.flow.index import Scope
+from bn_audit.source.flow.loops import Loop
+from bn_audit.source.nodes import dotted_name
+
+__all__ = ["Averaging", "by_position"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Averaging:
+    """One combination of the parties' entries.
+
+    Attributes:
+        node: what a finding points at: the statement or call that combines.
+        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``; ``all_reduce`` over the processes
+            of torch.distributed, each of which is a party.
+        slot: what receives the sum; None for a reducing call.
+        added: the expression that is added, with the party's entry in it.
+        entry: the party's entry itself (``w[i][key]``, ``param.data``).
+        state: the party's state or model (``w[i]``, the iterable of ``parameters()``).
+        what: ``state`` (all entries, or what a filter leaves), ``parameters`` (only what ``parameters()`` gives),
+            ``buffers`` (what ``buffers()`` gives).
+        key: the name that holds the key; "" where entries are gone over by position.
+        keys, parties: the two loops; parties None where each call of the function adds one party's state. A vector has
+            no loop over entries.
+        tests: conditions on the way, with whether they must hold.
+        vector: what may be a vector of all entries of a party; empty where entries are combined one by one.
+        turns: whether one model plays all parties in turn: it takes the shared state again for each of them.
+        apart: whether the parties are written out one by one, each with a name of its own; the state is the list of
+            theirs then.
+    """
+
+    node: cst.CSTNode
+    how: str
+    slot: cst.BaseExpression | None
+    added: cst.BaseExpression
+    entry: cst.BaseExpression
+    state: cst.BaseExpression
+    what: str
+    key: str
+    keys: Loop | None
+    parties: Loop | None
+    scope: Scope = field(repr=False)
+    tests: tuple[tuple[cst.BaseExpression, bool], ...] = ()
+    vector: tuple[cst.BaseExpression, ...] = ()
+    turns: bool = False
+    apart: bool = False
+
+
+def by_position(averaging: Averaging) -> bool:
+    """Whether entries are picked by their place in a list, ``for k in range(len(weights))``."""
+    over = averaging.keys.iter if averaging.keys is not None else None
+    return isinstance(over, cst.Call) and dotted_name(over.func) == "range"

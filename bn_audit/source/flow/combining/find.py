@@ -1,0 +1,73 @@
+"""All combinations in a part of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.combining.processes import PROCESSES, over_processes
+from bn_audit.source.flow.combining.reducing import REDUCERS, reduced
+from bn_audit.source.flow.combining.sums import accumulated, added_to, bare
+from bn_audit.source.flow.combining.written_out import written_out
+from bn_audit.source.flow.index import FileIndex, Piece
+from bn_audit.source.nodes import dotted_name
+
+__all__ = ["find_averaging"]
+
+
+def find_averaging(index: FileIndex, piece: Piece) -> list[Averaging]:
+    """All combinations in a part of a file, in the order of the source."""
+    found = list(_candidates(index, piece))
+    return sorted(found, key=lambda row: index.order(row.node))
+
+
+def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
+    for node in piece.assignments:
+        if isinstance(node, cst.AugAssign):
+            if isinstance(node.operator, cst.AddAssign) and _looped(index, node):
+                yield from accumulated(index, node, node.target, node.value, "+=")
+        elif len(node.targets) == 1:
+            target = node.targets[0].target
+            for value in _branches(node.value):
+                added = added_to(index, target, value) if _adds(value) and _looped(index, node) else None
+                if added is not None:
+                    yield from accumulated(index, node, target, added, "+")
+                elif isinstance(value, cst.BinaryOperation) and _looped(index, node):
+                    yield from written_out(index, value)
+    for comp in piece.comprehensions:
+        element = comp.value if isinstance(comp, cst.DictComp) else comp.elt
+        if isinstance(element, cst.BinaryOperation):
+            yield from written_out(index, element)
+    for call in piece.calls.get("add_", ()):
+        if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
+            yield from accumulated(index, call, bare(call.func.value), call.args[0].value, "add_")
+    for name in REDUCERS:
+        for call in piece.calls.get(name, ()):
+            yield from reduced(index, call)
+    for name in PROCESSES:
+        for call in piece.calls.get(name, ()):
+            yield from over_processes(index, call)
+
+
+def _branches(value: cst.BaseExpression) -> tuple[cst.BaseExpression, ...]:
+    """``x if first else total[key] + x``: what it may be."""
+    return (value.body, value.orelse) if isinstance(value, cst.IfExp) else (value,)
+
+
+def _looped(index: FileIndex, node: cst.CSTNode) -> bool:
+    """Whether a node stands in a loop of its scope."""
+    for above in index.above(node):
+        if isinstance(above, (cst.For, cst.BaseComp)):
+            return True
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            return False
+    return False
+
+
+def _adds(value: cst.BaseExpression) -> bool:
+    """Whether an expression may be a sum: the cheapest question first."""
+    if isinstance(value, cst.BinaryOperation):
+        return isinstance(value.operator, cst.Add)
+    return isinstance(value, cst.Call) and (dotted_name(value.func) or "").endswith("add")

@@ -1,0 +1,224 @@
+"""Sums that grow in a loop: ``total[key] += state[key] * weight``, ``total[key] = total[key] + ...``, ``add_``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import libcst as cst
+
+from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.combining.vectors import vectors
+from bn_audit.source.flow.entries import entries_in
+from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
+from bn_audit.source.flow.loops import Loop, conditions, depends, loops_around, unwrapped
+from bn_audit.source.nodes import dotted_name, leaf_name, root_name, walk
+
+__all__ = ["accumulated", "added_to", "bare", "is_begun"]
+
+_HANDS_OUT = re.compile(r"_?(copy|load|set)_(\w+_)*(params|parameters|weights|state|state_dict)$")
+"""What functions are called that put a state into the model that they are given first."""
+
+
+def accumulated(
+    index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, added: cst.BaseExpression, how: str
+) -> Iterator[Averaging]:
+    loops = loops_around(index, node)
+    scope = index.scope_of(node)
+    for keys in reversed(loops):
+        for entry, state, what, key in entries_in(index, keys, added):
+            around = [loop for loop in reversed(loops) if loop is not keys]
+            own = frozenset(keys.names)  # which entry it is says nothing of whose
+            parties = next((loop for loop in around if depends(index, state, loop, own)), None)
+            if parties is not None and depends(index, slot, parties, own, node):
+                continue
+            turns = parties is None and root_name(slot) != root_name(state)
+            if turns:
+                anew = (loop for loop in around if _begins_anew(index, loop, state))
+                parties = next((loop for loop in anew if not depends(index, slot, loop, own)), None)
+            if parties is None and (not _handed_in(index, slot, state, scope, keys) or _fades(index, node, slot, keys)):
+                continue
+            sum_of = root_name(slot)
+            tests = tuple(
+                row
+                for row in conditions(index, node, keys)
+                if not is_begun(row[0], key, sum_of) and not (row[1] and _is_held(index, row[0], key, state))
+            )
+            yield Averaging(
+                node,
+                how,
+                slot,
+                added,
+                entry,
+                state,
+                what,
+                key,
+                keys,
+                parties,
+                scope,
+                tests,
+                turns=turns and parties is not None,
+            )
+            return
+    yield from vectors(index, node, slot, added, how, loops)
+
+
+def _begins_anew(index: FileIndex, loop: Loop, state: cst.BaseExpression) -> bool:
+    """Whether a model takes a state in each turn of a loop: ``for i in chosen: net.load_state_dict(shared); ...``."""
+    name = root_name(state)
+    if not isinstance(loop.node, cst.For) or name is None:
+        return False
+    known = index.anew.get((id(loop.node), name))
+    if known is None:
+        known = index.anew[id(loop.node), name] = any(_takes_state(part, name) for part in walk(loop.node.body))
+    return known
+
+
+def _takes_state(node: cst.CSTNode, name: str) -> bool:
+    """``net.load_state_dict(shared)``, ``net.copy_params(server.state_dict())``, ``copy_params(net, shared)``."""
+    if not isinstance(node, cst.Call) or not node.args:
+        return False
+    if isinstance(node.func, cst.Name):
+        return len(node.args) > 1 and _HANDS_OUT.match(node.func.value) is not None and _is_first(node, name)
+    if not isinstance(node.func, cst.Attribute):
+        return False
+    if root_name(node.func.value) != name:
+        return False
+    given = node.args[0].value
+    return node.func.attr.value == "load_state_dict" or (
+        isinstance(given, cst.Call)
+        and isinstance(given.func, cst.Attribute)
+        and given.func.attr.value == "state_dict"
+        and root_name(given) != name
+    )
+
+
+def _is_first(node: cst.Call, name: str) -> bool:
+    given = node.args[0]
+    return given.keyword is None and isinstance(given.value, cst.Name) and given.value.value == name
+
+
+def is_begun(test: cst.BaseExpression, key: str, slot: str | None) -> bool:
+    """``if key in total``: whether there is a sum already says nothing of which entries there are."""
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1 or not key:
+        return False
+    operator, right = test.comparisons[0].operator, test.comparisons[0].comparator
+    if isinstance(right, cst.Call) and isinstance(right.func, cst.Attribute) and right.func.attr.value == "keys":
+        right = right.func.value
+    return (
+        isinstance(operator, (cst.In, cst.NotIn))
+        and dotted_name(test.left) == key
+        and slot is not None
+        and root_name(right) == slot
+    )
+
+
+def _is_held(index: FileIndex, test: cst.BaseExpression, key: str, state: cst.BaseExpression) -> bool:
+    """``if key in state``, for the party's own: that there is an entry to add says nothing of which entries there
+    are."""
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1 or dotted_name(test.left) != key or not key:
+        return False
+    right = test.comparisons[0].comparator
+    if isinstance(right, cst.Call) and isinstance(right.func, cst.Attribute) and right.func.attr.value == "keys":
+        right = right.func.value
+    return isinstance(test.comparisons[0].operator, cst.In) and index.code(right) == index.code(state)
+
+
+def _handed_in(index: FileIndex, slot: cst.BaseExpression, state: cst.BaseExpression, scope: Scope, keys: Loop) -> bool:
+    """Whether a function adds one party's state, a parameter of it, to something that outlives the call."""
+    own = {param.name.value for param in scope.parameters}
+    receiver = scope.parameters[0].name.value if scope.owner is not None and scope.parameters else ""
+    given = {root for root in _roots(index, state) if root in own and root != receiver}
+    if not given:
+        return False
+    kept = root_name(slot)
+    if kept in keys.names:
+        # ``for s, c in zip(server.parameters(), client.parameters())``: what the sum's name stands for.
+        over = unwrapped(keys.iter)
+        if isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
+            number = keys.names.index(kept)
+            kept = root_name(over.args[number].value) if number < len(over.args) else None
+    return kept is not None and kept not in given and (kept in own or kept in scope.shared or kept == receiver)
+
+
+def _fades(index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, keys: Loop) -> bool:
+    """Whether what is added to is made smaller in the same turn: an average over time of the one that is handed in."""
+    if any(isinstance(part, cst.Call) and leaf_name(part.func) == "mul_" for part in walk(slot)):
+        return True
+    own = index.code(slot)
+    for part in walk(keys.node.body) if isinstance(keys.node, cst.For) else ():
+        scaled: cst.BaseExpression | None = None
+        if isinstance(part, cst.AugAssign) and isinstance(part.operator, cst.MultiplyAssign) and part is not node:
+            scaled = part.target
+        elif isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and part.func.attr.value == "mul_":
+            scaled = part.func.value
+        if scaled is not None and index.code(bare(scaled)) == own:
+            return True
+    return False
+
+
+def _roots(index: FileIndex, node: cst.CSTNode) -> set[str]:
+    return {
+        part.value
+        for part in walk(node)
+        if isinstance(part, cst.Name)
+        and not (isinstance(above := index.parent(part), cst.Attribute) and above.attr is part)
+    }
+
+
+def added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> cst.BaseExpression | None:
+    """What ``x = x + v`` (or ``torch.add(x, v)``) adds to x."""
+    own = index.code(target)
+    if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
+        if index.code(value.left) == own or _got(index, target, value.left) or _in_hand(index, target, value.left):
+            return value.right
+        if index.code(value.right) == own or _got(index, target, value.right) or _in_hand(index, target, value.right):
+            return value.left
+        # ``x = x + a + b``
+        inner = added_to(index, target, value.left)
+        return value.right if inner is not None else None
+    if isinstance(value, cst.Call) and (dotted_name(value.func) or "") in ("torch.add", "np.add", "numpy.add"):
+        positional, _, _ = arguments_of(value)
+        if len(positional) > 1 and index.code(positional[0]) == own:
+            return positional[1]
+    return None
+
+
+def _got(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> bool:
+    """``total.get(key, 0)``, for ``total[key]``."""
+    if not isinstance(target, cst.Subscript) or not isinstance(value, cst.Call) or not value.args:
+        return False
+    func, place = value.func, target.slice[0].slice
+    return (
+        isinstance(func, cst.Attribute)
+        and func.attr.value == "get"
+        and isinstance(place, cst.Index)
+        and index.code(func.value) == index.code(target.value)
+        and index.code(value.args[0].value) == index.code(place.value)
+    )
+
+
+def _in_hand(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> bool:
+    """``entry``, for ``total[key]`` in ``for key, entry in total.items()``."""
+    if not isinstance(value, cst.Name) or not isinstance(target, cst.Subscript) or len(target.slice) != 1:
+        return False
+    picked = target.slice[0].slice
+    if not isinstance(picked, cst.Index) or not isinstance(picked.value, cst.Name):
+        return False
+    loop = next((row for row in loops_around(index, value)[::-1] if value.value in row.names), None)
+    over = loop.iter if loop is not None else None
+    return (
+        loop is not None
+        and loop.names == (picked.value.value, value.value)
+        and isinstance(over, cst.Call)
+        and isinstance(over.func, cst.Attribute)
+        and over.func.attr.value == "items"
+        and index.code(over.func.value) == index.code(target.value)
+        and len(index.scope_of(value).bindings.get(value.value, ())) == 1
+    )
+
+
+def bare(node: cst.BaseExpression) -> cst.BaseExpression:
+    while isinstance(node, cst.Attribute) and node.attr.value == "data":
+        node = node.value
+    return node

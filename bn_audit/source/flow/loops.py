@@ -1,0 +1,175 @@
+"""The loops around a node, what they bind and what depends on them; the conditions on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import libcst as cst
+
+from bn_audit.source.flow.index import Binding, FileIndex
+from bn_audit.source.nodes import dotted_name, walk
+
+__all__ = ["TAKERS", "Loop", "comp_loops", "conditions", "depends", "loop_of", "loops_around", "unwrapped"]
+
+_WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
+TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
+_MAX_LOOPS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A ``for``, of a statement or a comprehension: the names it binds, what it goes over, where."""
+
+    node: cst.For | cst.CompFor
+    names: tuple[str, ...]
+    iter: cst.BaseExpression
+
+
+def loops_around(index: FileIndex, node: cst.CSTNode) -> list[Loop]:
+    """The loops around a node inside its scope, outermost first."""
+    found: list[Loop] = []
+    current = node
+    for above in index.above(node):
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            break
+        if isinstance(above, cst.For) and current is above.body:
+            found.append(loop_of(above))
+        elif isinstance(above, cst.BaseComp) and not isinstance(current, cst.CompFor):
+            found.extend(reversed(comp_loops(above)))
+        current = above
+    found.reverse()
+    return found[-_MAX_LOOPS:]
+
+
+def comp_loops(node: cst.BaseComp) -> list[Loop]:
+    found: list[Loop] = []
+    clause: cst.CompFor | None = getattr(node, "for_in", None)
+    while clause is not None:
+        found.append(loop_of(clause))
+        clause = clause.inner_for_in
+    return found
+
+
+def loop_of(node: cst.For | cst.CompFor) -> Loop:
+    names = tuple(part.value for part in walk(node.target) if isinstance(part, cst.Name))
+    return Loop(node, names, node.iter)
+
+
+def unwrapped(node: cst.BaseExpression) -> cst.BaseExpression:
+    while isinstance(node, cst.Call) and (dotted_name(node.func) or "") in _WRAPPERS and node.args:
+        node = node.args[0].value
+    return node
+
+
+def depends(
+    index: FileIndex,
+    node: cst.CSTNode,
+    loop: Loop,
+    seen: frozenset[str] = frozenset(),
+    adding: cst.CSTNode | None = None,
+) -> bool:
+    """Whether an expression changes from one turn of a loop to the next: it reads what the loop binds, or what is bound
+    in its body from that, other than by ``adding`` to what it held."""
+    body = loop.node.body if isinstance(loop.node, cst.For) else None
+    for part in walk(node):
+        if not isinstance(part, cst.Name):
+            continue
+        above = index.parent(part)
+        if isinstance(above, cst.Attribute) and above.attr is part:
+            continue
+        if isinstance(above, cst.Arg) and above.keyword is part:
+            continue
+        if part.value in loop.names:
+            return True
+        if body is None or part.value in seen or len(seen) > 8:
+            continue
+        for row in index.scope_of(part).bindings.get(part.value, ()):
+            inside = id(body) in row.blocks and row.node is not loop.node and row.region is None
+            # What is added to a sum makes it nobody's own, nor does the first that it begins with.
+            if row.how == "part" or row.node is adding or (inside and _begins(index, row, part.value)):
+                continue
+            if not inside or row.value is None:
+                continue
+            if _takes_next(row.value) or depends(index, _part(row), loop, seen | {part.value}, adding):
+                return True
+    return False
+
+
+def _takes_next(node: cst.CSTNode) -> bool:
+    """Whether an expression takes the next of what comes in: ``queue.get()``, ``pipe.recv()``, ``next(replies)``."""
+    for part in walk(node):
+        if isinstance(part, cst.Call):
+            if isinstance(part.func, cst.Attribute) and part.func.attr.value in TAKERS:
+                # With an argument, ``get`` and ``pop`` look for a key.
+                if part.func.attr.value not in ("get", "pop") or all(arg.keyword is not None for arg in part.args):
+                    return True
+            elif isinstance(part.func, cst.Name) and part.func.value == "next":
+                return True
+    return False
+
+
+def _begins(index: FileIndex, row: Binding, name: str) -> bool:
+    """Whether a binding is made only where there is none yet: ``if total is None: total = ...``."""
+    current = row.node
+    for above in index.above(row.node):
+        if isinstance(above, cst.If) and current is above.body:
+            test = above.test
+            if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+                return dotted_name(test.expression) == name
+            if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
+                operator, right = test.comparisons[0].operator, test.comparisons[0].comparator
+                none = isinstance(operator, (cst.Is, cst.Equal)) and dotted_name(right) == "None"
+                return none and dotted_name(test.left) == name
+            return False
+        if isinstance(above, (cst.For, cst.While, cst.FunctionDef, cst.Lambda)):
+            return False
+        current = above
+    return False
+
+
+def _part(row: Binding) -> cst.CSTNode:
+    """What a binding takes its value from: of ``for a, b in zip(x, y)`` the one that goes with the name."""
+    assert row.value is not None
+    over = unwrapped(row.value) if isinstance(row.value, cst.BaseExpression) else row.value
+    if row.how == "item" and row.path and isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
+        number = row.path[-1]
+        if number < len(over.args):
+            return over.args[number].value
+    return row.value
+
+
+def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[cst.BaseExpression, bool], ...]:
+    """The conditions between a loop over entries and a node in it: branches, ``continue`` before it, ``if`` clauses."""
+    found: list[tuple[cst.BaseExpression, bool]] = []
+    current = node
+    for above in index.above(node):
+        if isinstance(above, cst.If):
+            if current is above.body:
+                found.append((above.test, True))
+            elif current is above.orelse:
+                found.append((above.test, False))
+        elif isinstance(above, cst.BaseSuite):
+            found.extend(_skipped(above.body, current))
+        elif isinstance(above, cst.BaseComp) and not isinstance(current, cst.CompFor):
+            clause: cst.CompFor | None = getattr(above, "for_in", None)
+            while clause is not None:
+                found.extend((row.test, True) for row in clause.ifs)
+                clause = clause.inner_for_in
+        if above is keys.node:
+            break
+        current = above
+    return tuple(found)
+
+
+def _skipped(body: Sequence[cst.CSTNode], before: cst.CSTNode) -> Iterator[tuple[cst.BaseExpression, bool]]:
+    """Conditions under which a turn ends before a statement is reached."""
+    for row in body:
+        if row is before:
+            return
+        if isinstance(row, cst.If) and row.orelse is None:
+            last = row.body.body[-1] if row.body.body else None
+            if isinstance(last, cst.SimpleStatementLine):
+                last = last.body[-1]
+            if isinstance(last, (cst.Continue, cst.Return, cst.Break)):
+                yield row.test, False
