@@ -28,7 +28,7 @@ PARTS = [
     *("set_parameters", "FedAvg", "fed_bn", "client", "clients", "Client_", "my_client", "party", "aparty", "local_"),
     *("models", "local_models", "global_net", "num_users", "flwr", "_flwr", "Aggregate", "servers", "observer", "_"),
     *("average(", "my_avg(", "avg_all(", "averages", "weighted", "models[", "in nets", "begin users", " ", "\n", "("),
-    *("AvgPool2d(", "average_pool("),
+    *("AvgPool2d(", "average_pool(", "def get_weights(", "def _set_model_params (", "undef set_weights("),
 ]
 
 
@@ -38,6 +38,8 @@ def plainly(data: bytes) -> bool:
         return False
     text = data.lower()
     parties, perhaps = set(re.findall(PARTIES, text)), set(re.findall(PERHAPS, text))
+    if all(re.search(rb"\bdef\s+_?%s_(?:\w+_)?(weights|params)\s*\(" % how, text) for how in (b"get", b"set")):
+        perhaps.add(b"both")
     if len(data) < 12_000:
         return bool(parties or perhaps)
     return len(parties) > 1 or 2 * len(parties) + len(perhaps) > 2
