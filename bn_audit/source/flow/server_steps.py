@@ -190,19 +190,20 @@ def _kind(
     return None
 
 
-def _made_of(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> Iterator[cst.CSTNode]:
+def _made_of(index: FileIndex, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """The parts of an expression that are added up or converted: not what the program's own functions are handed, which
     may do with it what they like."""
-    yield node
-    if isinstance(node, cst.Call) and not _computes(node):
-        yield from _made_of(index, node.func, depth)
-        return
-    if isinstance(node, cst.Name):
-        for value in _values_of(index, node) if depth < _MAX_NAMES else ():
-            yield from _made_of(index, value, depth + 1)
-        return
-    for child in children(node):
-        yield from _made_of(index, child, depth)
+    left = [(node, 0)]
+    while left:
+        part, depth = left.pop()
+        yield part
+        if isinstance(part, cst.Call) and not _computes(part):
+            left.append((part.func, depth))
+        elif isinstance(part, cst.Name):
+            values = list(_values_of(index, part)) if depth < _MAX_NAMES else []
+            left.extend((value, depth + 1) for value in reversed(values))
+        else:
+            left.extend((child, depth) for child in reversed(list(children(part))))
 
 
 def _computes(call: cst.Call) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+import libcst as cst
 import pytest
 
 from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.index import FileIndex
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.project import Project
 
@@ -205,3 +207,32 @@ def test_conditions_on_the_way_are_kept(tmp_path: Path) -> None:
         ('"bn" not in k', True),
         ('"tracked" in k', False),
     ]
+
+
+@pytest.mark.parametrize(
+    "line", ["total[k] = total[k] + {terms}", "total[k] = ({terms}) / {count}", "total[k] = sum([{items}])"]
+)
+def test_long_sums_take_no_longer_than_their_length(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in what is turned into source again, which is as long as the sum it is asked of."""
+    asked: dict[int, int] = {}
+    code = FileIndex.code
+    for count in (50, 200):
+
+        def counted(self: FileIndex, node: cst.CSTNode, count: int = count) -> str:
+            text = code(self, node)
+            asked[count] = asked.get(count, 0) + len(text)
+            return text
+
+        monkeypatch.setattr(FileIndex, "code", counted)
+        terms = [f"s{number}[k]" for number in range(count)]
+        text = line.format(terms=" + ".join(terms), items=", ".join(terms), count=count)
+        combined(
+            tmp_path,
+            f"""
+        def average(states):
+            total = {{}}
+            for k in states[0]:
+                {text}
+        """,
+        )
+    assert 0 < asked[200] < 6 * asked[50]

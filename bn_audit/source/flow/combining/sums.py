@@ -170,18 +170,24 @@ def added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpres
     """What ``x = x + v`` (or ``torch.add(x, v)``) adds to x."""
     own = index.code(target)
     if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
-        if index.code(value.left) == own or _got(index, target, value.left) or _in_hand(index, target, value.left):
-            return value.right
-        if index.code(value.right) == own or _got(index, target, value.right) or _in_hand(index, target, value.right):
-            return value.left
-        # ``x = x + a + b``
-        inner = added_to(index, target, value.left)
-        return value.right if inner is not None else None
+        last = value.right
+        while isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
+            for side, other in ((value.left, value.right), (value.right, value.left)):
+                if _was_held(index, target, own, side):
+                    return other if last is value.right else last  # the last one of ``x = x + a + b``
+            value = value.left
+        return None
     if isinstance(value, cst.Call) and (dotted_name(value.func) or "") in ("torch.add", "np.add", "numpy.add"):
         positional, _, _ = arguments_of(value)
         if len(positional) > 1 and index.code(positional[0]) == own:
             return positional[1]
     return None
+
+
+def _was_held(index: FileIndex, target: cst.BaseExpression, own: str, value: cst.BaseExpression) -> bool:
+    """Whether an expression is what a target held before; its code is the other's."""
+    same = type(value) is type(target) and index.code(value) == own  # the code of a long sum is as long, term by term
+    return same or _got(index, target, value) or _in_hand(index, target, value)
 
 
 def _got(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> bool:

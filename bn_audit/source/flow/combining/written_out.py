@@ -19,7 +19,7 @@ def written_out(index: FileIndex, value: cst.BinaryOperation) -> Iterator[Averag
     With other weights it may be an average over time, unless it is divided by the sum of them."""
     divisor = value.right if isinstance(value.operator, (cst.Divide, cst.Multiply)) else None
     node = value if divisor is None else value.left
-    terms = list(_summands(node))
+    terms = _summands(node)
     if isinstance(node, cst.BinaryOperation) and len(terms) > 1 and _is_mean(index, terms, value, divisor):
         yield from one_by_one(index, node, terms, "sum")
 
@@ -40,12 +40,17 @@ def one_by_one(
             return
 
 
-def _summands(node: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
-    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add):
-        yield from _summands(node.left)
-        yield from _summands(node.right)
-    else:
-        yield node
+def _summands(node: cst.BaseExpression) -> list[cst.BaseExpression]:
+    """What is added up, in order. However long a sum is, in linear time."""
+    found: list[cst.BaseExpression] = []
+    left = [node]
+    while left:
+        part = left.pop()
+        if isinstance(part, cst.BinaryOperation) and isinstance(part.operator, cst.Add):
+            left += (part.right, part.left)
+        else:
+            found.append(part)
+    return found
 
 
 def _is_mean(
