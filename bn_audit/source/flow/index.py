@@ -330,6 +330,14 @@ class FileIndex:
             found = self._code[id(node)] = self.module.tree.code_for_node(node).strip()
         return found
 
+    def holds(self, function: cst.FunctionDef, pattern: re.Pattern[str]) -> bool:
+        """Whether the text of a function has something of a pattern. A body that is parsed when it is needed is not."""
+        body = function.body
+        if not isinstance(body, LazySuite):
+            return pattern.search(self.code(function)) is not None
+        head = f"{function.name.value}({self.code(function.params)})"
+        return any(pattern.search(text) is not None for text in (head, body.source.text))
+
     def mentions(self, pattern: re.Pattern[str]) -> bool:
         """Whether the text of the file has something of a pattern."""
         found = self._mentions.get(pattern)

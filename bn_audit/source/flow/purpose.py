@@ -256,6 +256,6 @@ def _models(found: tuple[Origin, ...], follower: Follower) -> Iterator[Made]:
 def tunes_statistics(around: Iterable[tuple[cst.Call, Env]]) -> bool:
     """Whether the function around a forward, or the one that calls it, handles BatchNorm's statistics on purpose."""
     return any(
-        isinstance(env.scope.node, cst.FunctionDef) and _TUNING.search(env.module.tree.code_for_node(env.scope.node))
+        isinstance(env.scope.node, cst.FunctionDef) and env.module.derive(FileIndex).holds(env.scope.node, _TUNING)
         for _, env in itertools.islice(around, 2)
     )

@@ -84,7 +84,7 @@ def find_steps(index: FileIndex, piece: Piece) -> list[ServerStep]:
 
 def noise_by(index: FileIndex, function: cst.FunctionDef) -> bool:
     """Whether a function gives back what it is given with noise added to it: ``return values.add_(noise)``."""
-    if not _NOISY.search(index.code(function)):
+    if not index.holds(function, _NOISY):
         return False
     scope = index.scope(function)
     return scope is not None and any(
