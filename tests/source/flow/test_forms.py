@@ -264,6 +264,80 @@ def average(states, sizes):
     mean = [reduce(np.add, layers) / sum(sizes) for layers in zip(*weighted)]
     return OrderedDict((k, torch.tensor(v)) for k, v in zip(states[0].keys(), mean))
 """,
+    "map in a stack": """\
+def average(states, sizes):
+    return {k: torch.stack(list(map(lambda s: s[k].float(), states))).mean(0) for k in states[0]}
+""",
+    "a tuple in a stack": """\
+def average(states, sizes):
+    return {k: torch.stack(tuple(s[k].float() for s in states)).mean(0) for k in states[0]}
+""",
+    "the mean of an array": """\
+def average(states, sizes):
+    return {k: torch.tensor(np.array([s[k].numpy() for s in states]).mean(axis=0)) for k in states[0]}
+""",
+    "weights broadcast over a stack": """\
+def average(states, sizes):
+    w = torch.tensor(sizes, dtype=torch.float) / sum(sizes)
+    out = {}
+    for k in states[0]:
+        st = torch.stack([s[k].float() for s in states])
+        out[k] = (w.view(-1, *([1] * (st.dim() - 1))) * st).sum(0)
+    return out
+""",
+    "add as a method": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        acc = torch.zeros_like(states[0][k], dtype=torch.float32)
+        for s in states:
+            acc = acc.add(s[k])
+        out[k] = acc.div(len(states))
+    return out
+""",
+    "torch add with alpha": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        acc = torch.zeros_like(states[0][k], dtype=torch.float32)
+        for s, n in zip(states, sizes):
+            acc = torch.add(acc, s[k], alpha=n / sum(sizes))
+        out[k] = acc
+    return out
+""",
+    "sums of what is zipped": """\
+def average(states, sizes):
+    lists = [[v.float() for v in s.values()] for s in states]
+    return OrderedDict(zip(states[0].keys(), [sum(p) / len(p) for p in zip(*lists)]))
+""",
+    "pairs of key and mean": """\
+def average(states, sizes):
+    return OrderedDict([(k, sum(s[k] for s in states) / len(states)) for k in states[0].keys()])
+""",
+    "a function that weighs a list": """\
+def weighted(tensors, sizes):
+    total = sum(sizes)
+    return sum(t * (n / total) for t, n in zip(tensors, sizes))
+def average(states, sizes):
+    return {k: weighted([s[k] for s in states], sizes) for k in states[0]}
+""",
+    "a function that averages a list": """\
+def mean(tensors):
+    return torch.stack([t.float() for t in tensors]).mean(0)
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        out[k] = mean([s[k] for s in states])
+    return out
+""",
+    "the first party, then the rest": """\
+def average(states, sizes):
+    out = OrderedDict((k, v * sizes[0]) for k, v in states[0].items())
+    for s, n in zip(states[1:], sizes[1:]):
+        for k, v in s.items():
+            out[k] = out[k] + v * n
+    return OrderedDict((k, v / sum(sizes)) for k, v in out.items())
+""",
 }
 _NO_AVERAGES = {
     "the product by reduce": """\
@@ -298,6 +372,19 @@ def average(states, sizes):
         for k, v in s.items():
             lists[k].append(v)
     return {k: [v.float() for v in vs][0] for k, vs in lists.items()}
+""",
+    "a function that sums a list, of what is no entry": """\
+def total(values):
+    return sum(values)
+
+
+def average(states, sizes):
+    count = total([len(s) for s in states])
+    return {k: v * (count / count) for k, v in states[0].items()}
+""",
+    "map of what is no entry": """\
+def average(states, sizes):
+    return {k: v + sum(map(lambda s: len(s), states)) for k, v in states[0].items()}
 """,
 }
 _SIZES = [10, 20, 31]

@@ -20,7 +20,7 @@ class Averaging:
     Attributes:
         node: what a finding points at: the statement or call that combines.
         how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``; ``all_reduce`` over the processes
-            of torch.distributed, each of which is a party.
+            of torch.distributed, each of which is a party; "" if it is not told.
         slot: what receives the sum; None for a reducing call.
         added: the expression that is added, with the party's entry in it.
         entry: the party's entry itself (``w[i][key]``, ``param.data``).

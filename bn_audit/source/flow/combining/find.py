@@ -12,7 +12,7 @@ from bn_audit.source.flow.combining.reducing import REDUCERS, reduced
 from bn_audit.source.flow.combining.sums import accumulated, added_to, bare
 from bn_audit.source.flow.combining.written_out import written_out
 from bn_audit.source.flow.index import FileIndex, Piece
-from bn_audit.source.nodes import dotted_name
+from bn_audit.source.nodes import leaf_name
 
 __all__ = ["find_averaging"]
 
@@ -70,4 +70,4 @@ def _adds(value: cst.BaseExpression) -> bool:
     """Whether an expression may be a sum: the cheapest question first."""
     if isinstance(value, cst.BinaryOperation):
         return isinstance(value.operator, cst.Add)
-    return isinstance(value, cst.Call) and (dotted_name(value.func) or "").endswith("add")
+    return isinstance(value, cst.Call) and leaf_name(value.func) == "add"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.combining.averaging import Averaging
-from bn_audit.source.flow.combining.side_by_side import collections_of, gathered, transposed
+from bn_audit.source.flow.combining.side_by_side import collections_of, gathered, handed_in, mapped, transposed
 from bn_audit.source.flow.combining.vectors import VECTORS, vectors
 from bn_audit.source.flow.combining.written_out import one_by_one
 from bn_audit.source.flow.entries import entries_in
@@ -22,6 +22,7 @@ REDUCERS = {
     "reduce": "sum",
     "stack": "stack",
     "cat": "stack",
+    "array": "numpy",
     "average": "numpy",
     "mean": "numpy",
     "median": "numpy",
@@ -42,7 +43,7 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
     positional, _, _ = arguments_of(node)
     if leaf == "reduce":
         positional = positional[1:] if positional and _is_sum(positional[0]) else []
-    if not positional:
+    if not positional or (leaf == "array" and not _is_reduced(index, node)):
         return
     if isinstance(positional[0], (cst.List, cst.Tuple)) and len(positional[0].elements) > 1:
         if leaf in ("sum", "average", "mean", "median") or _is_reduced(index, node):
@@ -71,10 +72,11 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
             return
     given = positional[0]
     if leaf != "cat":
-        side_by_side = next(transposed(index, given, node, how), None) or next(gathered(index, given, node, how), None)
-        if side_by_side is not None:
-            yield side_by_side
-            return
+        for reader in (transposed, gathered, mapped, handed_in):
+            found_so = next(reader(index, given, node, how), None)
+            if found_so is not None:
+                yield found_so
+                return
     if isinstance(given, (cst.Name, cst.Attribute, cst.Call)) and index.mentions(VECTORS):
         yield Averaging(
             node, how, None, given, given, given, "state", "", None, None, index.scope_of(node), vector=(given,)

@@ -12,9 +12,9 @@ from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.entries import entries_in, is_gradient, uses
 from bn_audit.source.flow.index import FileIndex, arguments_of, setdefault_key
 from bn_audit.source.flow.loops import Loop, comp_loops, conditions, depends, loop_of, loops_around, unwrapped
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, leaf_name, walk
 
-__all__ = ["collections_of", "gathered", "transposed"]
+__all__ = ["collections_of", "gathered", "handed_in", "mapped", "transposed"]
 
 _ENTRIES = {
     "items": "state",
@@ -150,6 +150,55 @@ def gathered(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: s
                     if term is not None and entry is element:  # what is done to it is done where the list is gone over
                         added, entry = term
                     yield Averaging(node, how, None, added, entry, state, what, key, keys, parties, scope, tests)
+
+
+def mapped(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:
+    """``sum(map(lambda state: state[key], states))``."""
+    while isinstance(given, cst.Call) and leaf_name(given.func) in ("list", "tuple") and given.args:
+        given = given.args[0].value
+    if not isinstance(given, cst.Call) or dotted_name(given.func) != "map" or len(given.args) != 2:
+        return
+    function, states = (arg.value for arg in given.args)
+    if not isinstance(function, cst.Lambda) or len(function.params.params) != 1:
+        return
+    held = function.params.params[0].name.value
+    for keys in reversed(loops_around(index, node)):
+        for entry, state, what, key in entries_in(index, keys, function.body):
+            if isinstance(state, cst.Name) and state.value == held:
+                scope, tests = index.scope_of(node), conditions(index, node, keys)
+                yield Averaging(node, how, None, function.body, entry, states, what, key, keys, None, scope, tests)
+
+
+def handed_in(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:
+    """``mean([state[key] for state in states])``, of a function of the file that combines what it is given. The
+    combination is the call; how it is done is not told."""
+    over = unwrapped(given.for_in.iter if isinstance(given, (cst.ListComp, cst.GeneratorExp)) else given)
+    parts = (
+        [arg.value for arg in over.args] if isinstance(over, cst.Call) and dotted_name(over.func) == "zip" else [over]
+    )
+    scope = index.scope_of(node)
+    if not isinstance(scope.node, cst.FunctionDef) or scope.owner is not None:
+        return
+    for number, param in enumerate(scope.parameters):
+        name = param.name.value
+        if any(isinstance(part, cst.Name) and part.value == name for part in parts) and name not in scope.bindings:
+            for call in index.calls_of(scope.node.name.value):
+                positional, keywords, stars = arguments_of(call)
+                listed = positional[number] if number < len(positional) else keywords.get(name, cst.Name("None"))
+                if isinstance(call.func, cst.Name) and not stars:
+                    yield from _listed_for(index, call, listed)
+
+
+def _listed_for(index: FileIndex, call: cst.Call, listed: cst.BaseExpression) -> Iterator[Averaging]:
+    for comp in collections_of(index, listed, call):
+        if not isinstance(comp, (cst.ListComp, cst.GeneratorExp)):
+            continue
+        for keys in reversed(loops_around(index, call)):
+            for entry, state, what, key in entries_in(index, keys, comp.elt):
+                parties = next((loop for loop in comp_loops(comp) if depends(index, state, loop)), None)
+                if parties is not None:
+                    scope, tests = index.scope_of(call), conditions(index, call, keys)
+                    yield Averaging(call, "", None, comp.elt, entry, state, what, key, keys, parties, scope, tests)
 
 
 def _each_of(

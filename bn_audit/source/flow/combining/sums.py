@@ -167,7 +167,7 @@ def _roots(index: FileIndex, node: cst.CSTNode) -> set[str]:
 
 
 def added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> cst.BaseExpression | None:
-    """What ``x = x + v`` (or ``torch.add(x, v)``) adds to x."""
+    """What ``x = x + v`` (or ``torch.add(x, v)``, ``x.add(v)``) adds to x."""
     own = index.code(target)
     if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add):
         last = value.right
@@ -181,6 +181,8 @@ def added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpres
         positional, _, _ = arguments_of(value)
         if len(positional) > 1 and index.code(positional[0]) == own:
             return positional[1]
+    elif isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and value.func.attr.value == "add":
+        return value.args[0].value if value.args and index.code(value.func.value) == own else None
     return None
 
 
