@@ -43,7 +43,7 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
     positional, _, _ = arguments_of(node)
     if leaf == "reduce":
         positional = positional[1:] if positional and _is_sum(positional[0]) else []
-    if not positional or (leaf == "array" and not _is_reduced(index, node)):
+    if not positional or (leaf == "array" and not _is_asked(index, node)):
         return
     if isinstance(positional[0], (cst.List, cst.Tuple)) and len(positional[0].elements) > 1:
         if leaf in ("sum", "average", "mean", "median") or _is_reduced(index, node):
@@ -81,6 +81,13 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         yield Averaging(
             node, how, None, given, given, given, "state", "", None, None, index.scope_of(node), vector=(given,)
         )  # fmt: skip
+
+
+def _is_asked(index: FileIndex, node: cst.Call) -> bool:
+    """Whether an array is reduced by a method of its own, ``np.array([...]).mean(0)``: a function that is given one is
+    found by itself."""
+    above = index.parent(node)
+    return isinstance(above, cst.Attribute) and above.attr.value in ("mean", "sum", "median")
 
 
 def _is_reduced(index: FileIndex, node: cst.Call) -> bool:
