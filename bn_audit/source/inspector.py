@@ -45,10 +45,18 @@ _MOST_BESIDE = 6
 
 
 class Inspector:
-    """One process's view of the project."""
+    """One process's view of the project.
 
-    def __init__(self, outside: Outside, limits: Limits | None = None) -> None:
+    Args:
+        outside: the files, and what lies around them.
+        limits: what one file may cost.
+        in_order: whether files come project by project, so that the trees of one are hardly asked for in the next. To
+            a process that shares the work with others they do not.
+    """
+
+    def __init__(self, outside: Outside, limits: Limits | None = None, *, in_order: bool = False) -> None:
         self.outside = outside
+        self._in_order = in_order
         self._limits = Limits() if limits is None else limits
         self._residence = Residence()
         self._root = ""
@@ -63,7 +71,8 @@ class Inspector:
         return self._alone(task.path, lambda: self._look_into(task))
 
     def _alone(self, path: str, work: Callable[[], Part]) -> Part:
-        most = _MAX_CHARACTERS if self._is_of_the_same_project(path) else _MAX_OF_ANOTHER_PROJECT
+        another = self._in_order and not self._is_of_the_same_project(path)
+        most = _MAX_OF_ANOTHER_PROJECT if another else _MAX_CHARACTERS
         if self._project.characters > most or self._project.whole or self._residence.is_much():
             self._forget()
         shown = self._project.display(os.path.abspath(path))

@@ -120,7 +120,7 @@ class _Survey:
         if self._inspector is None:
             from bn_audit.source.inspector import Inspector
 
-            self._inspector = Inspector(self.outside, self._limits)
+            self._inspector = Inspector(self.outside, self._limits, in_order=True)
         return self._inspector
 
     def recall(self, key: Key) -> bool:

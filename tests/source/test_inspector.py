@@ -115,7 +115,7 @@ def test_trees_are_forgotten_where_another_project_begins(folder: Path, monkeypa
     for most, begun in ((10_000, 1), (0, 3)):
         monkeypatch.setattr(inspector, "_MAX_OF_ANOTHER_PROJECT", most)
         made.clear()
-        one = Inspector(outside(folder))
+        one = Inspector(outside(folder), in_order=True)
         found[most] = [one.look_into(task) for task in tasks]
         assert len(made) == begun
     assert found[0] == found[10_000]
