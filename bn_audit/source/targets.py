@@ -105,30 +105,16 @@ class Tree:
             above = self.parent(above)
         return above
 
-    def conditions(self, node: cst.CSTNode) -> list[cst.BaseExpression]:
-        """The tests of the branches around a node inside its scope that must hold for it to be reached, innermost
-        first."""
+    def conditions(self, node: cst.CSTNode, *, holds: bool = True) -> list[cst.BaseExpression]:
+        """The tests of the branches around a node inside its scope that must hold for it to be reached, or must fail,
+        innermost first."""
         found: list[cst.BaseExpression] = []
         current: cst.CSTNode | None = node
         while current is not None:
             above = self._parents.get(id(current))
             if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
                 break
-            if isinstance(above, cst.If) and current is above.body:
-                found.append(above.test)
-            current = above
-        return found
-
-    def otherwise(self, node: cst.CSTNode) -> list[cst.BaseExpression]:
-        """The tests of the branches around a node inside its scope that must fail for it to be reached, innermost
-        first."""
-        found: list[cst.BaseExpression] = []
-        current: cst.CSTNode | None = node
-        while current is not None:
-            above = self._parents.get(id(current))
-            if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
-                break
-            if isinstance(above, cst.If) and current is above.orelse:
+            if isinstance(above, cst.If) and current is (above.body if holds else above.orelse):
                 found.append(above.test)
             current = above
         return found

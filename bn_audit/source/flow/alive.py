@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.index import Binding, FileIndex, Scope
+from bn_audit.source.flow.loops import is_looped
 from bn_audit.source.nodes import dotted_name
 
 __all__ = ["alive_at", "branches", "never_both"]
@@ -99,16 +100,9 @@ def _is_fixed(index: FileIndex, scope: Scope, test: cst.BaseExpression) -> bool:
     ):
         return False
     rows = scope.bindings.get(root, ())
-    return len(rows) < 2 and all(row.how in ("value", "other") and not _in_loop(index, row.node) for row in rows)
-
-
-def _in_loop(index: FileIndex, node: cst.CSTNode) -> bool:
-    for above in index.above(node):
-        if isinstance(above, (cst.For, cst.While)):
-            return True
-        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
-            return False
-    return False
+    return len(rows) < 2 and all(
+        row.how in ("value", "other") and not is_looped(index, row.node, (cst.For, cst.While)) for row in rows
+    )
 
 
 _FORMS = frozenset({"lower", "upper", "strip", "casefold"})

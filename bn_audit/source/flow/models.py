@@ -216,7 +216,7 @@ class ModelReader:
     def _otherwise(self, chain: Sequence[tuple[PyModule, cst.Call]]) -> Iterator[Condition]:
         """The conditions that fail where the calls of a chain are reached."""
         for module, call in chain:
-            for test in self._tree(module).otherwise(call):
+            for test in self._tree(module).conditions(call, holds=False):
                 yield Condition(" ".join(module.tree.code_for_node(test).split()), False)
 
     def _way(self, chain: Sequence[tuple[PyModule, cst.Call]], env: Env) -> list[Condition]:

@@ -12,6 +12,7 @@ from bn_audit.source.flow.combining.reducing import REDUCERS, reduced
 from bn_audit.source.flow.combining.sums import accumulated, added_to, bare
 from bn_audit.source.flow.combining.written_out import written_out
 from bn_audit.source.flow.index import FileIndex, Piece
+from bn_audit.source.flow.loops import is_looped
 from bn_audit.source.nodes import leaf_name
 
 __all__ = ["find_averaging"]
@@ -57,13 +58,7 @@ def _branches(value: cst.BaseExpression) -> tuple[cst.BaseExpression, ...]:
 
 
 def _looped(index: FileIndex, node: cst.CSTNode) -> bool:
-    """Whether a node stands in a loop of its scope."""
-    for above in index.above(node):
-        if isinstance(above, (cst.For, cst.BaseComp)):
-            return True
-        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
-            return False
-    return False
+    return is_looped(index, node, (cst.For, cst.BaseComp))
 
 
 def _adds(value: cst.BaseExpression) -> bool:

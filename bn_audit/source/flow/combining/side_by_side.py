@@ -184,8 +184,8 @@ def handed_in(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: 
         if any(isinstance(part, cst.Name) and part.value == name for part in parts) and name not in scope.bindings:
             for call in index.calls_of(scope.node.name.value):
                 positional, keywords, stars = arguments_of(call)
-                listed = positional[number] if number < len(positional) else keywords.get(name, cst.Name("None"))
-                if isinstance(call.func, cst.Name) and not stars:
+                listed = positional[number] if number < len(positional) else keywords.get(name)
+                if listed is not None and isinstance(call.func, cst.Name) and not stars:
                     yield from _listed_for(index, call, listed)
 
 
