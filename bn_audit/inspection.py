@@ -410,6 +410,12 @@ def _why_unknown(profile: Profile) -> str:
         reasons.append(
             "the keys of the state dict are not those that torch would give, by which SecretFlow picks and loads"
         )
+    tried = profile.reload
+    if tried is not None and not tried.known:
+        reasons.append("whether the model takes back what its state dict gives could not be tried on a copy")
+    elif tried is not None and (tried.strict or tried.lenient):
+        type_, text = tried.lenient or tried.strict or ("", "")
+        reasons.append(f"a copy of the model that was given its own state raised {type_}: {' '.join(text.split())}")
     if not profile.ordered:
         reasons.append("the file does not keep the order of the state dict")
     if any(norm.batchnorm is None for norm in profile.norms):

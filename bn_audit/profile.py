@@ -15,7 +15,7 @@ from typing import Literal
 
 from bn_audit.finding import Location
 
-__all__ = ["SOMEWHERE", "Gap", "NormLayer", "Profile", "Shape", "StateEntry", "tensor_groups"]
+__all__ = ["SOMEWHERE", "Gap", "NormLayer", "Profile", "Reload", "Shape", "StateEntry", "tensor_groups"]
 
 SOMEWHERE = "(BatchNorm)"
 """Stands in a path for a norm layer that lies somewhere below the module before it, nobody knows where."""
@@ -39,6 +39,7 @@ class StateEntry:
         which a
             0-d integer is a size). A counter of a freshly built model is 0.
         alias_of: the key of the earlier entry that is the same tensor, for shared modules and tied weights.
+        lazy: whether it is known to be a parameter that no forward has initialised.
     """
 
     key: str
@@ -48,6 +49,7 @@ class StateEntry:
     module: str
     value: int | None = None
     alias_of: str | None = None
+    lazy: bool = False
 
     @property
     def name(self) -> str:
@@ -119,6 +121,26 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Reload:
+    """What became of a copy of a model that was given its own state back as a plain dict, where that is no matter of
+    course.
+
+    Attributes:
+        known: whether it could be tried.
+        strict, lenient: the error of ``load_state_dict`` with ``strict`` True and False, as its type's name and its
+            text; None is none.
+        forgiving: whether ``load_state_dict(strict=True)`` does not mind missing keys: the model has one of its own.
+        deaf: the keys of entries that stayed as they were although ``load_state_dict(strict=False)`` was given others.
+    """
+
+    known: bool = True
+    strict: tuple[str, str] | None = None
+    lenient: tuple[str, str] | None = None
+    forgiving: bool = False
+    deaf: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """An ordered list of state entries, and the norm layers among the modules.
 
@@ -132,6 +154,8 @@ class Profile:
             shards do not keep it, and what depends on the order is then unknown.
         renamed: whether keys are other than the paths of what they name: the model makes its state dict in a way of
             its own, or a wrapper hides in them. What goes by the attributes of the root is then unknown.
+        reload: whether the model takes back what its state dict gives, where something in it says that it may not;
+            None: nothing does.
     """
 
     entries: tuple[StateEntry, ...]
@@ -141,6 +165,7 @@ class Profile:
     type: str = ""
     ordered: bool = True
     renamed: bool = False
+    reload: Reload | None = None
 
     @property
     def complete(self) -> bool:

@@ -12,7 +12,17 @@ from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase
 from bn_audit.loading import Covers
 from bn_audit.profile import Profile
 
-__all__ = ["Course", "first_error", "gathered", "with_gaps"]
+__all__ = ["UNINITIALISED", "Course", "first_error", "gathered", "with_gaps"]
+
+
+UNINITIALISED = (
+    "ValueError",
+    "Attempted to use an uninitialized parameter in <method 'numpy' of 'torch._C.TensorBase' objects>. This error "
+    "happens when you are using a `LazyModule` or explicitly manipulating `torch.nn.parameter.UninitializedParameter` "
+    "objects. When using LazyModules Call `forward` with a dummy batch to initialize the parameters before calling "
+    "torch functions",
+)
+"""What torch raises where an array is to be made of a lazy layer's parameter: type and text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,9 @@ def gathered(profile: Profile, covers: Covers, round_: int) -> Phase:
     courses = []
     for entry in profile.entries:
         which = covered(entry, covers)
-        if which is not False and entry.dtype in NOT_NUMPY:
+        if which is not False and entry.lazy:
+            courses.append(Course(entry.key, frozenset({(0, *UNINITIALISED)}), passes=which is None))
+        elif which is not False and entry.dtype in NOT_NUMPY:
             error = (0, "TypeError", f"Got unsupported ScalarType {NOT_NUMPY[entry.dtype]}")
             courses.append(Course(entry.key, frozenset({error}), passes=which is None))
         else:

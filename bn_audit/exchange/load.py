@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from bn_audit.exchange.arithmetic.dtypes import category
 from bn_audit.exchange.courses import Course, first_error
 from bn_audit.exchange.plan import Fate, PlanError
-from bn_audit.exchange.steps import UNKNOWN, Effect, Phase
+from bn_audit.exchange.steps import PASSED, UNKNOWN, Effect, Phase
 from bn_audit.loading import How
 from bn_audit.profile import Profile, Shape, StateEntry
 
-__all__ = ["Arrival", "Loaded", "error_text", "fits", "load", "mismatch", "missing"]
+__all__ = ["Arrival", "Loaded", "error_text", "fits", "load", "mismatch", "missing", "reloaded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,11 @@ def load(
     """
     if how in (How.STATE_DICT, How.LENIENT):
         strict = how is How.STATE_DICT
-        return _load_state_dict(profile, arrivals, groups, strict, round_, exact or not strict)
+        named = strict and not (profile.reload is not None and profile.reload.forgiving)
+        loaded = _load_state_dict(profile, arrivals, groups, named, round_, exact or not named)
+        if profile.reload is None or loaded.phase.stops:
+            return loaded
+        return _as_tried(profile, arrivals, loaded, strict, round_)
     return _assigned(profile, arrivals, groups, how, round_, exact)
 
 
@@ -117,6 +121,38 @@ def _load_state_dict(
     text = error_text(profile.type or "Module", texts)
     certain = exact and bool(profile.type)
     return Loaded(Phase(True, PlanError("RuntimeError", text, certain, at_fault, round_)), tuple(effects))
+
+
+def reloaded(profile: Profile, strict: bool, round_: int, whole: bool = True) -> Phase:
+    """Whether ``load_state_dict`` stops the round for what the model is, whatever arrives, as was tried on a copy.
+
+    Args:
+        whole: whether all that the state dict holds is loaded.
+    """
+    tried = profile.reload
+    if tried is None:
+        return PASSED
+    error = tried.strict if strict else tried.lenient
+    if not tried.known or (error is not None and not whole):
+        return UNKNOWN  # what is left out may be what was refused
+    return PASSED if error is None else Phase(True, PlanError(*error, text_certain=bool(profile.type), round=round_))
+
+
+def _as_tried(profile: Profile, arrivals: Sequence[Arrival], loaded: Loaded, strict: bool, round_: int) -> Loaded:
+    """A load into a model of which it was tried whether it takes its own state back."""
+    assert profile.reload is not None
+    phase = reloaded(profile, strict, round_, all(arrival.present for arrival in arrivals))
+    if loaded.phase.stops is None and phase.stops is False:
+        phase = loaded.phase
+    effects = list(loaded.effects)
+    for number, (entry, arrival) in enumerate(zip(profile.entries, arrivals, strict=True)):
+        if arrival.present is False:
+            continue
+        if not profile.reload.known:
+            effects[number] = Effect(effects[number].possible | {None})
+        elif entry.key in profile.reload.deaf:
+            effects[number] = Effect(frozenset({None}))
+    return Loaded(phase, tuple(effects))
 
 
 def _misplaced(possible: frozenset[Fate | None]) -> frozenset[Fate | None]:

@@ -9,8 +9,9 @@ from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
-from bn_audit.federated.dtypes import AVERAGED, INTEGERS, dtype_name
+from bn_audit.federated.dtypes import AVERAGED, INTEGERS, dtype_name, has_own_arithmetic
 from bn_audit.federated.errors import AggregationError
 from bn_audit.federated.exact import exact_mean
 from bn_audit.federated.layout import Read, as_it_is
@@ -425,10 +426,14 @@ def _checked_tensor(key: str, value: Any, party: str) -> Tensor:
         problem = f"no tensor but {type(value).__name__}"
     elif nn.parameter.is_lazy(value):
         problem = "not initialised yet"
+    elif value.is_nested:
+        problem = "no dense tensor but nested"
     elif value.layout != torch.strided:
         problem = f"no dense tensor but {value.layout}"
-    elif value.device.type == "meta":
-        problem = "on the meta device and without values"
+    elif has_own_arithmetic(value):
+        problem = f"no dense tensor but {type(value).__name__}"
+    elif value.is_meta or isinstance(value, FakeTensor):
+        problem = f"{'on the meta device' if value.is_meta else 'a fake tensor'} and without values"
     elif value.dtype not in AVERAGED and value.dtype not in INTEGERS:
         problem = f"{dtype_name(value.dtype)}, which has neither a mean nor a policy"
     if problem is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
-__all__ = ["AVERAGED", "INTEGERS", "dtype_name"]
+__all__ = ["AVERAGED", "INTEGERS", "dtype_name", "has_own_arithmetic"]
 
 
 def _those_of(names: str) -> frozenset[torch.dtype]:
@@ -24,3 +25,9 @@ INTEGERS = _those_of("bool uint8 int8 int16 int32 int64 uint16 uint32 uint64")
 def dtype_name(dtype: torch.dtype) -> str:
     """``float32``."""
     return str(dtype).removeprefix("torch.")
+
+
+def has_own_arithmetic(value: torch.Tensor) -> bool:
+    """Whether a tensor's class takes all operations to itself, as DTensor and MaskedTensor do: what it holds is not, or
+    not only, an array of its shape and dtype. Fake tensors, which have no values, do so too, and do not count."""
+    return type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__ and not isinstance(value, FakeTensor)

@@ -6,18 +6,25 @@ names that no module has. The tensors are the modules' all the same.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from bn_audit.federated.errors import AggregationError
 
-__all__ = ["STATISTICS", "Owned", "identity", "members", "owned", "owns_statistics", "state_of"]
+__all__ = ["STATISTICS", "Owned", "attribute_of", "identity", "members", "owned", "owns_statistics", "state_of"]
 
 STATISTICS = ("running_mean", "running_var")
 """The names of running statistics; what owns one of them is a norm layer."""
+
+_NONE = object()
 
 # Wrappers whose hooks take their own part out of every key of the state dict, though named_modules() shows it.
 _HIDDEN = frozenset({"_checkpoint_wrapped_module", "_fsdp_wrapped_module"})
@@ -34,6 +41,9 @@ class Owned:
         hidden: paths at which a wrapper stands that keys do not show; ``modules`` has what it wraps.
         renamed: whether keys are other than torch itself makes them: some begin with no attribute of the module, or
             wrappers are hidden from them.
+        foreign: the keys of tensors that are no module's own under that name, with the name of the one that they are
+            or follow ("layer.weight"); "" if there is none.
+        unknown: those of them of which it cannot be told.
     """
 
     state: Mapping[str, Any]
@@ -41,6 +51,8 @@ class Owned:
     owners: Mapping[str, str]
     hidden: frozenset[str]
     renamed: bool
+    foreign: Mapping[str, str]
+    unknown: frozenset[str]
 
 
 def owned(module: nn.Module) -> Owned:
@@ -54,17 +66,27 @@ def owned(module: nn.Module) -> Owned:
     named = dict(module.named_modules(remove_duplicate=False))
     modules, hidden = _as_in_state(state, named)
     names = {path: members(part).keys() for path, part in modules.items()}
-    places: dict[Hashable, str] | None = None
+    foreign = [key for key, value in state.items() if isinstance(value, Tensor) and not _is_own(key, names)]
+    places = _places(modules) if foreign else {}
+    own = {key: places.get(identity(state[key]), "") for key in foreign}
+    unknown: frozenset[str] = frozenset()
+    below = modules.keys() - {""}
+    strange = [key for key, name in own.items() if not name and key.rpartition(".")[0] not in below]
+    if strange:
+        followed = _followed(module, modules, strange)
+        unknown = frozenset(strange if followed is None else ())
+        own.update(followed or {})
     owners: dict[str, str] = {}
-    renamed = bool(hidden)
-    for key, value in state.items():
-        path, _, name = key.rpartition(".")
-        if name not in names.get(path, ()) and isinstance(value, Tensor):
-            places = _places(modules) if places is None else places
-            path = places.get(identity(value), path)
-            renamed = renamed or not hasattr(module, key.partition(".")[0])
+    for key in state:
+        path = own[key].rpartition(".")[0] if own.get(key) else key.rpartition(".")[0]
         owners[key] = path if path in modules else _above(path, modules)
-    return Owned(state, modules, owners, hidden, renamed)
+    renamed = bool(hidden) or any(attribute_of(module, key.partition(".")[0], _NONE) is _NONE for key in foreign)
+    return Owned(state, modules, owners, hidden, renamed, own, unknown)
+
+
+def _is_own(key: str, names: Mapping[str, Collection[str]]) -> bool:
+    path, _, name = key.rpartition(".")
+    return name in names.get(path, ())
 
 
 def state_of(module: nn.Module) -> Mapping[str, Any]:
@@ -92,11 +114,19 @@ def members(module: nn.Module) -> dict[str, Tensor]:
     return own
 
 
+def attribute_of(module: nn.Module, name: str, default: Any = None) -> Any:
+    """An attribute of a module, ``default`` also where the user's own ``__getattr__`` or property raises."""
+    try:
+        return getattr(module, name, default)
+    except Exception:
+        return default
+
+
 def owns_statistics(module: nn.Module) -> bool:
     """Whether a module owns running statistics, under their own name or that which a parametrization, ``weight_norm``
     or pruning leaves."""
     own = members(module)
-    parametrized = getattr(module, "parametrizations", {})
+    parametrized = attribute_of(module, "parametrizations", {})
     return any(
         name in parametrized or any(f"{name}{suffix}" in own for suffix in ("", "_g", "_orig")) for name in STATISTICS
     )
@@ -115,24 +145,76 @@ def identity(tensor: Tensor) -> Hashable:
 
 
 def _places(modules: Mapping[str, nn.Module]) -> dict[Hashable, str]:
-    """The first path at which a tensor is registered, by its identity."""
+    """The first name under which a tensor is registered, by its identity."""
     places: dict[Hashable, str] = {}
     for path, module in modules.items():
-        for tensor in members(module).values():
-            places.setdefault(identity(tensor), path)
+        for name, tensor in members(module).items():
+            places.setdefault(identity(tensor), f"{path}.{name}" if path else name)
     return places
+
+
+def _followed(module: nn.Module, shown: Collection[str], keys: Iterable[str]) -> dict[str, str] | None:
+    """Which tensor of a module each entry of its state dict is a copy of, by changing them and looking what changes
+    with them; "" if it is of none.
+
+    All is done to a copy of the module. None if that cannot be: it holds no values, or cannot be copied.
+    """
+    if any(_has_no_values(tensor) for part in module.modules() for tensor in members(part).values()):
+        return None
+    marks: dict[tuple[torch.dtype, float], str] = {}
+    used: Counter[torch.dtype] = Counter()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            twin = copy.deepcopy(module)
+            for path, part in twin.named_modules():
+                path = path if path in shown else _without_hidden(path)
+                for name, tensor in members(part).items():
+                    used[tensor.dtype] += 1
+                    if not tensor.numel() or not _filled(tensor, used[tensor.dtype]):
+                        continue
+                    mark = (tensor.dtype, float(tensor.reshape(-1)[0]))
+                    # Where a dtype has not as many numbers, it cannot be told which it is.
+                    marks[mark] = "" if mark in marks else f"{path}.{name}" if path else name
+            state = state_of(twin)
+            return {key: _marked(state.get(key), marks) for key in keys}
+    except Exception:  # what is run is the user's
+        return None
+
+
+def _filled(tensor: Tensor, number: int) -> bool:
+    try:
+        tensor.fill_(number)
+    except RuntimeError:  # too large for its dtype, or memory that many elements share
+        return False
+    return True
+
+
+def _has_no_values(tensor: Tensor) -> bool:
+    return nn.parameter.is_lazy(tensor) or tensor.is_meta or isinstance(tensor, FakeTensor)
+
+
+def _marked(value: Any, marks: Mapping[tuple[torch.dtype, float], str]) -> str:
+    if not isinstance(value, Tensor) or not value.numel():
+        return ""
+    first = value.reshape(-1)[0]
+    return marks.get((value.dtype, float(first)), "") if bool((value == first).all()) else ""
 
 
 def _as_in_state(keys: Iterable[str], modules: dict[str, nn.Module]) -> tuple[dict[str, nn.Module], frozenset[str]]:
     """Modules by their paths as the keys of the state dict show them, of a wrapper and what it hides the latter; and
     where wrappers are."""
-    shown = {path: ".".join(part for part in path.split(".") if part not in _HIDDEN) for path in modules}
+    shown = {path: _without_hidden(path) for path in modules}
     if all(path == own for path, own in shown.items()) or any(
         part in _HIDDEN for key in keys for part in key.split(".")
     ):
         return modules, frozenset()
     hidden = frozenset(own for path, own in shown.items() if path.rpartition(".")[2] in _HIDDEN)
     return {shown[path]: module for path, module in modules.items()}, hidden
+
+
+def _without_hidden(path: str) -> str:
+    return ".".join(part for part in path.split(".") if part not in _HIDDEN)
 
 
 def _above(path: str, modules: Mapping[str, nn.Module]) -> str:

@@ -44,8 +44,9 @@ from bn_audit.exchange.secretflow import local_batchnorm as words
 from bn_audit.exchange.secretflow.local_batchnorm import ALL_PARAMETERS, NEEDS_SKIP_BN, SINCE, STRATEGIES, refused
 from bn_audit.federated.dtypes import dtype_name
 from bn_audit.federated.errors import AggregationError
+from bn_audit.federated.owners import attribute_of
 from bn_audit.federated.secretflow_monitor import Monitoring, Recorder
-from bn_audit.federated.state import local_keys
+from bn_audit.federated.state import local_keys, merge_state
 from bn_audit.wrapping import INTEGERS, Integers, Wrapping
 
 __all__ = ["STRATEGIES", "LocalBatchNorm", "Monitoring", "local_batchnorm", "party_here", "shared_keys", "wrapping_of"]
@@ -167,7 +168,7 @@ def local_batchnorm(
 
 def wrapping_of(model: nn.Module) -> Wrapping | None:
     """How a model was wrapped that :class:`LocalBatchNorm` made; None of any other."""
-    answers = getattr(model, _ANSWERS, None)
+    answers = attribute_of(model, _ANSWERS)
     return answers.wrapping if isinstance(answers, _Answers) else None
 
 
@@ -177,7 +178,7 @@ def shared_keys(model: nn.Module) -> list[str]:
     Raises:
         TypeError: another model.
     """
-    answers = getattr(model, _ANSWERS, None)
+    answers = attribute_of(model, _ANSWERS)
     if not isinstance(answers, _Answers):
         raise TypeError("this model was not made by local_batchnorm")
     return list(answers.shared)
@@ -427,7 +428,7 @@ def _put(model: nn.Module, state: dict[str, Tensor], arrived: dict[str, Tensor])
         return
     before = {key: state[key].clone() for key in arrived}
     try:
-        model.load_state_dict({**state, **arrived})
+        model.load_state_dict(merge_state(state, arrived))
     except Exception:
         with torch.no_grad():
             for key, value in before.items():

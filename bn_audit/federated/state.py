@@ -10,6 +10,7 @@ torchvision's 'downsample.1'.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -46,12 +47,22 @@ def local_keys(model: nn.Module | Mapping[str, Any]) -> frozenset[str]:
 
     Returns:
         Keys of ``model.state_dict()``, or of the mapping. A key that is another name of a local tensor is local too.
+
+    Raises:
+        AggregationError: the module has norm layers, and a state dict of copies under names of its own that cannot be
+            followed, as on the meta device.
     """
     if isinstance(model, nn.Module):
         found = owned(model)
         state, owners = found.state, found.owners
         whole = {path for path, module in found.modules.items() if _is_batchnorm(module)}
         own = {path for path, module in found.modules.items() if owns_statistics(module)}
+        if found.unknown and (whole or own):
+            message = (
+                "the name of no tensor of the model, and of which it is a copy cannot be tried: give the local keys, "
+                "or a model with values that can be copied"
+            )
+            raise AggregationError(message, key=min(found.unknown))
     else:
         state = dict(model)
         owners = {key: key.rpartition(".")[0] for key in state}
@@ -105,6 +116,8 @@ def split_state(model: nn.Module | Mapping[str, Any]) -> tuple[dict[str, Any], d
 def merge_state(state: Mapping[str, Any], shared: Mapping[str, Tensor]) -> dict[str, Any]:
     """A party's state with the entries of ``shared`` in place of its own. No tensor is copied or changed.
 
+    What torch notes in a state dict beside its entries is the party's too.
+
     Args:
         state: a party's whole state dict; it gives the order, and the entries that ``shared`` lacks.
         shared: what an aggregator returned.
@@ -126,7 +139,12 @@ def merge_state(state: Mapping[str, Any], shared: Mapping[str, Tensor]) -> dict[
             raise AggregationError(
                 f"{dtype_name(value.dtype)}, but {dtype_name(own.dtype)} in the party's state", key=key
             )
-    return {key: shared.get(key, value) for key, value in state.items()}
+    merged: OrderedDict[str, Any] = OrderedDict((key, shared.get(key, value)) for key, value in state.items())
+    if hasattr(state, "_metadata"):
+        # The modules' versions. Of a state without them torch's norm layers think that it is of old, and modules of
+        # quantised models that it is of none.
+        merged._metadata = state._metadata  # type: ignore[attr-defined]
+    return merged
 
 
 def load_shared(model: nn.Module, shared: Mapping[str, Tensor]) -> None:

@@ -55,7 +55,8 @@ def _judge(path: str, named: Mapping[str, torch.Tensor]) -> NormHealth:
         counter,
         nan=sum(_count(tensor.isnan()) for tensor in statistics.values()),
         inf=sum(_count(tensor.isinf()) for tensor in statistics.values()),
-        negative=0 if variance is None else _count(variance < 0),
+        # A complex one is two numbers, which are above and below nothing.
+        negative=0 if variance is None or variance.is_complex() else _count(variance < 0),
         zero=0 if variance is None else _count(variance == 0),
         untrained=not counter and all(bool((tensor == initial[name]).all()) for name, tensor in statistics.items()),
     )

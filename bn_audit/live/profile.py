@@ -21,10 +21,20 @@ from torch import nn  # noqa: E402
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase  # noqa: E402
 from torch.nn.modules.instancenorm import _InstanceNorm  # noqa: E402
 from torch.nn.modules.lazy import LazyModuleMixin  # noqa: E402
+from torch.nn.parameter import is_lazy  # noqa: E402
 from torch.nn.utils.parametrize import type_before_parametrizations  # noqa: E402
 
 from bn_audit.federated.errors import AggregationError  # noqa: E402
-from bn_audit.federated.owners import STATISTICS, identity, members, owned, owns_statistics  # noqa: E402
+from bn_audit.federated.owners import (  # noqa: E402
+    STATISTICS,
+    Owned,
+    attribute_of,
+    identity,
+    members,
+    owned,
+    owns_statistics,
+)
+from bn_audit.live.reload import tried  # noqa: E402
 
 __all__ = ["bare_of_state", "profile", "profile_of_state"]
 
@@ -58,16 +68,22 @@ def profile(module: nn.Module) -> Profile:
         if other is not None:
             gaps.append(Gap(len(entries), owner, f"{key} is no dense tensor but {other}", may_hold_norm=False))
             continue
+        if key in found.unknown:
+            reason = f"{key} is the name of no tensor of the model, and of which it is a copy cannot be tried"
+            gaps.append(Gap(len(entries), owner, reason))
+            continue
         alias = first.setdefault(identity(value), key)
+        trained = isinstance(value, nn.Parameter) or identity(value) in parameters or _copies_parameter(found, key)
         entries.append(
             StateEntry(
                 key=key,
                 shape=shape_of(value),
                 dtype=dtype_name(value),
-                kind="parameter" if isinstance(value, nn.Parameter) or identity(value) in parameters else "buffer",
+                kind="parameter" if trained else "buffer",
                 module=owner,
                 value=integer_value(value),
                 alias_of=alias if alias != key else None,
+                lazy=is_lazy(value),
             )
         )
     recorded = _recorded_classes(found.modules)
@@ -78,7 +94,13 @@ def profile(module: nn.Module) -> Profile:
         tuple(gaps),
         type=_class_of(module)[0],
         renamed=found.renamed,
+        reload=tried(module, found),
     )
+
+
+def _copies_parameter(found: Owned, key: str) -> bool:
+    path, _, name = found.foreign.get(key, "").rpartition(".")
+    return name in getattr(found.modules.get(path), "_parameters", ())
 
 
 def profile_of_state(state: Mapping[str, object]) -> Profile:
@@ -139,14 +161,15 @@ def _class_of(module: nn.Module, recorded: str | None = None) -> tuple[str, type
     if recorded is not None:
         name = recorded.rpartition(".")[2]
         return name, getattr(nn, name, None) if recorded.startswith("torch.nn.") else None
-    written = type_before_parametrizations(module)
+    parametrized = attribute_of(module, "parametrizations") is not None
+    written = type_before_parametrizations(module) if parametrized else type(module)
     return written.__name__, written
 
 
 def _norm(path: str, module: nn.Module, recorded: str | None, hidden: bool) -> NormLayer | None:
     """The norm layer a module is, or None. What finds a wrapper at its path (``hidden``) finds no BatchNorm."""
     own = members(module)
-    parametrized = getattr(module, "parametrizations", {})
+    parametrized = attribute_of(module, "parametrizations", {})
 
     def holds(name: str) -> bool:
         # weight_norm and pruning leave other names behind.
@@ -157,7 +180,7 @@ def _norm(path: str, module: nn.Module, recorded: str | None, hidden: bool) -> N
     if not tracked and not _derives(cls, _BatchNorm):
         return None
     batchnorm = isinstance(module, _BatchNorm) and not hidden
-    momentum = getattr(module, "momentum", None)
+    momentum = attribute_of(module, "momentum")
     return NormLayer(
         path=path,
         type=name,
@@ -167,14 +190,14 @@ def _norm(path: str, module: nn.Module, recorded: str | None, hidden: bool) -> N
         features=_features(module, own),
         momentum=_number(momentum),
         cumulative=_cumulative(module, cls),
-        eps=_number(getattr(module, "eps", None)),
+        eps=_number(attribute_of(module, "eps")),
         lazy=isinstance(module, LazyModuleMixin) and bool(module.has_uninitialized_params()),
         family=_family(cls),
     )
 
 
 def _features(module: nn.Module, own: Mapping[str, torch.Tensor]) -> int | None:
-    features = getattr(module, "num_features", None)
+    features = attribute_of(module, "num_features")
     if isinstance(features, int) and features > 0:  # an uninitialised lazy layer says 0
         return features
     shapes = [shape_of(own[name]) for name in (*STATISTICS, "weight") if name in own]
@@ -183,10 +206,12 @@ def _features(module: nn.Module, own: Mapping[str, torch.Tensor]) -> int | None:
 
 def _cumulative(module: nn.Module, cls: type[Any] | None) -> bool | None:
     """Whether ``momentum=None`` makes it average over all batches, as torch's own norm layers do."""
-    if getattr(module, "momentum", None) is not None:
-        return False
-    if hasattr(module, "momentum"):
+    missing = object()
+    momentum = attribute_of(module, "momentum", missing)
+    if momentum is None:
         return True if _derives(cls, _NormBase) else None
+    if momentum is not missing:
+        return False
     # A traced layer has lost its attributes; one that never had a momentum updates nothing by it.
     return None if _derives(cls, _NormBase) or cls is None else False
 

@@ -12,6 +12,8 @@ require_torch()
 import torch  # noqa: E402
 from torch.nn.parameter import is_lazy  # noqa: E402
 
+from bn_audit.federated.dtypes import has_own_arithmetic  # noqa: E402
+
 __all__ = ["dtype_name", "integer_value", "is_dense", "other_than_dense", "shape_of"]
 
 
@@ -41,11 +43,14 @@ def integer_value(tensor: torch.Tensor) -> int | None:
 
 
 def other_than_dense(tensor: torch.Tensor) -> str | None:
-    """What a tensor is that no array can be made of: ``torch.sparse_coo``, ``nested``; None if it is dense."""
+    """What a tensor is that no array can be made of: ``torch.sparse_coo``, ``nested``, the name of a class that brings
+    an arithmetic of its own (``DTensor``, ``MaskedTensor``); None if it is dense."""
     if is_lazy(tensor):
         return None
     if tensor.is_nested:
         return "nested"
+    if has_own_arithmetic(tensor):
+        return type(tensor).__name__
     return None if tensor.layout is torch.strided else str(tensor.layout)
 
 

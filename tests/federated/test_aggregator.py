@@ -14,6 +14,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch.masked import masked_tensor  # noqa: E402
 
 from bn_audit.federated import (  # noqa: E402
     AggregationError,
@@ -278,6 +280,15 @@ def with_entry(**entries: Any) -> dict[str, Any]:
     return {**states(1)[0], **entries}
 
 
+def nested() -> torch.Tensor:
+    return torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+
+
+def fake() -> torch.Tensor:
+    with FakeTensorMode():
+        return torch.zeros(4)
+
+
 BROKEN = {
     "missing": ({k: v for k, v in states(1)[0].items() if k != "head.bias"}, 1, "head.bias", "missing"),
     "extra": (with_entry(more=torch.zeros(1)), 1, "more", "one too many"),
@@ -288,6 +299,14 @@ BROKEN = {
     "infinite": (with_entry(**{"head.bias": torch.tensor([0, math.inf, 0, 0])}), 1, "head.bias", "infinite"),
     "no tensor": (with_entry(**{"head.bias": [0.0] * 4}), 1, "head.bias", "no tensor but list"),
     "sparse": (with_entry(**{"head.bias": torch.zeros(4).to_sparse()}), 1, "head.bias", "no dense tensor"),
+    "nested": (with_entry(**{"head.bias": nested()}), 1, "head.bias", "no dense tensor but nested"),
+    "fake": (with_entry(**{"head.bias": fake()}), 1, "head.bias", "a fake tensor and without values"),
+    "masked": (
+        with_entry(**{"head.bias": masked_tensor(torch.ones(4), torch.ones(4, dtype=torch.bool))}),
+        1,
+        "head.bias",
+        "no dense tensor but MaskedTensor",
+    ),
     "meta": (with_entry(**{"head.bias": torch.zeros(4, device="meta")}), 1, "head.bias", "meta device"),
     "zero": (states(1)[0], 0, None, "positive and finite"),
     "negative": (states(1)[0], -1.0, None, "positive and finite"),
@@ -446,3 +465,10 @@ def test_batchnorm_below_fsdp_is_local(tmp_path: Path) -> None:
     )
     names = ("bias", "num_batches_tracked", "running_mean", "running_var", "weight")
     assert done.stdout.split() == [f"1.0.{name}" for name in names]
+
+
+def test_merging_keeps_what_torch_notes_beside_the_entries() -> None:
+    state = Net().state_dict()
+    merged = merge_state(state, {})
+    assert merged._metadata == state._metadata  # type: ignore[attr-defined]
+    assert not hasattr(merge_state(dict(state), {}), "_metadata")

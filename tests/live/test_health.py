@@ -64,3 +64,11 @@ def test_a_counter_alone_tells_of_training() -> None:
     layer = nn.BatchNorm1d(2)
     layer.num_batches_tracked.fill_(3)
     assert health(layer) == [NormHealth("", counter=3, untrained=False)]
+
+
+def test_complex_statistics() -> None:
+    layer = nn.BatchNorm1d(3).to(torch.complex64)
+    layer.running_var[0] = 0
+    layer.running_mean[1] = complex(0, math.nan)
+    (found,) = health(layer)
+    assert found == NormHealth("", counter=0, nan=1, zero=1, untrained=False)

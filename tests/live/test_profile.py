@@ -357,3 +357,43 @@ def test_extra_state_of_the_root_is_no_attribute_of_it() -> None:
 
     assert profile(Counting()).renamed
     assert not profile(nn.Sequential(Counting())).renamed
+
+
+class _Stubborn(nn.BatchNorm1d):
+    """Attributes whose getters raise what they like."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "parametrizations":
+            raise KeyError(name)
+        return super().__getattr__(name)
+
+    @property
+    def num_features(self) -> int:  # type: ignore[override]
+        raise RuntimeError("not known yet")
+
+    @num_features.setter
+    def num_features(self, value: int) -> None:
+        pass
+
+
+def test_getters_that_raise_say_nothing() -> None:
+    (norm,) = profile(nn.Sequential(_Stubborn(4))).norms
+    assert (norm.type, norm.features, norm.momentum, norm.cumulative) == ("_Stubborn", 4, 0.1, False)
+    assert local_keys(_Stubborn(4)) == set(nn.BatchNorm1d(4).state_dict())
+
+
+class _Guarded(torch.Tensor):
+    """A tensor of which torch's operations see only what its class lets them."""
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return NotImplemented
+
+
+def test_tensors_with_an_arithmetic_of_their_own_are_gaps() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    model.register_buffer("guarded", torch.Tensor._make_subclass(_Guarded, torch.zeros(3)))
+    found, bare = profile(model), profile_of_state(model.state_dict(keep_vars=True))
+    assert [gap.reason for gap in found.gaps] == ["guarded is no dense tensor but _Guarded"]
+    assert [gap.reason for gap in bare.gaps] == ["guarded is no dense tensor but _Guarded"]
+    assert "guarded" not in [entry.key for entry in found.entries]

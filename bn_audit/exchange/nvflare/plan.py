@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bn_audit.exchange.arithmetic.dtypes import KNOWN, category
-from bn_audit.exchange.courses import Course, first_error, with_gaps
+from bn_audit.exchange.courses import UNINITIALISED, Course, first_error, with_gaps
 from bn_audit.exchange.cover import covered, values_of
 from bn_audit.exchange.load import Arrival, Loaded, load
 from bn_audit.exchange.nvflare.aggregate import Aggregate, aggregate
 from bn_audit.exchange.nvflare.settings import STRATEGIES, NVFlareSettings
 from bn_audit.exchange.plan import ANY, EntryPlan, Fate, Plan, PlanError, merge
-from bn_audit.exchange.steps import Phase, effects_by_tensor, entry_plans, first_stop
+from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, effects_by_tensor, entry_plans, first_stop
 from bn_audit.loading import Covers, How
 from bn_audit.profile import Profile, StateEntry, tensor_groups
 
@@ -85,7 +85,7 @@ def _plan(profile: Profile, settings: NVFlareSettings) -> Plan:
     second = _load(profile, settings, groups, later, 1)
     courses = [_course(*row) for row in zip(profile.entries, averaged, aggregates, strict=True)]
     arithmetic = first_error(with_gaps(profile, courses), by_step=True, ordered=profile.ordered)
-    stop = first_stop([first.phase, _doubted(arithmetic, aggregates), second.phase])
+    stop = first_stop([_sent(profile, averaged), first.phase, _doubted(arithmetic, aggregates), second.phase])
     return Plan(
         entry_plans(profile, effects_by_tensor(second.effects, groups), stop),
         stops=stop.stops,
@@ -94,6 +94,15 @@ def _plan(profile: Profile, settings: NVFlareSettings) -> Plan:
         settings=settings.named(),
         notes=tuple(_notes(profile, settings, averaged)),
     )
+
+
+def _sent(profile: Profile, averaged: Sequence[bool | None]) -> Phase:
+    """Arrays are made of what is sent, and a parameter that no forward has initialised has none."""
+    lazy = [(entry, which) for entry, which in zip(profile.entries, averaged, strict=True) if entry.lazy]
+    certain = next((entry for entry, which in lazy if which), None)
+    if certain is not None:
+        return Phase(True, PlanError(*UNINITIALISED, text_certain=False, key=certain.key))
+    return PASSED if all(which is False for _, which in lazy) else UNKNOWN
 
 
 def _matches(pattern: str | None, entry: StateEntry) -> bool:

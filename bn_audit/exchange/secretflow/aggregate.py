@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bn_audit.exchange.arithmetic.dtypes import NOT_NUMPY
+from bn_audit.exchange.courses import UNINITIALISED
 from bn_audit.exchange.plan import PlanError
 from bn_audit.exchange.secretflow.settings import SecretFlowSettings, release
 from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, first_stop
@@ -30,6 +31,10 @@ def gather(uploads: Iterable[Upload], round_: int = 0) -> Phase:
     exact = True
     for entry, certain in uploads:
         if entry is None or entry.dtype is None:
+            exact = False
+        elif entry.lazy:
+            if certain:
+                return Phase(True, PlanError(*UNINITIALISED, exact, entry.key, round_))
             exact = False
         elif entry.dtype in NOT_NUMPY:
             if certain:

@@ -19,6 +19,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from bn_audit.exchange.load import reloaded
 from bn_audit.exchange.plan import Plan, PlanError
 from bn_audit.exchange.secretflow.aggregate import FLOATS, INTEGERS, Upload, average, gather, keeps_integers
 from bn_audit.exchange.secretflow.load import Loader
@@ -106,7 +107,8 @@ def plan_torch(profile: Profile, settings: SecretFlowSettings, strategy: Strateg
     skips = bool(settings.skip_bn) and (version is None or version >= (1, 5))
     here = _round(profile, settings, skips)
     loaded, effects = here.load(here.integers, 0)
-    course = _Course([gather(here.sent), average(here.sent, settings), loaded], effects)
+    taken = reloaded(profile, not skips, 0, whole=not skips)
+    course = _Course([gather(here.sent), average(here.sent, settings), taken, loaded], effects)
     if settings.skip_bn and not skips:
         course.notes.append("SecretFlow before 1.5.0 ignores skip_bn")
     if skips and version is not None and version < (1, 7) and strategy.name in ("fed_avg_w", "fed_prox"):
