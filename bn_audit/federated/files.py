@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import os
+import pickle
 import sys
 import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -49,9 +50,9 @@ def aggregate_files(
 
     Raises:
         AggregationError: as :meth:`FedBNAggregator.add` does, the parties named by their paths; a file holds no state
-            dict.
+            dict, is damaged, or holds more than ``weights_only`` reads.
         ImportError: safetensors is not installed.
-        OSError, pickle.UnpicklingError, RuntimeError: a file cannot be read.
+        OSError: a file cannot be opened.
     """
     names = [os.fspath(path) for path in paths]
     states: list[Mapping[str, Any]] = []
@@ -68,7 +69,7 @@ def _mapped_state(path: str, key: str | None) -> Mapping[str, Any]:
     """A file's state dict; its tensors are the file's own pages, which nothing may write to."""
     if path.endswith(".safetensors"):
         return _mapped_safetensors(path)
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
+    content = _loaded(path)
     state = content
     if key is not None:
         if not isinstance(content, Mapping) or key not in content:
@@ -76,7 +77,31 @@ def _mapped_state(path: str, key: str | None) -> Mapping[str, Any]:
         state = content[key]
     if not isinstance(state, Mapping):
         raise AggregationError(f"no state dict but {type(state).__name__}", party=path)
+    if not all(isinstance(name, str) for name in state):
+        raise AggregationError("no state dict but a mapping with keys that are no strings", party=path)
+    if not any(isinstance(value, Tensor) for value in state.values()):
+        inside = [name for name, value in state.items() if isinstance(value, Mapping)]
+        meant = f": key={inside[0]!r} takes what lies there (of {', '.join(inside)})" if inside and key is None else ""
+        raise AggregationError(f"no state dict but a mapping without tensors{meant}", party=path)
     return state
+
+
+def _loaded(path: str) -> Any:
+    with open(path, "rb") as file:
+        if not file.read(1):
+            raise AggregationError("is empty", party=path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
+    except pickle.UnpicklingError as error:
+        message = (
+            "holds more than tensors and plain containers, or is no checkpoint, and is not read: save the state dict "
+            "alone, torch.save(model.state_dict(), ...)"
+        )
+        raise AggregationError(message, party=path) from error
+    except Exception as error:  # of a damaged file any may come
+        said = (str(error).strip().splitlines() or [""])[0]
+        message = f"is damaged, cut off, or no checkpoint of torch.save's ({type(error).__name__}: {said[:200]})"
+        raise AggregationError(message, party=path) from error
 
 
 def _is_mappable(path: str) -> bool:
@@ -96,8 +121,13 @@ def _mapped_safetensors(path: str) -> dict[str, Tensor]:
         from safetensors import safe_open
     except ImportError as error:
         raise ImportError("reading .safetensors needs safetensors: pip install 'bn-audit[torch]'") from error
-    with safe_open(path, framework="pt", device="cpu") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except OSError:
+        raise
+    except Exception as error:
+        raise AggregationError(f"no valid safetensors file: {error}", party=path) from error
 
 
 class _Mappings:

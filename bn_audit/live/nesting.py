@@ -47,7 +47,10 @@ def choose(path: Path, root: object, key: str | None, is_tensor: Callable[[objec
     """
     found = find(root, is_tensor)
     if not found:
-        raise TargetError(f"{path} holds no state dict: there is no mapping of names to tensors in {_described(root)}")
+        raise TargetError(
+            f"{path} holds no state dict: there is no mapping of names to tensors in {_described(root)}; save the "
+            "model's with torch.save(model.state_dict(), ...)"
+        )
     if key is not None:
         chosen = next((item for item in found if item.path == key), None)
         if chosen is None:
@@ -102,4 +105,7 @@ def _described(root: object) -> str:
         if not names:
             return "an empty mapping"
         return f"a mapping with {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
-    return f"a {type(root).__name__}"
+    if root is None:
+        return "None"
+    name = type(root).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

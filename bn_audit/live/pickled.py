@@ -39,6 +39,7 @@ _OTHERS = (
     (rb"\x1f\x8b", "packed by gzip: unpack it first"),
     (rb"\x89HDF", "an HDF5 file, as Keras writes them; only torch's own can be read"),
     (rb"\x93NUMPY", "a single array of NumPy's"),
+    (rb"\s*<", "a page of HTML or XML, as a download that failed leaves"),
     (rb".{8}\{", "what looks like safetensors: give it that suffix"),
 )
 """What other files begin with that go by a checkpoint's name, and what to say of them."""
@@ -106,7 +107,8 @@ def _load(path: Path, location: str, mapped: bool) -> object:
             more = f" and {len(offenders) - _MOST_NAMED} more" if len(offenders) > _MOST_NAMED else ""
             raise TargetError(
                 f"{path} holds more than weights, and is not read: unpickling it would run {_joined(offenders)}{more}; "
-                "save the state dict alone: torch.save(model.state_dict(), ...)"
+                "save the state dict alone, torch.save(model.state_dict(), ...), or, if you trust it, name a "
+                "file.py:ATTRIBUTE that loads it"
             ) from error
         raise TargetError(f"{path} cannot be read, it is damaged or no checkpoint: {_reason(error)}") from error
 

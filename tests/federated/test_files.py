@@ -68,6 +68,40 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
         aggregate_files([], [])
 
 
+class _More:
+    pass
+
+
+@pytest.mark.parametrize("form", ["pt", "legacy", "safetensors"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, form: str) -> None:
+    (path,) = saved(tmp_path, form, states(1))
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:-3], b"", b"<html>404</html>"):
+        path.write_bytes(content)
+        with pytest.raises(
+            AggregationError, match=r"damaged, cut off|no checkpoint|is empty|no valid safetensors"
+        ) as error:
+            aggregate_files([path], [1])
+        assert error.value.party == str(path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        aggregate_files([tmp_path / "nowhere.pt"], [1])
+
+
+def test_what_a_file_holds_instead_of_a_state_dict_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"model": states(1)[0], "optimizer": {}, "epoch": 3}, path)
+    with pytest.raises(
+        AggregationError, match=r"without tensors: key='model' takes what lies there \(of model, optimizer"
+    ):
+        aggregate_files([path], [1])
+    torch.save({1: torch.zeros(3)}, path)
+    with pytest.raises(AggregationError, match="keys that are no strings"):
+        aggregate_files([path], [1])
+    torch.save({"model": states(1)[0], "more": _More()}, path)
+    with pytest.raises(AggregationError, match=r"holds more than tensors.*save the state dict alone"):
+        aggregate_files([path], [1], key="model")
+
+
 def test_overlapping_and_expanded_tensors_survive_that_pages_are_given_back(tmp_path: Path) -> None:
     base = torch.arange(100_000.0)
     state = {"all": base, "half": base[:50_000], "wide": torch.ones(1).expand(50_000), "last": torch.ones(10)}

@@ -301,6 +301,7 @@ def _arrays(data: bytes) -> bytes:
     ("make", "message"),
     [
         (lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "`git lfs pull` fetches it"),
+        (lambda data: b"\n<!DOCTYPE html><html>404</html>", "a page of HTML or XML, as a download that failed leaves"),
         (_packed, "packed by gzip: unpack it first"),
         (lambda data: b"\x89HDF\r\n\x1a\n" + data, "an HDF5 file"),
         (lambda data: b"\x93NUMPY\x01\x00" + data, "a single array of NumPy's"),
