@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from bn_audit.federated.errors import AggregationError
+from bn_audit.running import is_statistic
 
-__all__ = ["STATISTICS", "Owned", "attribute_of", "identity", "members", "owned", "owns_statistics", "state_of"]
-
-STATISTICS = ("running_mean", "running_var")
-"""The names of running statistics; what owns one of them is a norm layer."""
+__all__ = ["Owned", "attribute_of", "identity", "members", "owned", "owns_statistics", "state_of"]
 
 _NONE = object()
 
@@ -123,13 +121,10 @@ def attribute_of(module: nn.Module, name: str, default: Any = None) -> Any:
 
 
 def owns_statistics(module: nn.Module) -> bool:
-    """Whether a module owns running statistics, under their own name or that which a parametrization, ``weight_norm``
-    or pruning leaves."""
-    own = members(module)
-    parametrized = attribute_of(module, "parametrizations", {})
-    return any(
-        name in parametrized or any(f"{name}{suffix}" in own for suffix in ("", "_g", "_orig")) for name in STATISTICS
-    )
+    """Whether a module owns running statistics (:mod:`bn_audit.running`), under their own name or that which a
+    parametrization, ``weight_norm`` or pruning leaves."""
+    own = [*members(module), *attribute_of(module, "parametrizations", ())]
+    return any(is_statistic(name.removesuffix("_g").removesuffix("_orig")) for name in own)
 
 
 def identity(tensor: Tensor) -> Hashable:

@@ -2,10 +2,10 @@
 
 Decided by module where there is one: every entry of a ``torch.nn.modules.batchnorm._BatchNorm``, with running
 statistics or without, and of whatever lies below it (parametrizations, an activation), unless it is the whole model;
-and the own entries of any other module with a ``running_mean`` or ``running_var`` (InstanceNorm, frozen BatchNorm,
-EvoNorm), with what parametrizes them. A bare state dict shows its keys only: there it is the entries beside a
-``running_mean`` or ``running_var``. Never by what a key happens to contain: 'bn' is in 'subnet' and not in
-torchvision's 'downsample.1'.
+and the own entries of any other module with running statistics, by their names (:mod:`bn_audit.running`:
+``running_mean``, ``moving_variance``; InstanceNorm, frozen BatchNorm, EvoNorm, a BatchNorm of one's own), with what
+parametrizes them. A bare state dict shows its keys only: there it is the entries beside running statistics. Never by
+what a key happens to contain: 'bn' is in 'subnet' and not in torchvision's 'downsample.1'.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch.nn.modules import batchnorm
 
 from bn_audit.federated.dtypes import AVERAGED, dtype_name
 from bn_audit.federated.errors import AggregationError
-from bn_audit.federated.owners import STATISTICS, owned, owns_statistics
+from bn_audit.federated.owners import owned, owns_statistics
+from bn_audit.running import is_statistic
 
 __all__ = [
     "load_entries",
@@ -67,7 +68,7 @@ def local_keys(model: nn.Module | Mapping[str, Any]) -> frozenset[str]:
         state = dict(model)
         owners = {key: key.rpartition(".")[0] for key in state}
         whole = set()
-        own = {owners[key] for key in state if key.rpartition(".")[2] in STATISTICS}
+        own = {owners[key] for key in state if is_statistic(key.rpartition(".")[2])}
     local = {key for key, owner in owners.items() if _is_local(owner, whole, own)}
     identities = {key: tensor_identity(value) for key, value in state.items()}
     memory = {identities[key] for key in local} - {None}

@@ -1,8 +1,8 @@
 """Profiles of bare state: keys, shapes and dtypes without the modules they came from.
 
-A norm layer is a prefix below which ``running_mean`` or ``running_var`` stands. Its class is not in the file, and a
-BatchNorm, an InstanceNorm with running statistics and a frozen BatchNorm may look alike: ``batchnorm`` is None. A layer
-without running statistics cannot be told from any other with a weight and a bias, and is not listed.
+A norm layer is a prefix below which running statistics stand (:mod:`bn_audit.running`). Its class is not in the file,
+and a BatchNorm, an InstanceNorm with running statistics and a frozen BatchNorm may look alike: ``batchnorm`` is None. A
+layer without running statistics cannot be told from any other with a weight and a bias, and is not listed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Literal
 
 from bn_audit.live.safetensors import Header, read_integer
 from bn_audit.profile import Gap, NormLayer, Profile, Shape, StateEntry
+from bn_audit.running import is_statistic
 
 __all__ = [
     "BATCHNORM_LIKE",
-    "STATISTICS",
     "BareEntry",
     "profile_of_bare",
     "profile_of_header",
@@ -24,9 +24,6 @@ __all__ = [
     "unwrapped_keys",
     "wrapping",
 ]
-
-STATISTICS = ("running_mean", "running_var")
-"""The names of running statistics, as :mod:`bn_audit.federated.owners` has them, which needs torch."""
 
 BATCHNORM_LIKE = "BatchNorm-like"
 """What stands for the class of a norm layer where only its keys are known."""
@@ -141,7 +138,8 @@ def _below(key: str, prefix: str) -> str:
 def _kind(item: BareEntry) -> Literal["parameter", "buffer"]:
     if item.parameter:
         return "parameter"
-    if item.key.rpartition(".")[2] in (*STATISTICS, "num_batches_tracked"):
+    name = item.key.rpartition(".")[2]
+    if name == "num_batches_tracked" or is_statistic(name):
         return "buffer"
     floating = item.dtype is None or item.dtype.startswith(("float", "bfloat", "complex"))
     return "parameter" if floating else "buffer"
@@ -153,11 +151,12 @@ def _norms(entries: Sequence[StateEntry]) -> tuple[NormLayer, ...]:
         own.setdefault(entry.module, {})[entry.name] = entry
     norms = []
     for path, named in own.items():
-        statistics = next((named[name] for name in STATISTICS if name in named), None)
+        statistics = next((one for name, one in named.items() if is_statistic(name)), None)
         if statistics is None:
             continue
         below = f"{path}.parametrizations." if path else "parametrizations."
-        affine = "weight" in named or any(f"{below}{name}" in own for name in ("weight", "bias"))
+        trained = any(one.kind == "parameter" and not is_statistic(name) for name, one in named.items())
+        affine = trained or "weight" in named or any(f"{below}{name}" in own for name in ("weight", "bias"))
         norms.append(
             NormLayer(
                 path=path,

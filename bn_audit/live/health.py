@@ -17,7 +17,8 @@ from torch import nn  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensor  # noqa: E402
 from torch.nn.parameter import is_lazy  # noqa: E402
 
-from bn_audit.federated.owners import STATISTICS, state_of  # noqa: E402
+from bn_audit.federated.owners import state_of  # noqa: E402
+from bn_audit.running import initial_value, is_statistic  # noqa: E402
 
 __all__ = ["health", "health_of_entries"]
 
@@ -34,32 +35,38 @@ def health_of_entries(profile: Profile, tensors: Mapping[str, torch.Tensor]) -> 
     paths = {norm.path for norm in profile.norms}
     own: dict[str, dict[str, str]] = {}
     for entry in profile.entries:
-        if entry.module in paths and entry.name in (*STATISTICS, "num_batches_tracked"):
+        if entry.module in paths and (entry.name == "num_batches_tracked" or is_statistic(entry.name)):
             own.setdefault(entry.module, {})[entry.name] = entry.key
     return [
         _judge(path, {name: tensors[key] for name, key in keys.items()})
         for path, keys in own.items()
-        if any(name in keys for name in STATISTICS)
+        if any(is_statistic(name) for name in keys)
     ]
 
 
 def _judge(path: str, named: Mapping[str, torch.Tensor]) -> NormHealth:
-    statistics = {name: named[name] for name in STATISTICS if name in named}
+    statistics = {name: tensor for name, tensor in named.items() if is_statistic(name)}
     counter = integer_value(named["num_batches_tracked"]) if "num_batches_tracked" in named else None
     if any(is_lazy(tensor) or tensor.is_meta or isinstance(tensor, FakeTensor) for tensor in statistics.values()):
         return NormHealth(path, counter, known=False)
-    variance = statistics.get("running_var")
-    initial = {"running_mean": 0, "running_var": 1}
+    initial = {name: initial_value(name) for name in statistics}
+    # A complex one is two numbers, which are above and below nothing.
+    spreads = [tensor for name, tensor in statistics.items() if initial[name] == 1 and not tensor.is_complex()]
     return NormHealth(
         path,
         counter,
         nan=sum(_count(tensor.isnan()) for tensor in statistics.values()),
         inf=sum(_count(tensor.isinf()) for tensor in statistics.values()),
-        # A complex one is two numbers, which are above and below nothing.
-        negative=0 if variance is None or variance.is_complex() else _count(variance < 0),
-        zero=0 if variance is None else _count(variance == 0),
-        untrained=not counter and all(bool((tensor == initial[name]).all()) for name, tensor in statistics.items()),
+        negative=sum(_count(tensor < 0) for tensor in spreads),
+        zero=sum(_count(tensor == 0) for name, tensor in statistics.items() if initial[name] == 1),
+        untrained=not counter and all(_is_as_built(tensor, initial[name]) for name, tensor in statistics.items()),
     )
+
+
+def _is_as_built(tensor: torch.Tensor, initial: float | None) -> bool:
+    if initial is None and tensor.dim() == 2 and tensor.shape[0] == tensor.shape[1]:
+        return torch.equal(tensor, torch.eye(len(tensor), dtype=tensor.dtype, device=tensor.device))
+    return initial is not None and bool((tensor == initial).all())
 
 
 def _count(mask: torch.Tensor) -> int:

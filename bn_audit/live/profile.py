@@ -1,7 +1,7 @@
 """Exact profiles of live modules, and of state dicts.
 
-A module is BatchNorm-like if it is a ``_BatchNorm``, or owns ``running_mean`` or ``running_var``, or is a scripted or
-exported module that was made from a ``_BatchNorm``.
+A module is BatchNorm-like if it is a ``_BatchNorm``, or owns running statistics (:mod:`bn_audit.running`), or is a
+scripted or exported module that was made from a ``_BatchNorm``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from torch.nn.utils.parametrize import type_before_parametrizations  # noqa: E40
 
 from bn_audit.federated.errors import AggregationError  # noqa: E402
 from bn_audit.federated.owners import (  # noqa: E402
-    STATISTICS,
     Owned,
     attribute_of,
     identity,
@@ -35,6 +34,7 @@ from bn_audit.federated.owners import (  # noqa: E402
     owns_statistics,
 )
 from bn_audit.live.reload import tried  # noqa: E402
+from bn_audit.running import is_statistic  # noqa: E402
 
 __all__ = ["bare_of_state", "profile", "profile_of_state"]
 
@@ -181,12 +181,15 @@ def _norm(path: str, module: nn.Module, recorded: str | None, hidden: bool) -> N
         return None
     batchnorm = isinstance(module, _BatchNorm) and not hidden
     momentum = attribute_of(module, "momentum")
+    affine = holds("weight") or holds("bias")
+    if not _derives(cls, _NormBase):  # it may call them gamma and beta
+        affine = affine or any(not is_statistic(parameter) for parameter, _ in module.named_parameters(recurse=False))
     return NormLayer(
         path=path,
         type=name,
         batchnorm=batchnorm,
         tracked=tracked,
-        affine=holds("weight") or holds("bias"),
+        affine=affine,
         features=_features(module, own),
         momentum=_number(momentum),
         cumulative=_cumulative(module, cls),
@@ -200,7 +203,7 @@ def _features(module: nn.Module, own: Mapping[str, torch.Tensor]) -> int | None:
     features = attribute_of(module, "num_features")
     if isinstance(features, int) and features > 0:  # an uninitialised lazy layer says 0
         return features
-    shapes = [shape_of(own[name]) for name in (*STATISTICS, "weight") if name in own]
+    shapes = [shape_of(own[name]) for name in (*filter(is_statistic, own), "weight") if name in own]
     return next((shape[0] for shape in shapes if shape is not None and len(shape) == 1), None)
 
 

@@ -17,6 +17,7 @@ from bn_audit.handwritten import HandWritten, Load, Rest
 from bn_audit.loading import Covers
 from bn_audit.profile import NormLayer, Profile, StateEntry
 from bn_audit.rules.wording import listed
+from bn_audit.running import is_statistic
 
 __all__ = [
     "Judged",
@@ -59,7 +60,7 @@ class Judged:
     @property
     def statistics(self) -> tuple[StateEntry, ...]:
         """The running statistics among what is shared."""
-        return tuple(entry for entry in self.shared if entry.name.startswith("running_"))
+        return tuple(entry for entry in self.shared if is_statistic(entry.name))
 
 
 @functools.lru_cache(maxsize=256)

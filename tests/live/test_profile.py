@@ -16,6 +16,7 @@ from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.plan import Fate
 from bn_audit.federated import local_keys
 from bn_audit.live.errors import TargetError
+from bn_audit.live.health import health
 from bn_audit.live.profile import profile, profile_of_state
 from bn_audit.profile import NormLayer
 from tests.live.models import MODELS, CustomNorm, Net, variants
@@ -397,3 +398,45 @@ def test_tensors_with_an_arithmetic_of_their_own_are_gaps() -> None:
     assert [gap.reason for gap in found.gaps] == ["guarded is no dense tensor but _Guarded"]
     assert [gap.reason for gap in bare.gaps] == ["guarded is no dense tensor but _Guarded"]
     assert "guarded" not in [entry.key for entry in found.entries]
+
+
+class _Own(nn.Module):
+    """A BatchNorm written by hand, which calls its statistics as its author likes."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.gamma, self.beta = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
+        for name in names:
+            spread = name.endswith(("var", "variance", "std", "sigma"))
+            self.register_buffer(name, torch.full((4,), float(spread)))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("moving_mean", "moving_var"),
+        ("moving_mean", "moving_variance"),
+        ("running_mean", "running_std"),
+        ("running_std",),
+        ("running_avg_mean", "running_avg_var"),
+        ("running_mu", "running_sigma"),
+    ],
+)
+def test_running_statistics_by_other_names(names: tuple[str, ...]) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), _Own(*names))
+    local = {f"1.{name}" for name in ("gamma", "beta", *names)}
+    assert local_keys(model) == local_keys(model.state_dict()) == local
+    for found in (profile(model), profile_of_state(model.state_dict())):
+        (norm,) = found.norms
+        assert (norm.path, norm.features, norm.affine, norm.tracked) == ("1", 4, True, True)
+        assert {e.key for e, f in zip(found.entries, expected_fates(found), strict=True) if f == {Fate.LOCAL}} == local
+    assert [one.untrained for one in health(model)] == [True]
+    with torch.no_grad():
+        model[1].get_buffer(names[-1]).fill_(-1)
+    assert [(one.negative, one.untrained) for one in health(model)] == [(4, False)]
+
+
+@pytest.mark.parametrize("names", [("mean", "std"), ("pixel_mean",), ("running_loss",), ("moving_average",)])
+def test_constants_and_counts_are_no_running_statistics(names: tuple[str, ...]) -> None:
+    assert not profile(nn.Sequential(_Own(*names))).norms
+    assert not local_keys(_Own(*names))

@@ -33,6 +33,9 @@ CASES = [
 ]
 
 
+STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance", "running_std")
+
+
 @functools.cache
 def namespace(stem: str) -> dict[str, Any]:
     """What running a file of models defines."""
@@ -93,7 +96,7 @@ def real_profile(model: Any) -> Profile:
     norms = []
     for path, module in model.named_modules(remove_duplicate=False):
         buffers = module._buffers
-        statistics = [name for name in ("running_mean", "running_var") if buffers.get(name) is not None]
+        statistics = [name for name in STATISTICS if buffers.get(name) is not None]
         if not isinstance(module, _BatchNorm) and not statistics:
             continue
         lazy = isinstance(module, LazyModuleMixin)
@@ -104,7 +107,7 @@ def real_profile(model: Any) -> Profile:
                 isinstance(module, _BatchNorm),
                 bool(statistics),
                 any(parameter is not None for parameter in module._parameters.values()),
-                None if lazy else getattr(module, "num_features", len(buffers["running_var"] if statistics else ())),
+                None if lazy else getattr(module, "num_features", len(buffers[statistics[0]] if statistics else ())),
                 getattr(module, "momentum", None),
                 None,
                 getattr(module, "eps", None),

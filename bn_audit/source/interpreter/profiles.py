@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from bn_audit.profile import SOMEWHERE, Gap, NormLayer, Profile, StateEntry
+from bn_audit.running import is_statistic
 from bn_audit.source.interpreter import classes, keras_graph
 from bn_audit.source.interpreter.values import Module, RegistryGap, Step, TensorVal, uncertain_name
 from bn_audit.source.state import NormTraits
@@ -161,7 +162,7 @@ def _as_it_stands(module: Module, norm: NormTraits) -> NormTraits:
 
 def _own_statistics(module: Module) -> NormTraits | None:
     """A module of the user's own that keeps running statistics is BatchNorm-like, whatever its name."""
-    tracked = [name for name in ("running_mean", "running_var") if isinstance(module.buffers.get(name), TensorVal)]
+    tracked = [name for name, buffer in module.buffers.items() if is_statistic(name) and isinstance(buffer, TensorVal)]
     if not tracked:
         return None
     buffer = module.buffers[tracked[0]]

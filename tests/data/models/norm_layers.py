@@ -209,6 +209,27 @@ def build_own_statistics():
     return nn.Sequential(nn.Linear(4, 4), OwnNorm(4), FrozenNorm(4))
 
 
+class MovingNorm(nn.Module):
+    def __init__(self, n, std=False):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(n))
+        self.beta = nn.Parameter(torch.zeros(n))
+        self.register_buffer("moving_mean", torch.zeros(n))
+        self.register_buffer("running_std" if std else "moving_variance", torch.ones(n))
+        self.register_buffer("mean", torch.zeros(n))
+
+
+class Standardised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("std", torch.ones(3))
+
+
+def build_statistics_by_other_names():
+    return nn.Sequential(Standardised(), nn.Linear(4, 4), MovingNorm(4), MovingNorm(5, std=True))
+
+
 class MultiNorm(nn.Module):
     """One norm for each domain."""
 
