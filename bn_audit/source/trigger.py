@@ -9,7 +9,7 @@ TRIGGER = b"FLModel"
 TRIGGERS = (
     TRIGGER,
     b"state_dict",
-    b".parameters()",
+    b"parameters()",
     b"NumPyClient",
     b"ArrayRecord",
     b"FedMLRunner",

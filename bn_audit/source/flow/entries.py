@@ -11,7 +11,7 @@ from bn_audit.source.flow.index import FileIndex
 from bn_audit.source.flow.loops import TAKERS, Loop, loops_around, unwrapped
 from bn_audit.source.nodes import children, dotted_name, leaf_name, walk
 
-__all__ = ["entries_in", "is_gradient", "takes_entry", "uses"]
+__all__ = ["entries_given", "entries_in", "is_gradient", "takes_entry", "uses"]
 
 _FORM = frozenset(["device", "dtype", "shape", "ndim"])
 """What an entry is asked for that is nothing of it."""
@@ -27,6 +27,23 @@ def entries_in(
     for entry, state, what, key in _entries(index, keys, added):
         if not is_gradient(index, entry):
             yield entry, state, what, key
+
+
+def entries_given(
+    index: FileIndex, added: cst.BaseExpression
+) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression, str]]:
+    """The entries in what is added whose key is given to the function: ``state[key]``, of ``def mean(key, states)``:
+    (entry, state, key)."""
+    scope = index.scope_of(added)
+    while isinstance(scope.node, cst.Lambda) and scope.parent is not None:
+        scope = scope.parent
+    given = {param.name.value for param in scope.parameters if param.name.value not in scope.bindings}
+    for item in _walk_expression(index, added) if given else ():
+        if isinstance(item, cst.Subscript) and len(item.slice) == 1 and isinstance(item.slice[0].slice, cst.Index):
+            picked = item.slice[0].slice.value
+            whole = isinstance(picked, cst.Name) and picked.value in given and not _nested(index, item)
+            if whole and isinstance(picked, cst.Name) and not is_gradient(index, item):
+                yield item, item.value, picked.value
 
 
 def is_gradient(index: FileIndex, entry: cst.CSTNode) -> bool:

@@ -15,9 +15,11 @@ import libcst as cst
 
 from bn_audit.source.flow.alive import branches
 from bn_audit.source.flow.circumstances import Condition
-from bn_audit.source.flow.combining.averaging import Averaging, by_position
+from bn_audit.source.flow.combining.averaging import Adder, Averaging, by_position
+from bn_audit.source.flow.combining.whole import adds_whole, handed_on
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.flow.keys import keys_of
 from bn_audit.source.flow.loops import depends, loops_around
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.models import ModelReader, ModelReading
@@ -25,7 +27,7 @@ from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.trials import without_trials
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
-from bn_audit.source.interpreter.values import External, Step
+from bn_audit.source.interpreter.values import External, Func, Step
 from bn_audit.source.nodes import root_name, walk
 from bn_audit.source.project import PyModule
 
@@ -162,6 +164,10 @@ class Hunter:
             return None
         if (averaging.turns or averaging.apart) and not self.follower.index(env.module).mentions(_PARTIES):
             return None
+        if averaging.by is not None and not self._adds_whole(averaging.by, env):
+            return None
+        if averaging.keys is None and averaging.key and keys_of(self.follower, averaging, env) is None:
+            return None  # a function that is given one key: nobody is seen to give it all
         if averaging.vector:
             origins: tuple[Origin, ...] = tuple(self._vectors(averaging, env))
         else:
@@ -210,8 +216,12 @@ class Hunter:
 
     def _of_parameters(self, averaging: Averaging, env: Env) -> bool:
         """Whether the entries are gone over by the names of parameters alone."""
-        loop = averaging.keys
-        return loop is not None and averaging.key in loop.names[:1] and self.follower.of_parameters(loop.iter, env)
+        found = keys_of(self.follower, averaging, env)
+        if found is None:
+            return False
+        loop, run = found
+        first = averaging.key in loop.names[:1] or averaging.keys is None
+        return first and self.follower.of_parameters(loop.iter, run)
 
     def _what(self, state: State) -> str:
         """``parameters`` if a state has entries of parameters alone, as it was taken or since."""
@@ -242,6 +252,22 @@ class Hunter:
                 break
             node, env = env.call, env.caller
         return looped
+
+    def _adds_whole(self, adder: Adder, env: Env, depth: int = 0) -> bool:
+        """Whether what is called adds states by their keys, or calls what does: ``lambda total, state: add(total,
+        scale(state, share))``."""
+        called = self.follower.callee(cst.Call(adder.function), env)
+        return bool(called) and all(
+            isinstance(function, Func) and self._adds_so(function, adder, env, depth, bound=_is_bound(function, made))
+            for function, made in called
+        )
+
+    def _adds_so(self, function: Func, adder: Adder, env: Env, depth: int, *, bound: bool) -> bool:
+        node = function.node
+        if isinstance(node, cst.Lambda) and isinstance(node.body, cst.Call) and depth < 2:
+            inner = handed_on(node, node.body, adder)
+            return inner is not None and self._adds_whole(inner, env, depth + 1)
+        return adds_whole(self.follower.index(function.module), node, adder, bound=bound)
 
     def _between_parties(self, averaging: Averaging, env: Env) -> bool:
         """Whether a sum over processes is one over the parties of a federation: to train one model on many machines is
@@ -344,6 +370,11 @@ def _live(origins: tuple[Origin, ...]) -> bool:
 def _is_known(origin: Origin) -> bool:
     """Whether an origin is a model; what is picked by a name at run time may be anything."""
     return isinstance(origin, Made) and origin.kind == "model" and (origin.cls is not None or bool(origin.name))
+
+
+def _is_bound(function: Func, receiver: Made | None) -> bool:
+    """Whether a function is called as a method, which is not given its first parameter."""
+    return receiver is not None and function.kind != "staticmethod"
 
 
 def _adds(node: cst.CSTNode) -> bool:

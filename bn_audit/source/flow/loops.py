@@ -149,8 +149,9 @@ def _part(row: Binding) -> cst.CSTNode:
     return row.value
 
 
-def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[cst.BaseExpression, bool], ...]:
-    """The conditions between a loop over entries and a node in it: branches, ``continue`` before it, ``if`` clauses."""
+def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop | None) -> tuple[tuple[cst.BaseExpression, bool], ...]:
+    """The conditions between a loop over entries, or else the function, and a node in it: branches, ``continue`` before
+    it, ``if`` clauses."""
     found: list[tuple[cst.BaseExpression, bool]] = []
     current = node
     for above in index.above(node):
@@ -166,7 +167,7 @@ def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop) -> tuple[tuple[c
             while clause is not None:
                 found.extend((row.test, True) for row in clause.ifs)
                 clause = clause.inner_for_in
-        if above is keys.node:
+        if above is keys.node if keys is not None else isinstance(above, cst.FunctionDef):
             break
         current = above
     return tuple(found)

@@ -17,6 +17,7 @@ from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
+from bn_audit.source.flow.keys import keys_of
 from bn_audit.source.flow.mode_sites import ModeSites
 from bn_audit.source.flow.models import ModelReading
 from bn_audit.source.flow.options import Options
@@ -101,9 +102,9 @@ class FederatedReader:
         others: list[Test] = []
         if found.apart:
             others.append(Floating())
-        loop = found.averaging.keys
-        if loop is not None and loop.names == (found.averaging.key,):
-            words = words_of(self.follower, loop.iter, found.env)
+        keys = keys_of(self.follower, found.averaging, found.env)
+        if keys is not None and (len(keys[0].names) == 1 and found.averaging.key):
+            words = words_of(self.follower, keys[0].iter, keys[1])
             if words is not None:  # ``for key in ("fc.weight", "fc.bias")``
                 others.append(Equals(words))
         for row in found.filters:

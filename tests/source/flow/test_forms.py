@@ -338,6 +338,167 @@ def average(states, sizes):
             out[k] = out[k] + v * n
     return OrderedDict((k, v / sum(sizes)) for k, v in out.items())
 """,
+    "states added by a method": """\
+class Server:
+    def add(self, a, b):
+        return {k: a[k] + b[k] for k in a}
+    def run(self, states):
+        total = states[0]
+        for s in states[1:]:
+            total = self.add(total, s)
+        return {k: v / len(states) for k, v in total.items()}
+def average(states, sizes):
+    return Server().run(states)
+""",
+    "states added by a static method, the first as it is": """\
+class Ops:
+    @staticmethod
+    def add(a, b):
+        out = OrderedDict()
+        for k in a.keys():
+            out[k] = a[k] + b[k]
+        return out
+    @staticmethod
+    def mul(a, c):
+        return OrderedDict((k, v * c) for k, v in a.items())
+def average(states, sizes):
+    total = None
+    for s, n in zip(states, sizes):
+        scaled = Ops.mul(s, n / sum(sizes))
+        total = scaled if total is None else Ops.add(total, scaled)
+    return total
+""",
+    "a function that adds to what it is given, and gives it back": """\
+def add_to(acc, s, w):
+    for k in s:
+        acc[k] = acc[k] + s[k] * w
+    return acc
+def average(states, sizes):
+    acc = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
+    for s, n in zip(states, sizes):
+        acc = add_to(acc, s, n / sum(sizes))
+    return acc
+""",
+    "a function that adds to a copy": """\
+def add(a, b):
+    c = copy.deepcopy(a)
+    for key in c:
+        c[key] += b[key]
+    return c
+def average(states, sizes):
+    total = states[0]
+    for i in range(1, len(states)):
+        total = add(total, states[i])
+    for k in total: total[k] = total[k] / len(states)
+    return total
+""",
+    "reduce, with the first to begin with": """\
+def add(a, b):
+    return {k: torch.add(v, b[k]) for k, v in a.items()}
+def average(states, sizes):
+    total = reduce(add, states[1:], states[0])
+    return {k: v / len(states) for k, v in total.items()}
+""",
+    "whole states added by reduce": """\
+def average(states, sizes):
+    total = reduce(lambda a, b: {k: a[k] + b[k] for k in a}, states)
+    return {k: v / len(states) for k, v in total.items()}
+""",
+    "a function that is called by the one that reduces": """\
+def add(a, b): return {k: a[k] + b[k] for k in a}
+def scale(a, c): return {k: v * c for k, v in a.items()}
+def average(states, sizes):
+    return scale(reduce(lambda a, b: add(a, b), states), 1 / len(states))
+""",
+    "lists added by a function": """\
+def add(xs, ys): return [x + y for x, y in zip(xs, ys)]
+def average(states, sizes):
+    total = [torch.zeros_like(v, dtype=torch.float32) for v in states[0].values()]
+    for s in states:
+        total = add(total, s.values())
+    return dict(zip(states[0].keys(), [t / len(states) for t in total]))
+""",
+    "a weight for what a function adds": """\
+def add(a, b, weight=1.0): return {k: a[k] + weight * b[k] for k in a}
+def average(states, sizes):
+    total = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
+    for s, n in zip(states, sizes):
+        total = add(total, b=s, weight=n / sum(sizes))
+    return total
+""",
+    "a function inside, that is given the key": """\
+def average(states, sizes):
+    total = sum(sizes)
+    def mean(k):
+        return sum(n / total * s[k] for n, s in zip(sizes, states))
+    return {k: mean(k) for k in states[0]}
+""",
+    "a function that is given the key": """\
+def mean_of(key, states):
+    return sum(s[key] for s in states) / len(states)
+def average(states, sizes):
+    return {k: mean_of(k, states) for k in states[0]}
+""",
+    "a function that is given the key, and stacks": """\
+def avg_layer(states, layer):
+    return torch.stack([s[layer].float() for s in states]).mean(0)
+def average(states, sizes):
+    out = {}
+    for layer in states[0].keys():
+        out[layer] = avg_layer(states, layer)
+    return out
+""",
+    "a function that is given the key, and adds up": """\
+def layer_mean(name, states, sizes):
+    total = torch.zeros_like(states[0][name], dtype=torch.float32)
+    for s, n in zip(states, sizes):
+        total += s[name] * n / sum(sizes)
+    return total
+def average(states, sizes):
+    return OrderedDict((name, layer_mean(name, states, sizes)) for name in states[0])
+""",
+    "a sum that is updated with each party": """\
+def average(states, sizes):
+    avg = {}
+    for s, n in zip(states, sizes):
+        avg.update({k: avg.get(k, 0) + s[k] * n / sum(sizes) for k in s})
+    return avg
+""",
+    "a sum that is made anew with each party": """\
+def average(states, sizes):
+    avg = {k: 0 for k in states[0]}
+    for s, n in zip(states, sizes):
+        avg = {k: avg[k] + s[k] * n / sum(sizes) for k in avg}
+    return avg
+""",
+    "a sum that is made anew of its items": """\
+def average(states, sizes):
+    avg = states[0]
+    for s in states[1:]:
+        avg = {k: v + s[k] for k, v in avg.items()}
+    return {k: v / len(states) for k, v in avg.items()}
+""",
+    "a sum that is made anew, in order": """\
+def average(states, sizes):
+    avg = OrderedDict((k, torch.zeros_like(v)) for k, v in states[0].items())
+    for s, n in zip(states, sizes):
+        avg = OrderedDict({k: avg[k] + s[k] * n / sum(sizes) for k in avg})
+    return avg
+""",
+    "a list of sums that is made anew": """\
+def average(states, sizes):
+    avg = [0.0] * len(states[0])
+    for s in states:
+        avg = [a + v for a, v in zip(avg, s.values())]
+    return dict(zip(states[0], [a / len(states) for a in avg]))
+""",
+    "keys zipped with the values of all": """\
+def average(states, sizes):
+    out = {}
+    for key, *values in zip(states[0].keys(), *[s.values() for s in states]):
+        out[key] = sum(values) / len(values)
+    return out
+""",
 }
 _NO_AVERAGES = {
     "the product by reduce": """\
@@ -385,6 +546,79 @@ def average(states, sizes):
     "map of what is no entry": """\
 def average(states, sizes):
     return {k: v + sum(map(lambda s: len(s), states)) for k, v in states[0].items()}
+""",
+    "an average over time, by a function": """\
+def mix(a, b, m): return {k: m * a[k] + (1 - m) * b[k] for k in a}
+def average(states, sizes):
+    out = states[0]
+    for s in states[1:]:
+        out = mix(out, s, 0.9)
+    return out
+""",
+    "states merged by a function": """\
+def merge(a, b): return {**a, **b}
+def average(states, sizes):
+    out = states[0]
+    for s in states[1:]:
+        out = merge(out, s)
+    return out
+""",
+    "states joined by a function": """\
+def cat(a, b): return {k: torch.cat([a[k], b[k]]) for k in a}
+def average(states, sizes):
+    out = states[0]
+    for s in states[1:]:
+        out = cat(out, s)
+    return {k: v for k, v in states[0].items()}
+""",
+    "an average over time that is made anew": """\
+def average(states, sizes):
+    avg = states[0]
+    for s in states[1:]:
+        avg = {k: 0.9 * avg[k] + 0.1 * s[k] for k in avg}
+    return avg
+""",
+    "noise added to what is made anew": """\
+def average(states, sizes):
+    out = states[0]
+    for s in states[1:]:
+        out = {k: out[k] + torch.randn_like(out[k]) for k in out}
+    return out
+""",
+    "a function that is given the keys of a layer without BatchNorm": """\
+def mean_of(key, states):
+    return sum(s[key] for s in states) / len(states)
+def average(states, sizes):
+    out = dict(states[0])
+    for k in ("fc.weight", "fc.bias"):
+        out[k] = mean_of(k, states)
+    return out
+""",
+    "a function that is given the key, and passes over BatchNorm": """\
+def mean_of(key, states):
+    if "bn" in key:
+        return states[0][key]
+    return sum(s[key] for s in states) / len(states)
+def average(states, sizes):
+    return {k: mean_of(k, states) for k in states[0]}
+""",
+    "a function that is given the keys of all but BatchNorm": """\
+def mean_of(key, states):
+    return sum(s[key] for s in states) / len(states)
+def average(states, sizes):
+    out = states[0]
+    for k in out:
+        if "bn" not in k:
+            out[k] = mean_of(k, states)
+    return out
+""",
+    "a function that is given one key": """\
+def mean_of(key, states):
+    return sum(s[key] for s in states) / len(states)
+def average(states, sizes):
+    out = dict(states[0])
+    out["fc.weight"] = mean_of("fc.weight", states)
+    return out
 """,
 }
 _SIZES = [10, 20, 31]

@@ -10,7 +10,21 @@ from bn_audit.source.flow.index import Scope
 from bn_audit.source.flow.loops import Loop
 from bn_audit.source.nodes import dotted_name
 
-__all__ = ["Averaging", "by_position"]
+__all__ = ["Adder", "Averaging", "by_position"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adder:
+    """A function that may add two states.
+
+    Attributes:
+        function: what is called.
+        held, added: which of its parameters are the sum so far and what is added: a place, or a name.
+    """
+
+    function: cst.BaseExpression
+    held: int | str
+    added: int | str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +43,14 @@ class Averaging:
             ``buffers`` (what ``buffers()`` gives).
         key: the name that holds the key; "" where entries are gone over by position.
         keys, parties: the two loops; parties None where each call of the function adds one party's state. A vector has
-            no loop over entries.
+            no loop over entries, nor has a function that is given the key.
         tests: conditions on the way, with whether they must hold.
         vector: what may be a vector of all entries of a party; empty where entries are combined one by one.
         turns: whether one model plays all parties in turn: it takes the shared state again for each of them.
         apart: whether the parties are written out one by one, each with a name of its own; the state is the list of
             theirs then.
+        by: what adds whole states, if nothing else is written here; None where entries or vectors are added. Whether it
+            does is not said.
     """
 
     node: cst.CSTNode
@@ -52,6 +68,7 @@ class Averaging:
     vector: tuple[cst.BaseExpression, ...] = ()
     turns: bool = False
     apart: bool = False
+    by: Adder | None = None
 
 
 def by_position(averaging: Averaging) -> bool:

@@ -9,7 +9,8 @@ import libcst as cst
 from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.combining.processes import PROCESSES, over_processes
 from bn_audit.source.flow.combining.reducing import REDUCERS, reduced
-from bn_audit.source.flow.combining.sums import accumulated, added_to, bare
+from bn_audit.source.flow.combining.sums import accumulated, added_to, bare, made_anew
+from bn_audit.source.flow.combining.whole import added_whole, reduced_whole
 from bn_audit.source.flow.combining.written_out import written_out
 from bn_audit.source.flow.index import FileIndex, Piece
 from bn_audit.source.flow.loops import is_looped
@@ -37,16 +38,20 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
                     yield from accumulated(index, node, target, added, "+")
                 elif isinstance(value, cst.BinaryOperation) and _looped(index, node):
                     yield from written_out(index, value)
+                elif isinstance(value, cst.Call) and len(value.args) > 1 and _looped(index, node):
+                    yield from added_whole(index, node, value)
     for comp in piece.comprehensions:
         element = comp.value if isinstance(comp, cst.DictComp) else comp.elt
         if isinstance(element, cst.BinaryOperation):
+            yield from made_anew(index, comp, element) if _looped(index, comp) else ()
             yield from written_out(index, element)
     for call in piece.calls.get("add_", ()):
         if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
             yield from accumulated(index, call, bare(call.func.value), call.args[0].value, "add_")
     for name in REDUCERS:
         for call in piece.calls.get(name, ()):
-            yield from reduced(index, call)
+            found = tuple(reduced(index, call))
+            yield from found or (reduced_whole(index, call) if name == "reduce" else ())
     for name in PROCESSES:
         for call in piece.calls.get(name, ()):
             yield from over_processes(index, call)

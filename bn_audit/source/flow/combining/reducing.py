@@ -10,7 +10,7 @@ from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.combining.side_by_side import collections_of, gathered, handed_in, mapped, transposed
 from bn_audit.source.flow.combining.vectors import VECTORS, vectors
 from bn_audit.source.flow.combining.written_out import one_by_one
-from bn_audit.source.flow.entries import entries_in
+from bn_audit.source.flow.entries import entries_given, entries_in
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.loops import comp_loops, conditions, depends, loops_around
 from bn_audit.source.nodes import dotted_name, leaf_name
@@ -66,6 +66,14 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
                         conditions(index, node, keys),
                     )  # fmt: skip
                     return
+        for found, state, key in entries_given(index, element):
+            own = next((loop for loop in reversed(parties_loops) if depends(index, state, loop)), None)
+            if own is not None:
+                yield Averaging(
+                    node, how, None, element, found, state, "state", key, None, own, index.scope_of(node),
+                    conditions(index, node, None),
+                )  # fmt: skip
+                return
         vector = next(vectors(index, node, None, element, how, parties_loops), None)
         if vector is not None:
             yield vector

@@ -47,7 +47,7 @@ class _Rows:
     """What ``zip(*rows)`` puts side by side.
 
     Attributes:
-        name: what all that is at one place is called.
+        name: what all that is at one place is called; ``entries[1:]`` where the first is nobody's of them.
         state: the party's state; all of them, if there is no loop over the parties.
         what: see :class:`Averaging`.
         pairs: whether entries are pairs with their keys.
@@ -65,18 +65,25 @@ class _Rows:
 
 def _rows(index: FileIndex, keys: Loop) -> _Rows | None:
     """``zip(*[net.parameters() for net in nets])``, ``zip(*[[value * n for value in party] for party, n in results])``,
-    ``zip(*weights)``; the list may have a name."""
+    ``zip(*weights)``, ``zip(server.parameters(), *[...])``; the list may have a name."""
     enumerated = isinstance(keys.iter, cst.Call) and dotted_name(keys.iter.func) == "enumerate"
     over, names = unwrapped(keys.iter), keys.names[1:] if enumerated else keys.names
-    if not isinstance(over, cst.Call) or dotted_name(over.func) != "zip" or len(over.args) != 1 or len(names) != 1:
+    if not isinstance(over, cst.Call) or dotted_name(over.func) != "zip" or not names:
         return None
-    if over.args[0].star != "*":
+    before = len(over.args) - 1
+    if [arg.star for arg in over.args] != [""] * before + ["*"]:
         return None
-    given = over.args[0].value
+    if isinstance(keys.node.target, cst.Name):  # ``for entries in zip(server.parameters(), *[...])``
+        held = f"{names[0]}[{before}:]" if before else names[0]
+    elif len(names) == before + 1 and any(isinstance(part, cst.StarredElement) for part in walk(keys.node.target)):
+        held = names[-1]  # ``for own, *others in zip(server.parameters(), *[...])``
+    else:
+        return None
+    given = over.args[-1].value
     if isinstance(given, cst.Name):
         given = index.scope_of(keys.node).sole_value(given.value) or given
     if isinstance(given, (cst.Name, cst.Attribute)):
-        return _Rows(names[0], given)
+        return _Rows(held, given)
     if not isinstance(given, (cst.ListComp, cst.GeneratorExp)) or given.for_in.ifs:
         return None
     loops = comp_loops(given)
@@ -85,15 +92,15 @@ def _rows(index: FileIndex, keys: Loop) -> _Rows | None:
     if len(loops) != 1 or not depends(index, state, loops[0]):
         return None
     if isinstance(state, (cst.Name, cst.Attribute, cst.Subscript)):
-        return _Rows(names[0], state, parties=loops[0], scaled=scaled)
+        return _Rows(held, state, parties=loops[0], scaled=scaled)
     if not isinstance(state, cst.Call) or not isinstance(state.func, cst.Attribute) or state.args:
         return None
     method = state.func.attr.value
     if method not in _ENTRIES:
         return None
     pairs = method in ("items", "named_parameters", "named_buffers")
-    held = state.func.value if method == "items" else state
-    return _Rows(names[0], held, _ENTRIES[method], pairs, loops[0], None if pairs else scaled)
+    owner = state.func.value if method == "items" else state
+    return _Rows(held, owner, _ENTRIES[method], pairs, loops[0], None if pairs else scaled)
 
 
 def _of_each(
@@ -108,7 +115,7 @@ def _of_each(
             continue
         for loop in comp_loops(comp):
             over = unwrapped(loop.iter)
-            if isinstance(over, cst.Name) and over.value == name:
+            if isinstance(over, (cst.Name, cst.Subscript)) and index.code(over) == name:
                 yield comp.elt, loop.names[-1], len(loop.names) > 1
             elif isinstance(over, cst.Call) and dotted_name(over.func) == "zip" and len(over.args) == len(loop.names):
                 parts = zip(loop.names, over.args, strict=True)

@@ -9,20 +9,26 @@ import libcst as cst
 
 from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.combining.vectors import vectors
-from bn_audit.source.flow.entries import entries_in
+from bn_audit.source.flow.entries import entries_given, entries_in
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
-from bn_audit.source.flow.loops import Loop, conditions, depends, loops_around, unwrapped
+from bn_audit.source.flow.loops import Loop, conditions, depends, loop_of, loops_around, unwrapped
 from bn_audit.source.nodes import dotted_name, leaf_name, root_name, walk
 
-__all__ = ["accumulated", "added_to", "bare", "is_begun"]
+__all__ = ["accumulated", "added_to", "bare", "is_begun", "made_anew"]
 
 _HANDS_OUT = re.compile(r"_?(copy|load|set)_(\w+_)*(params|parameters|weights|state|state_dict)$")
 """What functions are called that put a state into the model that they are given first."""
 
 
 def accumulated(
-    index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, added: cst.BaseExpression, how: str
+    index: FileIndex,
+    node: cst.CSTNode,
+    slot: cst.BaseExpression,
+    added: cst.BaseExpression,
+    how: str,
+    adding: cst.CSTNode | None = None,
 ) -> Iterator[Averaging]:
+    """What is added to a sum in a loop; ``adding`` is the statement that does, if it is not the node itself."""
     loops = loops_around(index, node)
     scope = index.scope_of(node)
     for keys in reversed(loops):
@@ -30,7 +36,7 @@ def accumulated(
             around = [loop for loop in reversed(loops) if loop is not keys]
             own = frozenset(keys.names)  # which entry it is says nothing of whose
             parties = next((loop for loop in around if depends(index, state, loop, own)), None)
-            if parties is not None and depends(index, slot, parties, own, node):
+            if parties is not None and depends(index, slot, parties, own, adding or node):
                 continue
             turns = parties is None and root_name(slot) != root_name(state)
             if turns:
@@ -60,7 +66,66 @@ def accumulated(
                 turns=turns and parties is not None,
             )
             return
+    for entry, state, key in entries_given(index, added):
+        over = next((loop for loop in reversed(loops) if depends(index, state, loop)), None)
+        if over is not None and not depends(index, slot, over, frozenset(), adding or node):
+            tests = conditions(index, node, None)
+            yield Averaging(node, how, slot, added, entry, state, "state", key, None, over, scope, tests)
+            return
     yield from vectors(index, node, slot, added, how, loops)
+
+
+def made_anew(index: FileIndex, comp: cst.DictComp | cst.ListComp, element: cst.BaseExpression) -> Iterator[Averaging]:
+    """``total = {key: total[key] + state[key] for key in total}``, ``total.update({...})``: a sum that is made anew
+    with each party."""
+    statement = index.statement_of(comp)
+    above = index.parent(comp)
+    call = index.parent(above) if isinstance(above, cst.Arg) else None
+    held: cst.BaseExpression | None = None
+    if isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute) and call.func.attr.value == "update":
+        held = call.func.value
+    elif isinstance(statement, cst.Assign) and len(statement.targets) == 1:
+        # As it is, or made a dict of another kind: ``total = OrderedDict({...})``.
+        direct = call if isinstance(call, cst.Call) and len(call.args) == 1 else comp
+        held = statement.targets[0].target if statement.value is direct else None
+    if not isinstance(held, (cst.Name, cst.Attribute)):
+        return
+    own, loop = index.code(held), loop_of(comp.for_in)
+    for side, other in _sides(element):
+        if _is_held_by(index, side, own, loop):
+            yield from accumulated(index, element, held, other, "", adding=statement)
+            return
+
+
+def _sides(element: cst.BaseExpression) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression]]:
+    """The first and the last of what is added up, each with the other."""
+    if isinstance(element, cst.BinaryOperation) and isinstance(element.operator, cst.Add):
+        last = element.right
+        while isinstance(element, cst.BinaryOperation) and isinstance(element.operator, cst.Add):
+            yield element.left, last
+            yield element.right, element.left
+            element = element.left
+
+
+def _is_held_by(index: FileIndex, node: cst.BaseExpression, own: str, loop: Loop) -> bool:
+    """Whether an expression is the entry of a sum that a loop over keys has in hand: ``total[key]``,
+    ``total.get(key, 0)``, ``entry`` of ``for key, entry in total.items()``."""
+    if isinstance(node, cst.Subscript) and len(node.slice) == 1 and isinstance(node.slice[0].slice, cst.Index):
+        picked: cst.BaseExpression = node.slice[0].slice.value
+        return dotted_name(picked) in loop.names and index.code(node.value) == own
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.args:
+        picked = node.args[0].value
+        got = node.func.attr.value == "get" and dotted_name(picked) in loop.names
+        return got and index.code(node.func.value) == own
+    over = unwrapped(loop.iter)
+    if not isinstance(node, cst.Name) or not isinstance(over, cst.Call):
+        return False
+    if isinstance(over.func, cst.Attribute) and over.func.attr.value == "items":
+        return loop.names[1:] == (node.value,) and index.code(over.func.value) == own
+    if dotted_name(over.func) == "zip" and node.value in loop.names:
+        number = loop.names.index(node.value)
+        return number < len(over.args) and index.code(over.args[number].value) == own
+    return False
 
 
 def _begins_anew(index: FileIndex, loop: Loop, state: cst.BaseExpression) -> bool:
