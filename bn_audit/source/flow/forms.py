@@ -31,13 +31,13 @@ from bn_audit.handwritten import (
 from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.flow.numbers import numbers_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.nodes import dotted_name, walk
 from bn_audit.source.project import PyModule
 
 __all__ = ["forms"]
 
-_ANY_NUMBER = (Number.INT, Number.FLOAT, Number.TENSOR)
 _KEEP = frozenset({"detach", "clone", "cpu", "cuda", "data", "to", "contiguous", "copy", "item"})
 _CASTS = {"float": Cast.FLOAT, "double": Cast.DOUBLE, "long": Cast.LONG, "type_as": Cast.OWN}
 _REBUILDS = {
@@ -105,7 +105,7 @@ def _added_onto(found: Iterable[HandWritten], onto: cst.BaseExpression, index: F
         if operation is None:
             return
         left = isinstance(node.left, cst.Subscript)
-        scales = tuple(Factor(operation, number) for number in _numbers(index, node.right if left else node.left))
+        scales = tuple(Factor(operation, number) for number in numbers_of(index, node.right if left else node.left))
     elif not isinstance(node, (cst.Name, cst.Subscript)):
         return
     for form in found:
@@ -302,7 +302,7 @@ class _Reader:
     # --- numbers -------------------------------------------------------------------------------------------------
 
     def _numbers(self, node: cst.CSTNode) -> tuple[Number, ...]:
-        return _numbers(self.index, node)
+        return numbers_of(self.index, node)
 
     # --- accumulators ----------------------------------------------------------------------------------------------
 
@@ -469,38 +469,6 @@ class _Reader:
 
 def _raises_again(handler: cst.ExceptHandler) -> bool:
     return any(isinstance(part, cst.Raise) for part in walk(handler.body))
-
-
-def _numbers(index: FileIndex, node: cst.CSTNode) -> tuple[Number, ...]:
-    """What a weight or divisor may be."""
-    if isinstance(node, cst.Integer):
-        return (Number.INT,)
-    if isinstance(node, cst.Float):
-        return (Number.FLOAT,)
-    if isinstance(node, cst.UnaryOperation):
-        return _numbers(index, node.expression)
-    if isinstance(node, cst.Call):
-        name = dotted_name(node.func) or ""
-        if name in ("len", "int", "round"):
-            return (Number.INT,)
-        if name == "float" or name.endswith(".item"):
-            return (Number.FLOAT,)
-        if name.startswith(("torch.tensor", "torch.as_tensor")):
-            return (Number.TENSOR,)
-    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
-        kinds = {*_numbers(index, node.left), *_numbers(index, node.right)}
-        if kinds <= {Number.INT, Number.FLOAT}:
-            return (Number.FLOAT,)
-        return (Number.FLOAT, Number.TENSOR)
-    if isinstance(node, cst.BinaryOperation):
-        kinds = {*_numbers(index, node.left), *_numbers(index, node.right)}
-        return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
-    if isinstance(node, cst.Name):
-        scope = index.scope_of(node)
-        rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
-        if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
-            return _numbers(index, rows[0].value)
-    return _ANY_NUMBER
 
 
 def _dtype_argument(node: cst.Call) -> str:

@@ -499,6 +499,42 @@ def average(states, sizes):
         out[key] = sum(values) / len(values)
     return out
 """,
+    "shares in a list, zipped, as alpha": """\
+def average(states, sizes):
+    total = sum(sizes)
+    weights = [n / total for n in sizes]
+    out = {k: torch.zeros_like(v) for k, v in states[0].items()}
+    for s, w in zip(states, weights):
+        for k in out:
+            out[k].add_(s[k], alpha=w)
+    return out
+""",
+    "a list of equal shares, picked, as alpha": """\
+def average(states, sizes):
+    weights = [1.0 / len(states)] * len(states)
+    out = {k: torch.zeros_like(v) for k, v in states[0].items()}
+    for i, s in enumerate(states):
+        for k in out:
+            out[k].add_(s[k], alpha=weights[i])
+    return out
+""",
+    "shares in a list, picked": """\
+def average(states, sizes):
+    weights = [n / sum(sizes) for n in sizes]
+    out = {k: torch.zeros_like(v) for k, v in states[0].items()}
+    for i, s in enumerate(states):
+        for k in out:
+            out[k] += s[k] * weights[i]
+    return out
+""",
+    "sizes as weights": """\
+def average(states, sizes):
+    out = {k: torch.zeros_like(v) for k, v in states[0].items()}
+    for n, s in zip(sizes, states):
+        for k in out:
+            out[k] += s[k] * n
+    return {k: v / sum(sizes) for k, v in out.items()}
+""",
 }
 _NO_AVERAGES = {
     "the product by reduce": """\
@@ -666,3 +702,11 @@ def test_what_is_said_of_an_average_is_what_it_does(form: str, tmp_path: Path, m
 @pytest.mark.parametrize("form", _NO_AVERAGES)
 def test_what_only_looks_like_an_average(form: str, tmp_path: Path) -> None:
     assert _codes(_NO_AVERAGES[form], tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["shares in a list, zipped, as alpha", "a list of equal shares, picked, as alpha", "shares in a list, picked"],
+)
+def test_that_shares_in_a_list_are_fractions_is_known(form: str, tmp_path: Path) -> None:
+    assert list(_codes(_AVERAGES[form], tmp_path)) == ["BNA201"]

@@ -1,0 +1,82 @@
+"""What kind of number a weight or divisor is: an integer, a float, a tensor."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from bn_audit.handwritten import Number
+from bn_audit.source.flow.index import FileIndex
+from bn_audit.source.flow.loops import Loop, loops_around
+from bn_audit.source.nodes import dotted_name, walk
+
+__all__ = ["numbers_of"]
+
+_ANY_NUMBER = (Number.INT, Number.FLOAT, Number.TENSOR)
+
+
+def numbers_of(index: FileIndex, node: cst.CSTNode) -> tuple[Number, ...]:
+    """What a weight or divisor may be."""
+    if isinstance(node, cst.Integer):
+        return (Number.INT,)
+    if isinstance(node, cst.Float):
+        return (Number.FLOAT,)
+    if isinstance(node, cst.UnaryOperation):
+        return numbers_of(index, node.expression)
+    if isinstance(node, cst.Call):
+        name = dotted_name(node.func) or ""
+        if name in ("len", "int", "round"):
+            return (Number.INT,)
+        if name == "float" or name.endswith(".item"):
+            return (Number.FLOAT,)
+        if name.startswith(("torch.tensor", "torch.as_tensor")):
+            return (Number.TENSOR,)
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
+        kinds = {*numbers_of(index, node.left), *numbers_of(index, node.right)}
+        if kinds <= {Number.INT, Number.FLOAT}:
+            return (Number.FLOAT,)
+        return (Number.FLOAT, Number.TENSOR)
+    if isinstance(node, cst.BinaryOperation):
+        kinds = {*numbers_of(index, node.left), *numbers_of(index, node.right)}
+        return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
+    if isinstance(node, cst.Name):
+        scope = index.scope_of(node)
+        rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
+        if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
+            return numbers_of(index, rows[0].value)
+        loop = next((row for row in reversed(loops_around(index, node)) if node.value in row.names), None)
+        if loop is not None and not rows:
+            return _in_turn(index, loop, node.value)
+    if isinstance(node, cst.Subscript) and isinstance(node.slice[0].slice, cst.Index):
+        return _each(index, node.value)
+    return _ANY_NUMBER
+
+
+def _in_turn(index: FileIndex, loop: Loop, name: str) -> tuple[Number, ...]:
+    """What a name that a loop binds may be: ``for state, weight in zip(states, weights)``."""
+    over, place = loop.iter, loop.names.index(name)
+    if isinstance(over, cst.Call) and dotted_name(over.func) == "enumerate" and over.args:
+        if place == 0:
+            return (Number.INT,)
+        over, place = over.args[0].value, place - 1
+    if isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
+        plain = all(not arg.star for arg in over.args) and len(over.args) == len(loop.names) - (over is not loop.iter)
+        return _each(index, over.args[place].value) if plain else _ANY_NUMBER
+    if isinstance(over, cst.Call) and dotted_name(over.func) == "range":
+        return (Number.INT,)
+    return _each(index, over) if place == 0 and loop.names[-1] == name else _ANY_NUMBER
+
+
+def _each(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> tuple[Number, ...]:
+    """What the numbers of a list may be: ``[n / total for n in sizes]``, ``[1 / count] * count``."""
+    if isinstance(node, (cst.ListComp, cst.GeneratorExp)):
+        return numbers_of(index, node.elt)
+    if isinstance(node, (cst.List, cst.Tuple)) and node.elements:
+        kinds = [numbers_of(index, element.value) for element in node.elements[:8]]
+        return kinds[0] if len(set(kinds)) == 1 and len(node.elements) <= 8 else _ANY_NUMBER
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
+        listed = next((side for side in (node.left, node.right) if isinstance(side, cst.List)), None)
+        return _ANY_NUMBER if listed is None else _each(index, listed, depth + 1)
+    if isinstance(node, cst.Name) and depth < 4:
+        value = index.scope_of(node).sole_value(node.value)
+        return _ANY_NUMBER if value is None else _each(index, value, depth + 1)
+    return _ANY_NUMBER
