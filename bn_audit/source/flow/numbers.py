@@ -40,6 +40,8 @@ def numbers_of(index: FileIndex, node: cst.CSTNode) -> tuple[Number, ...]:
         return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
     if isinstance(node, cst.Name):
         scope = index.scope_of(node)
+        if any(param.name.value == node.value for param in scope.parameters):
+            return _ANY_NUMBER  # what it is given, if not what it is bound to
         rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
         if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
             return numbers_of(index, rows[0].value)
@@ -77,6 +79,8 @@ def _each(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> tuple[Number, 
         listed = next((side for side in (node.left, node.right) if isinstance(side, cst.List)), None)
         return _ANY_NUMBER if listed is None else _each(index, listed, depth + 1)
     if isinstance(node, cst.Name) and depth < 4:
-        value = index.scope_of(node).sole_value(node.value)
+        scope = index.scope_of(node)
+        given = any(param.name.value == node.value for param in scope.parameters)
+        value = None if given else scope.sole_value(node.value)
         return _ANY_NUMBER if value is None else _each(index, value, depth + 1)
     return _ANY_NUMBER
