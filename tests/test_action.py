@@ -150,7 +150,7 @@ def test_the_workflow_runs_the_scripts_with_the_pythons_that_are_supported() -> 
     assert commands == {"checks": "bash .ci/run", "release": "bash .ci/release"}
     release = (ROOT / ".ci" / "release").read_text(encoding="utf-8")
     tested = re.search(r"versions=\(([\d. ]+)\)", release)
-    given = [step["with"]["python-version"] for step in jobs["release"] if "with" in step]
+    given = [step["with"]["python-version"] for step in jobs["release"] if "python-version" in step.get("with", {})]
     metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', metadata)
     assert tested is not None and given[0].split() == tested[1].split() == supported
