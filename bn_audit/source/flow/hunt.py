@@ -101,9 +101,14 @@ class Hunter:
         origins = self.follower.origins(value, env)
         models = list(self._models(receiver, env))
         stepped = [row for row in origins if isinstance(row, Stepped)]
-        for row in origins:
-            found = self._federation(row, models, load) if isinstance(row, Combined) else None
+        told: set[int] = set()
+        # A function that adds whole states is told by what it does to their entries, if that can be told by itself.
+        for row in sorted((row for row in origins if isinstance(row, Combined)), key=_is_whole):
+            if _is_whole(row) and id(row.averaging.node) in told:
+                continue
+            found = self._federation(row, models, load)
             if found is not None:
+                told.update(_calls_to(row.env))
                 found.steps = (*stepped, *found.steps)
                 yield found
 
@@ -370,6 +375,18 @@ def _live(origins: tuple[Origin, ...]) -> bool:
 def _is_known(origin: Origin) -> bool:
     """Whether an origin is a model; what is picked by a name at run time may be anything."""
     return isinstance(origin, Made) and origin.kind == "model" and (origin.cls is not None or bool(origin.name))
+
+
+def _calls_to(env: Env) -> Iterator[int]:
+    """The calls that lead to a run of a scope, by identity."""
+    run: Env | None = env
+    while run is not None and run.call is not None:
+        yield id(run.call)
+        run = run.caller
+
+
+def _is_whole(row: Combined) -> bool:
+    return row.averaging.by is not None
 
 
 def _is_bound(function: Func, receiver: Made | None) -> bool:
