@@ -33,6 +33,10 @@ _MAX_SUBCLASSES = 16
 """Subclasses of a class whose methods are looked at for what they write to ``self``."""
 
 
+_BY_OBJECT = frozenset({"__init__", "__call__"})
+"""Methods that are called without their name."""
+
+
 class Callers:
     """Finds callers and subclasses for a follower; keeps what it has found."""
 
@@ -87,15 +91,19 @@ class Callers:
         return found
 
     def indirectly(self, env: Env) -> list[tuple[PyModule, cst.Call]]:
-        """The calls in the project that may run a constructor or function through a table, or by a name that is put
-        together at run time."""
+        """The calls in the project that may run a constructor or function through a table, by another name, or by one
+        that is put together at run time; or an object as if it were a function."""
         function = env.scope.function
         owner = env.scope.owner
-        if not isinstance(function, cst.FunctionDef) or (owner is not None and function.name.value != "__init__"):
+        if not isinstance(function, cst.FunctionDef) or (owner is not None and function.name.value not in _BY_OBJECT):
             return []
         found = self._indirect.get(id(function))
         if found is None:
             found = self._indirect[id(function)] = []
+            if owner is not None and function.name.value == "__call__":
+                project, finder = self._follower.project, self._follower.finder
+                found.extend(indirect_calls(project, finder, owner.name.value, env.module, objects=True))
+                return found
             names = [(function.name.value if owner is None else owner.name.value, env.module)]
             if owner is not None:
                 names.extend((heir.name, heir.module) for heir in self._heirs(env, function)[:_MAX_HEIRS])

@@ -149,6 +149,9 @@ class Calls(Attributes):
             local = self._local_function(func.value, env)
             if local is not None:
                 return [(local, None)]
+            several = self.lookup.imports(func, env)
+            if len(several) > 1:
+                return [(row, None) for row in several if isinstance(row, (Func, ClassVal, External, Partial))]
         value = self.lookup.dotted(func, env)
         if isinstance(value, (Func, ClassVal, External, Partial)):
             return [(value, None)]

@@ -14,8 +14,8 @@ from typing import NamedTuple
 __all__ = ["Condition", "contrary", "impossible", "set_apart", "told"]
 
 _MAX_TOLD = 3
-_ENVIRONMENT = ("is_available", "device", "__version__", "rank", "__name__")
-"""What stands in conditions on where a program runs."""
+_ENVIRONMENT = ("is_available", "device", "__version__", "rank", "__name__", ".exists(", ".isfile(", ".isdir(")
+"""What stands in conditions on where a program runs, and on what files are there."""
 
 
 class Condition(NamedTuple):
@@ -36,7 +36,14 @@ def told(conditions: Iterable[Condition]) -> tuple[str, ...]:
     if sum(row.holds for row in rows) >= _MAX_TOLD:
         rows = [row for row in rows if row.holds]
     # The nearest to the model say most: what stands last.
-    return tuple(row.text if row.holds else f"not ({row.text})" for row in rows[-_MAX_TOLD:])
+    return tuple(row.text if row.holds else _denied(row.text) for row in rows[-_MAX_TOLD:])
+
+
+def _denied(text: str) -> str:
+    node = _parsed(text)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return text.strip().removeprefix("not").strip()
+    return f"not ({text})"
 
 
 def impossible(conditions: Sequence[Condition]) -> bool:

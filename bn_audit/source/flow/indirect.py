@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.imported import IMPORTERS, imports_with
-from bn_audit.source.flow.index import FileIndex
+from bn_audit.source.flow.index import FileIndex, Scope
 from bn_audit.source.parse import is_notebook
 from bn_audit.source.text import SourceError
 
@@ -40,11 +40,12 @@ _PASSED = ("import ", "from ", "class ", "#", "@", "def ")
 
 
 def indirect_calls(
-    project: Project, finder: Finder, name: str, module: PyModule
+    project: Project, finder: Finder, name: str, module: PyModule, *, objects: bool = False
 ) -> Iterator[tuple[PyModule, cst.Call]]:
-    """The calls that may run a class or function of a module through something else than its name."""
+    """The calls that may run a class or function of a module through something else than its name; with ``objects``,
+    those that may call an object of the class."""
     seen: set[int] = set()
-    for holder, word in _words(project, finder, name, module):
+    for holder, word in _objects(project, name, module) if objects else _words(project, finder, name, module):
         for path in _files(project, word, holder):
             try:
                 other = project.open(path)
@@ -84,6 +85,23 @@ def _words(project: Project, finder: Finder, name: str, module: PyModule) -> lis
     return list(found.values())[:_MAX_WORDS]
 
 
+def _objects(project: Project, name: str, module: PyModule) -> list[tuple[PyModule, str]]:
+    """What objects of a class are called, each with the file in which it is: ``self.combine = FedAvg()``."""
+    found: dict[tuple[str, str], tuple[PyModule, str]] = {}
+    made = re.compile(rf"\b{re.escape(name)}\s*\(")
+    for path in _files(project, name, module):
+        try:
+            other = project.open(path)
+        except SourceError:
+            continue
+        for part in other.parsed.parts:
+            for line in itertools.islice((line for line in part.source.splitlines() if name in line), _MAX_PLACES):
+                bound = _BOUND.match(line)
+                if bound is not None and made.search(line, bound.end()) is not None:
+                    found.setdefault((other.path, bound[1]), (other, bound[1]))
+    return list(found.values())[:_MAX_WORDS]
+
+
 def _written(package: str) -> list[str]:
     """How a package stands before what is filled in, in the name of a module of it that is put together: what is
     written down of such a name is most often the package."""
@@ -119,7 +137,11 @@ def words_for(text: str, name: str) -> list[str]:
     importer = name in IMPORTERS
     pattern = re.compile(rf"\b{re.escape(name)}\b" + ("" if importer else r"(?!\s*[(=:])"))
     places = (number for number, line in enumerate(lines) if name in line)
+    alias = re.compile(rf"\b{re.escape(name)}\s+as\s+(\w+)")
     for number in itertools.islice(places, _MAX_PLACES):
+        renamed = alias.search(lines[number])
+        if renamed is not None:
+            found[renamed[1]] = None
         if not lines[number].lstrip().startswith(_PASSED) and pattern.search(lines[number]) is not None:
             found.update(dict.fromkeys(_around(lines, number, importer)))
     found.pop(name, None)
@@ -162,6 +184,17 @@ def _kept_below(lines: list[str], place: int) -> Iterator[str]:
             yield kept[1] or kept[2]
 
 
+def _is_imported(index: FileIndex, name: cst.Name) -> bool:
+    """Whether an import binds a name where it is used."""
+    scope: Scope | None = index.scope_of(name)
+    while scope is not None:
+        rows = scope.bindings.get(name.value)
+        if rows and not isinstance(scope.node, cst.ClassDef):
+            return all(isinstance(row.node, cst.ImportFrom) for row in rows)
+        scope = scope.parent
+    return False
+
+
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
@@ -174,7 +207,9 @@ def _calls(index: FileIndex, word: str) -> Iterator[cst.Call]:
         if isinstance(func, cst.Name):
             rows = index.scope_of(func).bindings.get(func.value, ())
             values = [row.value for row in rows if row.how == "value" and row.value is not None]
-            if (func.value == word and values) or any(pattern.search(index.code(value)) for value in values):
+            if (func.value == word and (values or _is_imported(index, func))) or any(
+                pattern.search(index.code(value)) for value in values
+            ):
                 yield call
         elif isinstance(func, cst.Attribute):
             if func.attr.value == word:

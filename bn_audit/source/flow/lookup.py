@@ -20,6 +20,8 @@ __all__ = ["Lookup"]
 
 _STEPS = 6_000
 """What the interpreter may take to look up one name."""
+_MAX_IMPORTS = 16
+"""Imports of one name that are looked at."""
 
 
 class Lookup:
@@ -32,6 +34,7 @@ class Lookup:
     def __init__(self, project: Project) -> None:
         self.run = Run(project, [], Budget())
         self._known: dict[tuple[str, str], Value | None] = {}
+        self._imports: dict[tuple[int, ...], list[Value]] = {}
 
     def class_of(self, module: PyModule, node: cst.ClassDef) -> ClassVal | None:
         """The interpreter's view of a class definition."""
@@ -48,16 +51,20 @@ class Lookup:
             self.run.floor = 0
             definition = self._only_definition(module, name)
             try:
-                self._known[key] = (
+                found = (
                     scopes.global_value(self.run, module, name)
                     if definition is None
                     else scopes.definition(self.run, module, name, definition)
                 )
             except (BudgetExceeded, CallTooLong, RecursionError):
-                # What may change a name may be the whole program: of an import only the import is run then.
+                found = None
+            if found is None:
+                # What may change a name may be the whole program, which takes too long, or took when another name was
+                # asked for: of an import only the import is run then.
                 only = self._only_import(module, name)
                 top = Env(module, module.derive(FileIndex).top)
-                self._known[key] = None if only is None else self.evaluate(cst.Name(name), top, only)
+                found = None if only is None else self.evaluate(cst.Name(name), top, only)
+            self._known[key] = found
         return self._known[key]
 
     def _only_definition(self, module: PyModule, name: str) -> cst.CSTNode | None:
@@ -70,9 +77,36 @@ class Lookup:
         return None if any(write.root == name for write in top.writes) else rows[0].node
 
     def _only_import(self, module: PyModule, name: str) -> Binding | None:
-        """The import that alone binds a name at the top of a file; None if there is none, or more binds it."""
-        rows = module.derive(FileIndex).top.bindings.get(name, ())
-        return rows[0] if len(rows) == 1 and isinstance(rows[0].node, (cst.Import, cst.ImportFrom)) else None
+        """The import that alone binds a name at the top of a file, or one of several that say the same, as in cells of
+        a notebook; None if there is none, or anything else binds it."""
+        rows = module.derive(FileIndex).top.bindings.get(name, [])
+        sources = {_imported(row.node, name) for row in rows}
+        return rows[0] if len(sources) == 1 and None not in sources else None
+
+    def imports(self, node: cst.Name, env: Env) -> list[Value]:
+        """What a name may stand for that several imports bind, each in a branch of its own: ``if args.method == "a":
+        from a import A as Method``; empty if anything else binds it."""
+        scope: Scope | None = env.scope
+        rows: list[Binding] = []
+        while scope is not None and not rows:
+            if not isinstance(scope.node, cst.ClassDef):
+                if any(param.name.value == node.value for param in scope.parameters):
+                    return []
+                rows = scope.bindings.get(node.value, [])
+            scope = scope.parent
+        sources = {_imported(row.node, node.value): row for row in rows[: _MAX_IMPORTS + 1]}
+        if not 1 < len(sources) <= _MAX_IMPORTS or None in sources:
+            return []
+        rows = [*sources.values()]
+        index = env.module.derive(FileIndex)
+        if any(isinstance(above, (cst.Try, cst.TryStar)) for row in rows for above in index.above(row.node)):
+            return []  # one takes the place of the other where a library is not there
+        key = tuple(id(row.node) for row in rows)
+        known = self._imports.get(key)
+        if known is None:
+            found = (self.evaluate(node, env, row) for row in rows)
+            known = self._imports[key] = [value for value in found if value is not None]
+        return known
 
     def dotted(self, node: cst.CSTNode, env: Env) -> Value | None:
         """The interpreter's value of a name or a dotted name whose root is bound at the top of a module."""
@@ -115,3 +149,18 @@ class Lookup:
             return expressions.evaluate(self.run, node, frame)
         except (BudgetExceeded, CallTooLong, RecursionError):
             return None
+
+
+def _imported(node: cst.CSTNode, name: str) -> str | None:
+    """The dotted name of what an import binds a name to; None if a statement is no import."""
+    if not isinstance(node, (cst.Import, cst.ImportFrom)) or isinstance(node.names, cst.ImportStar):
+        return None
+    above = "." * len(node.relative) + (dotted_name(node.module) or "") if isinstance(node, cst.ImportFrom) else ""
+    for alias in node.names:
+        bound = alias.asname.name if alias.asname is not None else alias.name
+        whole = dotted_name(alias.name) or ""
+        if isinstance(bound, cst.Attribute):
+            whole = whole.partition(".")[0]  # ``import torch.nn`` binds ``torch``, whatever else is imported
+        if (dotted_name(bound) or "").partition(".")[0] == name:
+            return f"{above}:{whole}"
+    return None

@@ -20,7 +20,7 @@ from bn_audit.source.interpreter.profiles import RawProfile, to_profile
 from bn_audit.source.interpreter.roots import any_object, execute_root
 from bn_audit.source.interpreter.run import Budget, Decision, Run, worlds
 from bn_audit.source.interpreter.statements import UNDECIDED
-from bn_audit.source.interpreter.values import ClassVal, Const, External, Module, Step, Value
+from bn_audit.source.interpreter.values import ClassVal, Const, External, Module, Step, Unknown, Value
 from bn_audit.source.nodes import leaf_name
 from bn_audit.source.project import Project, PyModule, Seen
 from bn_audit.source.targets import Tree
@@ -195,6 +195,8 @@ class ModelReader:
         if chain:
             targets = [self._tree(module).target(call) for module, call in chain]
             execute_root(run, targets[:1], targets[1:])
+            if made.cls is not None and isinstance(run.watched[id(made.node)], Unknown) and _is_closed_over(made):
+                run.watched[id(made.node)] = any_object(run, made.cls, run.module_frame(made.cls.module))
         elif isinstance(made, MadeByPlan) and made.cls is not None:
             run.watched[id(made.node)] = make(run, made.plan, run.module_frame(made.cls.module), made.node)
         elif made.cls is not None:
@@ -246,6 +248,20 @@ def _reached(reading: ModelReading, way: Sequence[Condition]) -> ModelReading:
     return replace(reading, conditions=told(every), every=every)
 
 
+def _is_closed_over(made: Made) -> bool:
+    """Whether what is called was given to a function around: ``def factory(cls): def make(): return cls()``. A run of
+    the inner one does not see it; the follower has, at the calls of the outer one."""
+    func = made.node.func if isinstance(made.node, cst.Call) else None
+    if not isinstance(func, cst.Name) or func.value in made.env.scope.bindings:
+        return False
+    scope = made.env.scope
+    while scope.parent is not None:
+        if any(param.name.value == func.value for param in scope.parameters):
+            return scope is not made.env.scope
+        scope = scope.parent
+    return False
+
+
 def _cut_off(reading: ModelReading) -> bool:
     """Whether nothing is known of norm layers, as more conditions were met than can be tried."""
     profile = reading.raw.profile
@@ -295,6 +311,8 @@ def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Deci
         same = (decision.key, decision.outcome)
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in rows):
             continue
+        if decision.aside and not any(_turned(decision, rows[0], other) for other in every):
+            continue
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in every):
             yield Condition(decision.text, decision.outcome)
     for text in dict.fromkeys(
@@ -304,6 +322,15 @@ def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Deci
             _one_holds(text, decisions) for decisions in every
         ):
             yield Condition(text, True)
+
+
+def _turned(decision: Decision, own: tuple[Decision, ...], other: tuple[Decision, ...]) -> bool:
+    """Whether a decision turned out otherwise in another world, which is at odds with its own in nothing that stands on
+    the way to the model: then something else came of it."""
+    theirs = {row.key: row.outcome for row in other}
+    return theirs.get(decision.key, decision.outcome) is not decision.outcome and all(
+        theirs.get(row.key, row.outcome) is row.outcome for row in own if not row.aside
+    )
 
 
 def _one_holds(text: str, decisions: tuple[Decision, ...]) -> bool:

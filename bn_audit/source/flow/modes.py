@@ -495,7 +495,9 @@ class ModeWalk:
             if own:
                 return state
         if functions:
-            return self._into(functions, node, env, state, quiet)
+            out = self._into(functions, node, env, state, quiet)
+            makes = any(self._is_way(value) for value, _ in functions)
+            return self._copied(node, env, out) if makes and out is not None else out
         if isinstance(func, (cst.Name, cst.Attribute, cst.Subscript, cst.Call)):
             state = self._forward(node, func, env, state, quiet)
         return self._given_away(targets, node, name, env, state)
@@ -656,8 +658,14 @@ class ModeWalk:
         model = original(made)
         return model in self.models.get(id(model.node), ())
 
+    def _is_way(self, value: Value) -> bool:
+        """Whether a function is one by way of which models are made."""
+        func = _unwrapped(value)
+        scope = self.follower.index(func.module).scope(func.node) if isinstance(func, Func) else None
+        return id(scope) in self._ways
+
     def _copied(self, node: cst.Call, env: Env, state: State) -> State:
-        """A deep copy begins in the mode of the original."""
+        """A deep copy begins in the mode of the original, and so does what a function makes for its caller."""
         for origin in self.follower.items(self.follower.origins(node, env)):
             if isinstance(origin, Copied) and origin.node is node and self._known_model(origin):
                 number, source = self._number(origin), self._number(origin.source)

@@ -1,4 +1,5 @@
-"""The follower for who asks which object something is: a deep copy is another object than what it is copied from.
+"""The follower for who asks which object something is: a deep copy is another object than what it is copied from, and
+so is what a function makes anew for each who calls it.
 
 For whose state is averaged a copy is as good as the model itself. Whether a model is in train mode is another matter:
 a copy begins in the mode of the original, and goes its own way from there.
@@ -13,7 +14,7 @@ import libcst as cst
 
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.values import Env, Made, Origin
-from bn_audit.source.interpreter.values import ClassVal
+from bn_audit.source.interpreter.values import ClassVal, Func
 
 __all__ = ["Copied", "ObjectFollower", "original"]
 
@@ -22,7 +23,8 @@ _COPIES = frozenset({"copy.deepcopy", "copy.copy"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Copied(Made):
-    """A model that is a copy, made by ``node``, of another."""
+    """A model that is a copy, made by ``node``, of another; or one that a function makes for each of its callers, given
+    by the call ``node``."""
 
     source: Made
 
@@ -51,6 +53,31 @@ class ObjectFollower(Follower):
                 yield Copied(origin.kind, origin.name, origin.cls, node, env, source=origin)
             else:
                 yield origin
+
+    def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
+        for origin in super().returned(func, call, receiver, env):
+            if (
+                call is not None
+                and isinstance(origin, Made)
+                and origin.kind == "model"
+                and origin.env.call is call
+                and self._is_handed_out(func, origin.env)
+                and not _nested(origin, call)
+            ):
+                yield Copied(origin.kind, origin.name, origin.cls, call, env, source=origin)
+            else:
+                yield origin
+
+    def _is_handed_out(self, func: Func, run: Env) -> bool:
+        """Whether a function makes an object for each of several callers, and keeps none."""
+        scope = run.scope
+        given = {param.name.value for param in scope.parameters}
+        if func.node is not scope.node or scope.shared or scope.puts:
+            return False
+        # ``model.fc = nn.Linear(512, 10)`` changes what is made; ``self.model = model`` keeps it.
+        if any(write.root in given or write.root not in scope.bindings for write in scope.writes):
+            return False
+        return len(self.callers.of(run)) > 1
 
     def of_object(self, made: Made, attr: str) -> Iterable[Origin]:
         yield from super().of_object(original(made), attr)

@@ -26,6 +26,9 @@ _MEASURES = re.compile(
     r"|confusion|perplex|(?:^|_)eq$|loss|criteri|entropy|nll|(?:^|_)mse|(?:^|_)bce|(?:^|_)mae|(?:^|_)psnr|(?:^|_)ssim"
 )
 """Names of what takes an output to measure it; ``eq`` compares it with the labels."""
+_LOSSES = re.compile(r"(?i)loss|criteri|entropy|nll|(?:^|_)mse|(?:^|_)bce|(?:^|_)mae|(?:^|_)kl|divergence")
+"""Those of them that a model is trained with as well."""
+_QUIET = frozenset({"no_grad", "inference_mode"})
 _NOT_OUTPUT = frozenset({"shape", "size", "ndim", "dim", "dtype", "device", "is_cuda"})
 _PUTS = frozenset({"append", "extend", "update", "add", "put", "insert"})
 _ROUNDS = 8
@@ -42,13 +45,50 @@ def measured(follower: Follower, around: Iterable[tuple[cst.Call, Env]]) -> Step
     around = list(itertools.islice(around, _MAX_CALLERS))
     if around and _beside_training(around[0][1].module.derive(FileIndex), around[0][0]):
         return None
-    for node, env in around:
+    for number, (node, env) in enumerate(around):
         found, returned = _fate(follower.index(env.module), node)
         if found is not None:
+            if _is_trained_on(found, around[number:]):
+                return None
             return Step(env.module, found, "its output is measured here")
         if not returned:
             return None
     return None
+
+
+def _is_trained_on(measure: cst.CSTNode, around: list[tuple[cst.Call, Env]]) -> bool:
+    """Whether what measures an output may be the loss that a model is trained with, which takes the output for what is
+    to come out: a pseudo-label. Gradients are then not off there, and somebody asks for them."""
+    if not isinstance(measure, cst.Call) or _LOSSES.search(_leaf(measure.func)) is None:
+        return False
+    places = [measure, *(call for call, _ in around[1:])]
+    rows = [(env.module.derive(FileIndex), place, env.scope) for place, (_, env) in zip(places, around, strict=True)]
+    return not any(_is_quiet(index, place) for index, place, _ in rows) and any(
+        index.scope_of(call) is scope for index, _, scope in rows for call in index.calls_of("backward")
+    )
+
+
+def _is_quiet(index: FileIndex, node: cst.CSTNode) -> bool:
+    """Whether gradients are off where a node stands, as far as its function says."""
+    for above in index.above(node):
+        rows: list[cst.CSTNode] = []
+        if isinstance(above, cst.With):
+            rows = [item.item for item in above.items]
+        elif isinstance(above, cst.FunctionDef):
+            rows = [row.decorator for row in above.decorators]
+        if any(map(_turns_off, rows)):
+            return True
+        if isinstance(above, (cst.FunctionDef, cst.Lambda, cst.ClassDef)):
+            return False
+    return False
+
+
+def _turns_off(node: cst.CSTNode) -> bool:
+    """``torch.no_grad()``, ``torch.set_grad_enabled(False)``."""
+    name = _leaf(node)
+    given = node.args[0].value if isinstance(node, cst.Call) and node.args else None
+    denied = isinstance(given, cst.Name) and given.value == "False"
+    return denied if name == "set_grad_enabled" else name in _QUIET and not denied
 
 
 def _beside_training(index: FileIndex, node: cst.CSTNode) -> bool:

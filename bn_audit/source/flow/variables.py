@@ -15,7 +15,7 @@ from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
 from bn_audit.source.flow.entries import takes_entry
 from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
-from bn_audit.source.flow.index import Binding, Scope, arguments_of
+from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
 from bn_audit.source.flow.loops import Loop, conditions, loops_around
 from bn_audit.source.flow.passing import makes_models
 from bn_audit.source.flow.plans import MadeByPlan, given_by_plan
@@ -206,10 +206,13 @@ class Variables(Following):
         """The conditions under which ``part[key] = value`` passes an entry on."""
         if not isinstance(node, cst.Assign) or not isinstance(node.targets[0].target, cst.Subscript):
             return ()
-        part = node.targets[0].target.slice[0].slice
+        target = node.targets[0].target
+        part = target.slice[0].slice
         if not isinstance(part, cst.Index) or not isinstance(part.value, cst.Name):
             return ()
         name, index = part.value.value, self.index(env.module)
+        if _is_converted(index, node.value, index.code(target)):
+            return ()  # ``state[key] = state[key].to(device)``: the entry is there, whatever is asked before
         loop = next((loop for loop in loops_around(index, node)[::-1] if name in loop.names), None)
         if loop is None:
             return ()
@@ -446,6 +449,15 @@ def _is_asked_by(node: cst.CSTNode, key: str) -> bool:
         isinstance(part, cst.Subscript) and isinstance(asked := key_of(part), cst.Name) and asked.value == key
         for part in walk(node)
     )
+
+
+def _is_converted(index: FileIndex, value: cst.BaseExpression, entry: str) -> bool:
+    """Whether a value is an entry in another form, by its code: ``state[key].to(device)``."""
+    if not isinstance(value, (cst.Call, cst.Attribute)):
+        return False
+    while isinstance(value, (cst.Call, cst.Attribute)):
+        value = value.func if isinstance(value, cst.Call) else value.value
+    return isinstance(value, cst.Subscript) and index.code(value) == entry
 
 
 def _hands(call: cst.Call, name: str) -> bool:

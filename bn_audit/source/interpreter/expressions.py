@@ -185,8 +185,11 @@ def _boolean(run: Run, node: cst.BooleanOperation, frame: Frame) -> Value:
     return left if outcome else evaluate(run, node.right, frame)
 
 
-def condition(run: Run, value: Value, node: cst.CSTNode, frame: Frame, forced: bool | None = None) -> bool | None:
-    """Whether a condition holds: known, assumed for this run, or None when no more may be assumed."""
+def condition(
+    run: Run, value: Value, node: cst.CSTNode, frame: Frame, forced: bool | None = None, *, idle: bool = False
+) -> bool | None:
+    """Whether a condition holds: known, assumed for this run, or None when no more may be assumed. Nothing comes of one
+    that is ``idle``."""
     truth = operations.truth(value)
     if truth is not None:
         return truth
@@ -208,7 +211,7 @@ def condition(run: Run, value: Value, node: cst.CSTNode, frame: Frame, forced: b
     aside = _aside(run, frame)
     if aside and guess is not None and forced is None and key not in run.assumed:
         return guess != negated
-    outcome = run.decide(key, lambda: code(frame, node), dependencies(value), forced, guess, aside)
+    outcome = run.decide(key, lambda: code(frame, node), dependencies(value), forced, guess, aside or idle)
     if outcome is None:
         return None
     if outcome and " == " in key:

@@ -78,7 +78,7 @@ class Decision:
     first: bool = True
     """The outcome that is tried first."""
     aside: bool = False
-    """Met in a function that leads to no target."""
+    """Met in a function that leads to no target, or where nothing comes of either outcome."""
 
 
 @dataclass(slots=True)
@@ -189,7 +189,7 @@ class Run:
             return self.assumed[key]
         if forced is not None:
             self.assumed[key] = forced
-            self.decisions.append(Decision(key, text(), forced, deps, True))
+            self.decisions.append(Decision(key, text(), forced, deps, True, aside=aside))
             return forced
         tried = [decision for decision in self.decisions if not decision.forced]
         number = len(tried)

@@ -83,7 +83,7 @@ def global_value(run: Run, module: PyModule, name: str, frame: Frame | None = No
 def definition(run: Run, module: PyModule, name: str, statement: cst.CSTNode) -> Value | None:
     """The value that a definition or an import alone gives a name, whatever else may change it later."""
     base = run.module_frame(module)
-    if name not in run.final[module.path]:
+    if name not in base.vars:  # it may be noted as final by a run that came to its end before it came here
         run.final[module.path].add(name)
         _execute(run, [statement], base, frozenset({name}))
     return base.vars.get(name)

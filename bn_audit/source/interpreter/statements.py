@@ -233,7 +233,9 @@ def _if(run: Run, node: cst.If, frame: Frame) -> Signal | None:
         hint = operations.likely(run, test)
         outcome = None if hint is None else bool(hint.value)
     elif outcome is None:
-        outcome = expressions.condition(run, test, node.test, frame, _forced(run, then_body, else_body, frame))
+        forced = _forced(run, then_body, else_body)
+        idle = forced is None and _inert(run, then_body, frame) and _inert(run, else_body, frame)
+        outcome = expressions.condition(run, test, node.test, frame, False if idle else forced, idle=idle)
     if outcome is None:
         _havoc(run, [*then_body, *else_body], frame)
         return None
@@ -257,9 +259,8 @@ def _only_numbers(body: list[cst.CSTNode]) -> bool:
     return True
 
 
-def _forced(run: Run, then_body: list[cst.CSTNode], else_body: list[cst.CSTNode], frame: Frame) -> bool | None:
-    """The outcome to take without trying the other: on the way to the target, or away from a raise, or where nothing
-    happens."""
+def _forced(run: Run, then_body: list[cst.CSTNode], else_body: list[cst.CSTNode]) -> bool | None:
+    """The outcome to take without trying the other: on the way to the target, or away from a raise."""
     if any(id(statement) in run.target_paths for statement in then_body):
         return True
     if any(id(statement) in run.target_paths for statement in else_body):
@@ -268,8 +269,6 @@ def _forced(run: Run, then_body: list[cst.CSTNode], else_body: list[cst.CSTNode]
         return False
     if else_body and _fails(else_body):
         return True
-    if _inert(run, then_body, frame) and _inert(run, else_body, frame):
-        return not _inert(run, then_body, frame)
     return None
 
 

@@ -23,6 +23,9 @@ def conditions(*rows: str) -> list[Condition]:
         (("- name == 'a' or name == 'resnet...", "name == 'b'"), ("name == 'b'",)),
         (("args.model=='a'", 'args.model == "a"'), ("args.model=='a'",)),
         (("- not valid python ]", "x"), ("not (not valid python ])", "x")),
+        (("- not args.wide",), ("args.wide",)),
+        (("- not a and b",), ("not (not a and b)",)),
+        (("os.path.exists(path)", "- not folder.exists()", "x"), ("x",)),
     ],
 )
 def test_what_is_told(rows: tuple[str, ...], expected: tuple[str, ...]) -> None:

@@ -39,6 +39,50 @@ def average(w):
 """
 
 FOUND = {
+    "conditions on the data decide nothing": (
+        """\
+=== main.py
+import copy
+import os
+from nets import Norm, Plain
+from agg import average
+
+def load(folder, allowed, state):
+    rows = []
+    for name in os.listdir(folder):
+        if name.lower() not in allowed:
+            continue
+        rows.append(name)
+    if state["size"] > 10:
+        rows = rows[:10]
+    return rows
+
+def make(kind):
+    if kind == "norm":
+        return Norm()
+    return Plain()
+
+def train(net, rows, state):
+    for step, row in enumerate(rows):
+        net(row)
+        if (step + 1) % 30 == 0:
+            print(step)
+    return net.state_dict()
+
+def main(args, state):
+    if state["rounds"] >= 10:
+        print("done")
+        return
+    rows = load(args.folder, args.allowed, state)
+    net = make(args.kind)
+    for _ in range(10):
+        net.load_state_dict(average([train(copy.deepcopy(net), rows, state) for _ in range(5)]))
+""",
+        {
+            "Norm": ('kind == "norm"', 'not (state["rounds"] >= 10)'),
+            "Plain": ('not (state["rounds"] >= 10)', 'not (kind == "norm")'),
+        },
+    ),
     "states appended in a loop": (
         """\
 === main.py
@@ -500,3 +544,48 @@ def test_what_the_turn_before_bound_is_there_where_nothing_binds_it_anew(tmp_pat
     source = LATER.replace("    states = [part", "    if net.training:\n        states = [part")
     (site,) = sites(NETS + AVERAGE + source % "", tmp_path)
     assert {one.name for one in site.participants} == {"Norm", "Plain"}
+
+
+def test_a_name_is_known_after_a_program_that_takes_long(tmp_path: Path) -> None:
+    """What is asked for first may be changed by a whole program, which is not run to its end: what that would have
+    defined is defined all the same."""
+    long = "\n".join(f"total = total + helper({number}, total)" for number in range(2000))
+    text = f"""\
+import copy
+import torch
+from torch import nn
+
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(8)
+
+def helper(number, total):
+    return [number, total][0]
+
+total = 0
+{long}
+
+import copy
+import torch
+
+def average(net, states):
+    mean = copy.deepcopy(states[0])
+    for key in mean:
+        mean[key] = sum(state[key] for state in states) / len(states)
+    net.load_state_dict(mean)
+    return net
+
+def train(net, total):
+    return net.state_dict()
+
+net = Norm()
+for _ in range(10):
+    net = average(net, [train(copy.deepcopy(net), total) for _ in range(5)])
+
+import copy
+copy.total = average(net, [total])
+"""
+    result = read_project(project(f"=== main.py\n{text}"), tmp_path)
+    (site,) = (site for site in result.sites if isinstance(site, AveragingSite))
+    assert [one.name for one in site.participants] == ["Norm"]
