@@ -63,6 +63,7 @@ __all__ = [
     "unknown_attribute",
 ]
 
+_MANY = 1 << 20
 _MAX_TEXT = 1_000
 """Longest text that tells how something not known would be written."""
 MAX_SIZE = 100_000
@@ -401,8 +402,37 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
                     text = None
             hint = _likely_result(run, name, left, right)
             deps = dependencies(left) | dependencies(right)
-            return run.unknown(side.reason, frame.module, node, deps=deps, text=text, likely=hint)
+            many = _multiple(name, left, right)
+            return run.unknown(side.reason, frame.module, node, deps=deps, text=text, likely=hint, multiple=many)
     return run.unknown("not followed", frame.module, node, deps=dependencies(left) | dependencies(right))
+
+
+def _multiple(name: str, left: Value, right: Value) -> tuple[str, float] | None:
+    """How many times another value that is not known a product is, or a quotient that is certainly exact."""
+    if name == "Multiply" and isinstance(left, Const):
+        left, right = right, left
+    if not isinstance(left, Unknown) or left.key is None or not isinstance(right, Const):
+        return None
+    number = right.value
+    if type(number) not in (int, float) or not 0 < number < _MANY:
+        return None
+    base, times = left.multiple or (left.key, 1.0)
+    if name == "Multiply":
+        return base, times * number
+    found = times / number
+    exact = name == "Divide" or (name == "FloorDivide" and found.is_integer())
+    return (base, found) if exact else None
+
+
+def _as_often(left: Value, right: Value) -> bool | None:
+    """Whether two values that are not known are as many times the same one: ``planes * 1`` and ``4 * planes`` are not.
+    What has no width is no layer, so that one is not taken to be 0."""
+    if not isinstance(left, Unknown) or not isinstance(right, Unknown) or left.key is None or right.key is None:
+        return None
+    if left.multiple is None and right.multiple is None:
+        return None
+    one, other = left.multiple or (left.key, 1.0), right.multiple or (right.key, 1.0)
+    return abs(one[1] - other[1]) < 1e-9 * one[1] if one[0] == other[0] else None
 
 
 def _tensor_arithmetic(name: str, left: Value, right: Value, step: Step) -> TensorVal:
@@ -576,6 +606,8 @@ def _compare(run: Run, name: str, left: Value, right: Value) -> bool | None:
         same = _identical(left, right)
         if same is None and isinstance(left, ListVal) and isinstance(right, ListVal):
             same = _same_items(left, right)
+        if same is None:
+            same = _as_often(left, right)
         if same is not None:
             return same == (name == "Equal")
     return None

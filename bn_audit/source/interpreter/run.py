@@ -254,9 +254,11 @@ class Run:
         called: bool = False,
         text: str | None = None,
         likely: Const | None = None,
+        multiple: tuple[str, float] | None = None,
     ) -> Unknown:
         origin = Step(module, node) if module is not None and node is not None else None
-        return Unknown(reason, origin, key=key or self.fresh(), deps=deps, called=called, text=text, likely=likely)
+        key = key or self.fresh()
+        return Unknown(reason, origin, key=key, deps=deps, called=called, text=text, likely=likely, multiple=multiple)
 
 
 T = TypeVar("T")

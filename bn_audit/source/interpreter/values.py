@@ -88,10 +88,11 @@ class Unknown(Value):
     ``key`` identifies it within a run (two reads of ``args.bn`` have one key), so that assumptions made of it stay
     consistent. ``deps`` are the parameters of the root frame that it depends on. ``called`` says that it is what an
     unresolved call returned, so that it may well be a module. ``text`` is how a message writes it. ``likely`` is what
-    it is if nobody asks for anything else, which is no more than a hint.
+    it is if nobody asks for anything else, which is no more than a hint. ``multiple`` is the key of another and how
+    many times that it is: ``4 * width``.
     """
 
-    __slots__ = ("called", "deps", "key", "likely", "reason", "text")
+    __slots__ = ("called", "deps", "key", "likely", "multiple", "reason", "text")
 
     def __init__(
         self,
@@ -103,8 +104,10 @@ class Unknown(Value):
         called: bool = False,
         text: str | None = None,
         likely: Const | None = None,
+        multiple: tuple[str, float] | None = None,
     ) -> None:
         super().__init__(origin)
+        self.multiple = multiple
         self.reason = reason
         self.key = key
         self.deps = deps
