@@ -57,6 +57,7 @@ def test_a_model_with_batchnorm_somewhere(tmp_path: Path) -> None:
     (norm,) = model.norms
     assert (norm.path, norm.batchnorm, norm.tracked, norm.affine, norm.nested) == (SOMEWHERE, True, True, None, None)
     assert [entry.name for entry in model.entries] == ["running_mean", "running_var", "num_batches_tracked"]
+    assert [entry.alias_of for entry in model.entries] == [None, None, None]
     assert [gap.index for gap in model.gaps] == [0, 3]
     assert norm.location is not None and norm.location.line == len(HEAD.splitlines()) + 1
 

@@ -33,7 +33,8 @@ class _Builder:
         self.gaps: list[Gap] = []
         self.norm_steps: list[Step | None] = []
         self.gap_steps: list[Step | None] = []
-        self.first: dict[int, str] = {}
+        self.first: dict[int, tuple[str, TensorVal]] = {}
+        """By tensor: what it is called first. Kept with it, for no other may take its place."""
         self.path_ids: set[int] = set()
         self.left = MAX_MODULES
         self.cut = False
@@ -44,7 +45,7 @@ class _Builder:
 
     def entry(self, path: str, name: str, tensor: TensorVal, kind: str) -> None:
         key = f"{path}.{name}" if path else name
-        first = self.first.setdefault(id(tensor), key)
+        first, _ = self.first.setdefault(id(tensor), (key, tensor))
         self.entries.append(
             StateEntry(
                 key,
