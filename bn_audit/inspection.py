@@ -248,7 +248,7 @@ def inspect(
         choices=() if settings is not None else choices(profile),
         advice=_advice(profile, torch_version, secretflow_version) if _hopeless(cells) else None,
         findings=tuple(sorted(findings, key=lambda finding: (finding.code, finding.message))),
-        notes=tuple(notes),
+        notes=(*notes, *_refusal(profile)),
         modules=tuple((modules or {}).items()),
     )
 
@@ -402,6 +402,21 @@ def _corrupt(settings: FrameworkSettings) -> str:
 
 _NOTHING = Comparison(equal=True, stops=False, error=None, differences=(), open=(), drifts=False)
 """The comparison of a model with which nothing goes wrong: whatever does, is to be told."""
+
+
+def _refusal(profile: Profile) -> Iterator[str]:
+    """That a model does not take back its own state, and what to do."""
+    tried = profile.reload
+    if tried is None or tried.strict is None:
+        return
+    type_, text = tried.strict
+    remedy = "its load_state_dict does not fit its state_dict"
+    if tried.noted:
+        remedy = (
+            "put it into a state dict of the model's own, which has the versions that torch notes there: "
+            "state = model.state_dict(); state.update(received); model.load_state_dict(state)"
+        )
+    yield f"a copy of the model refused its own state as a plain dict ({type_}: {' '.join(text.split())}); {remedy}"
 
 
 def _why_unknown(profile: Profile) -> str:

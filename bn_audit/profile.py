@@ -129,6 +129,8 @@ class Reload:
         known: whether it could be tried.
         strict, lenient: the error of ``load_state_dict`` with ``strict`` True and False, as its type's name and its
             text; None is none.
+        noted: whether what is refused is taken with the versions that torch notes in a state dict, and that a plain
+            dict has not.
         forgiving: whether ``load_state_dict(strict=True)`` does not mind missing keys: the model has one of its own.
         deaf: the keys of entries that stayed as they were although ``load_state_dict(strict=False)`` was given others.
     """
@@ -136,6 +138,7 @@ class Reload:
     known: bool = True
     strict: tuple[str, str] | None = None
     lenient: tuple[str, str] | None = None
+    noted: bool = False
     forgiving: bool = False
     deaf: frozenset[str] = frozenset()
 

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from bn_audit.federated.owners import Owned
 from bn_audit.live.errors import require_torch
@@ -25,6 +26,8 @@ from torch._subclasses.fake_tensor import FakeTensor  # noqa: E402
 from torch.nn.modules.batchnorm import _NormBase  # noqa: E402
 from torch.nn.parameter import is_lazy  # noqa: E402
 
+from bn_audit.federated.state import merge_state  # noqa: E402
+
 __all__ = ["tried"]
 
 _MOST_BYTES = 1 << 30
@@ -37,20 +40,23 @@ def tried(module: nn.Module, found: Owned) -> Reload | None:
     Returns:
         None where loading is as torch has it: it was not tried.
     """
-    if not (_has_own_load(module) or _is_odd(found)):
+    own = _has_own_load(module) or bool(found.foreign)
+    if not (own or any(map(_reads_by_itself, found.modules.values())) or _is_odd(found)):
         return None
     tensors = [value for value in found.state.values() if isinstance(value, Tensor)]
-    if any(is_lazy(value) or value.is_meta or isinstance(value, FakeTensor) for value in tensors):
+    # Without values it is seen what raises, and not what arrives.
+    if any(is_lazy(value) or isinstance(value, FakeTensor) or (own and value.is_meta) for value in tensors):
         return Reload(known=False)
     if sum(value.nbytes for value in tensors if is_dense(value)) > _MOST_BYTES:
         return Reload(known=False)
     try:
-        strict, _ = _loaded(module, strict=True)
-        lenient, deaf = _loaded(module, strict=False)
+        strict, deaf = _loaded(module, strict=True)
+        lenient, deaf = (None, deaf) if strict is None else _loaded(module, strict=False)
+        noted = strict is not None and _loaded(module, strict=True, noted=True)[0] is None
         forgiving = _has_own_load(module) and _forgives(module)
     except Exception:  # not every model can be copied, and what it runs is the user's
         return Reload(known=False)
-    return Reload(strict=strict, lenient=lenient, forgiving=forgiving, deaf=deaf)
+    return Reload(strict=strict, lenient=lenient, noted=noted, forgiving=forgiving, deaf=deaf)
 
 
 def _has_own_load(module: nn.Module) -> bool:
@@ -66,9 +72,21 @@ def _forgives(module: nn.Module) -> bool:
     return True
 
 
-def _is_odd(found: Owned) -> bool:
-    if found.foreign:
+def _reads_by_itself(module: nn.Module) -> bool:
+    """Whether a module reads its part of a dict in a way of its own, which may ask for more than is in a plain one."""
+    reads = type(module)._load_from_state_dict
+    if reads is not nn.Module._load_from_state_dict and not reads.__module__.startswith("torch.nn."):
         return True
+    hooks = (*module._load_state_dict_pre_hooks.values(), *module._load_state_dict_post_hooks.values())
+    return any(not _module_of(hook).startswith("torch.nn.") for hook in hooks)
+
+
+def _module_of(hook: object) -> str:
+    hook = getattr(hook, "hook", hook)  # torch wraps those that are given the module
+    return str(getattr(hook, "__module__", None) or type(hook).__module__)
+
+
+def _is_odd(found: Owned) -> bool:
     for path, module in found.modules.items():
         start = f"{path}." if path else ""
         left_out = module._non_persistent_buffers_set
@@ -92,14 +110,19 @@ def _cannot_be_written(value: object) -> bool:
     )
 
 
-def _loaded(module: nn.Module, strict: bool) -> tuple[tuple[str, str] | None, frozenset[str]]:
-    """The error of a copy that is given its state with other values, and the keys of those that it does not take."""
+def _loaded(module: nn.Module, strict: bool, noted: bool = False) -> tuple[tuple[str, str] | None, frozenset[str]]:
+    """The error of a copy that is given its state with other values, and the keys of those that it does not take.
+
+    Args:
+        noted: with what torch notes in a state dict.
+    """
     with _quiet():
         one = _twin(module)
-        before = {key: _copied(value) for key, value in one.state_dict().items()}
-        given = {key: _moved(value) for key, value in before.items()}
+        state = one.state_dict()
+        before = {key: _copied(value) for key, value in state.items()}
+        given: dict[str, Any] = {key: _moved(value) for key, value in before.items()}
         try:
-            one.load_state_dict(dict(given), strict=strict)
+            one.load_state_dict(merge_state(state, given) if noted else dict(given), strict=strict)
         except Exception as error:
             return (type(error).__name__, str(error)), frozenset()
         after = one.state_dict()
@@ -145,6 +168,6 @@ def _moved(value: object) -> object:
 
 
 def _same(one: object, other: object) -> bool:
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.is_meta:
         return True
     return one.shape == other.shape and torch.equal(one, other)

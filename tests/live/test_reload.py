@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -142,6 +143,35 @@ def deaf_with_a_hook() -> nn.Module:
     return _prefixed(Deaf(), lambda key: key.replace("bn.", "norm.", 1))
 
 
+class Versioned(nn.Linear):
+    """As torchvision's MNASNet and torch's quantised layers: a plain dict has no version."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *rest: Any) -> None:
+        if metadata.get("version") is None:
+            raise ValueError(f"version should be set to 1 or 2 instead of {metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def versioned() -> nn.Module:
+    net = Net()
+    net.head = Versioned(4, 2)
+    return net
+
+
+def zeroed_by_a_hook() -> nn.Module:
+    net = Net()
+
+    def reset(module: nn.Module, incompatible: object) -> None:
+        with torch.no_grad():
+            module.head.bias.zero_()
+
+    net.head.bias.data.zero_()
+    net.register_load_state_dict_post_hook(reset)
+    return net
+
+
 ODD: dict[str, Callable[[], nn.Module]] = {
     make.__name__: make
     for make in (
@@ -161,6 +191,8 @@ ODD: dict[str, Callable[[], nn.Module]] = {
         PartBothWays,
         deaf_with_a_hook,
         Deaf,
+        versioned,
+        zeroed_by_a_hook,
     )
 }
 
@@ -177,7 +209,7 @@ def round_of(make: Callable[[], nn.Module], keep: frozenset[str], strict: bool) 
     before = {key: value.detach().clone() for key, value in parties[1].state_dict().items()}
     try:
         parties[1].load_state_dict(mean, strict=strict)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         return str(error), set()
     after = parties[1].state_dict()
     return None, {key for key, value in before.items() if not torch.equal(value, after[key])}
@@ -218,7 +250,7 @@ def test_batchnorm_is_known_whatever_its_entries_are_called(name: str) -> None:
     assert local_keys(model) == expected
 
 
-@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"quantized"}))
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"quantized", "quantization aware"}))
 def test_nothing_is_tried_of_models_as_they_mostly_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS[name]()
     monkeypatch.setattr(copy, "deepcopy", lambda *_: pytest.fail("it was copied"))
@@ -247,6 +279,13 @@ def test_on_the_meta_device_it_is_not_known() -> None:
         local_keys(net)
 
 
+def test_on_the_meta_device_it_is_seen_what_raises() -> None:
+    with torch.device("meta"):
+        net, taken = versioned(), counter_taken()
+    assert profile(net).reload == profile(versioned()).reload
+    assert profile(taken).reload == profile(counter_taken()).reload
+
+
 def test_a_model_that_cannot_be_copied_is_not_known_and_says_so() -> None:
     class Single(Part):
         def __deepcopy__(self, memo: object) -> Any:
@@ -257,6 +296,25 @@ def test_a_model_that_cannot_be_copied_is_not_known_and_says_so() -> None:
     said = inspect(found, target="Single", settings=FlowerSettings(load=How.LENIENT, keeps=Keep(norms=True)))
     assert said.judgement is not None
     assert "whether the model takes back what its state dict gives could not be tried" in said.judgement.sentence
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (counter_not_kept, r"state.update\(received\); model.load_state_dict\(state\)"),
+        (versioned, r"state.update\(received\); model.load_state_dict\(state\)"),
+        (Part, "its load_state_dict does not fit its state_dict"),
+        (expanded_buffer, "its load_state_dict does not fit its state_dict"),
+    ],
+)
+def test_what_to_do_is_said(make: Callable[[], nn.Module], remedy: str) -> None:
+    (note,) = inspect(profile(make()), target="it").notes
+    assert re.search(f"a copy of the model refused its own state as a plain dict .*{remedy}", note)
+    if "update" in remedy:
+        model, other = make(), make()
+        state = model.state_dict()
+        state.update({key: value + 1 for key, value in other.state_dict().items()})
+        model.load_state_dict(state)
 
 
 @pytest.mark.parametrize(
@@ -273,8 +331,8 @@ def test_every_framework_stops_at_it(settings: Any) -> None:
     assert 'Unexpected key(s) in state_dict: "bn.num_batches_tracked"' in planned.error.text
 
 
-@pytest.mark.parametrize("make", [counter_taken, counter_not_kept, statistics_not_kept])
-def test_the_reference_loads_a_batchnorm_without_a_counter(make: Callable[[], nn.Module]) -> None:
+@pytest.mark.parametrize("make", [counter_taken, counter_not_kept, statistics_not_kept, versioned])
+def test_the_reference_loads_what_a_plain_dict_would_not(make: Callable[[], nn.Module]) -> None:
     model = make()
     shared = {
         key: value + 1 for key, value in FedBNAggregator.from_module(model).aggregate([model.state_dict()], [1]).items()
