@@ -39,6 +39,7 @@ __all__ = [
     "outcomes",
     "party_states",
     "training_steps",
+    "uninitialised",
     "wide",
     "within",
 ]
@@ -417,11 +418,14 @@ def _generator(entry: StateEntry, *salt: object) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32(text.encode("utf-8", "surrogateescape")))
 
 
+def uninitialised(key: str) -> str:
+    """Why no round can be run, and what to do."""
+    return f"{key} has no shape yet: run one forward through the model, which initialises its lazy modules"
+
+
 def _shape(entry: StateEntry) -> tuple[int, ...]:
     if entry.shape is None or None in entry.shape:
-        raise TargetError(
-            f"{entry.key} has no shape yet: run one forward through the model, which initialises its lazy modules"
-        )
+        raise TargetError(uninitialised(entry.key))
     return tuple(size for size in entry.shape if size is not None)
 
 

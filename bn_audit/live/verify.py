@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from bn_audit.exchange import flower
+from bn_audit.exchange.courses import UNINITIALISED
 from bn_audit.exchange.fedbn import constants, expected_fates
 from bn_audit.exchange.flower import FlowerSettings
 from bn_audit.exchange.frameworks import FrameworkSettings, integers_stay
@@ -39,6 +40,7 @@ from bn_audit.live.execute import (
     outcomes,
     party_states,
     training_steps,
+    uninitialised,
     wide,
     within,
 )
@@ -132,6 +134,7 @@ def verify(
         wrapped = wrapping_of(model)
     settings = replace(settings, wrapped=wrapped)
     planned = plan(profile, settings)
+    _refuse_uninitialised(planned)
     with _as_it_starts():
         if kind == "contract":
             run = run_contract(profile, settings, planned, parties, rounds)
@@ -153,6 +156,13 @@ def verify(
             run = run_installed(model, profile, settings, parties, rounds)
     verification = judge(profile, settings, planned, run, kind, parties, rounds, target or profile.type)
     return replace(verification, notes=(*notes, *verification.notes))
+
+
+def _refuse_uninitialised(planned: Plan) -> None:
+    """A round that stops since no forward has run proves nothing of the settings."""
+    error = planned.error
+    if error is not None and (error.type, error.text) == UNINITIALISED:
+        raise TargetError(uninitialised(error.key or ""))
 
 
 @contextmanager
@@ -230,6 +240,7 @@ def verify_exchange(
         planned = plan_of(profile, settings)
     else:
         planned = plan_of(profile, settings)
+        _refuse_uninitialised(planned)
         with _as_it_starts():
             run = _run_shared(profile, settings, planned, parties, rounds)
     verification = judge(profile, settings, planned, run, engine, parties, rounds, target or profile.type)

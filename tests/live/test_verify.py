@@ -13,12 +13,14 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from bn_audit.exchange.fedbn import constants  # noqa: E402
+from bn_audit.exchange.flower import FlowerSettings  # noqa: E402
+from bn_audit.exchange.nvflare import NVFlareSettings  # noqa: E402
 from bn_audit.exchange.plan import Fate  # noqa: E402
 from bn_audit.exchange.secretflow import plan  # noqa: E402
 from bn_audit.live.errors import TargetError  # noqa: E402
 from bn_audit.live.execute import party_states  # noqa: E402
 from bn_audit.live.profile import profile  # noqa: E402
-from bn_audit.live.verify import judge, run_contract, settings_here, verify  # noqa: E402
+from bn_audit.live.verify import judge, run_contract, settings_here, verify, verify_exchange  # noqa: E402
 from bn_audit.verification import Verdict, Verification  # noqa: E402
 from bn_audit.wrapping import Wrapping  # noqa: E402
 from tests.secretflow.models import MODELS  # noqa: E402
@@ -161,6 +163,9 @@ def test_an_unordered_file_proves_nothing_of_skip_bn() -> None:
 def test_uninitialised_lazy_modules_are_refused() -> None:
     with pytest.raises(TargetError, match="run one forward"):
         verify(nn.Sequential(nn.LazyLinear(3)))
+    for settings in (FlowerSettings(), NVFlareSettings()):
+        with pytest.raises(TargetError, match=r"^0.weight has no shape yet: run one forward"):
+            verify_exchange(nn.Sequential(nn.LazyLinear(3)), settings)
 
 
 def test_too_few_parties_and_rounds() -> None:
