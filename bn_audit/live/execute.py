@@ -12,11 +12,13 @@ gradients do.
 
 from __future__ import annotations
 
+import bisect
 import cmath
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from bn_audit.exchange.fedbn import constants
 from bn_audit.exchange.plan import EntryPlan, Fate
@@ -217,6 +219,9 @@ def outcomes(profile: Profile, exchange: Exchange, after: Sequence[State]) -> di
     for source, tensor in sources.items():
         by_shape.setdefault(tuple(tensor.shape), []).append(source)
     for_scalars = [source for shape, keys in by_shape.items() if len(shape) < 2 for source in keys]
+    nearby = {shape: _Nearby(keys, firsts) for shape, keys in by_shape.items()}
+    nearby[()] = _Nearby(for_scalars, firsts)
+    nowhere = _Nearby((), firsts)
     found = {}
     for entry in profile.entries:
         holds: set[Outcome] = set()
@@ -225,7 +230,7 @@ def outcomes(profile: Profile, exchange: Exchange, after: Sequence[State]) -> di
             holds.add((None, None))
         own = [_leading(value, 1).tolist() for value in values]
         shape = tuple(values[0].shape)
-        for source in by_shape.get(shape, ()) if shape else for_scalars:
+        for source in nearby.get(shape, nowhere).of(own[0], values[0].dtype, exchange):
             if not _lands(sources[source], values[0]):
                 continue
             if not _alike(own, firsts[source], values[0].dtype, exchange):
@@ -318,6 +323,38 @@ def _firsts(exchange: Exchange, source: str) -> list[list[tuple[complex, float]]
         if exchange.offset is None:
             return found * len(exchange.before)
     return found
+
+
+class _Nearby:
+    """Sources by the first element of what arrives for them at the first party, so that an entry is compared with those
+    that come near it, and not with every other of its shape."""
+
+    def __init__(self, sources: Sequence[str], firsts: Mapping[str, list[list[tuple[complex, float]]]]) -> None:
+        self._all = sources
+        self._others: list[str] = []
+        self._ordered: list[tuple[float, str]] = []
+        self._largest = 0.0
+        for source in sources:
+            first = firsts[source][0]
+            if first and cmath.isfinite(first[0][0]) and math.isfinite(first[0][1]):
+                self._ordered.append((first[0][0].real, source))
+                self._largest = max(self._largest, first[0][1])
+            else:
+                self._others.append(source)
+        self._ordered.sort()
+
+    def of(self, value: Sequence[complex], dtype: torch.dtype, exchange: Exchange) -> Sequence[str]:
+        """Those that :func:`_alike` may find alike, and a few more."""
+        if not value or dtype is torch.bool or not cmath.isfinite(value[0]):
+            return self._all
+        reach = exchange.cut + exchange.rounding.relative(dtype) * self._largest
+        # What is behind the point of a number that is put into an integer is cut off.
+        floats = dtype.is_floating_point or dtype.is_complex
+        reach = 2 * (reach + (_smallest(dtype) * exchange.rounding.operations if floats else 1.0))
+        at = value[0].real
+        begin = bisect.bisect_left(self._ordered, at - reach, key=itemgetter(0))
+        end = bisect.bisect_right(self._ordered, at + reach, key=itemgetter(0))
+        return [*(source for _, source in self._ordered[begin:end]), *self._others]
 
 
 def _alike(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from bn_audit.live.errors import TargetError  # noqa: E402
 from bn_audit.live.execute import (  # noqa: E402
     Exchange,
     Rounding,
+    _alike,
+    _Nearby,
     execute,
     outcomes,
     party_states,
@@ -258,3 +262,58 @@ def test_every_dtype_is_judged_in_its_own_precision(dtype: torch.dtype) -> None:
     assert _holds(mean.to(dtype), exchange)
     step = 2 * max(torch.finfo(dtype).eps, 1e-15)
     assert not _holds((mean * (1 + step)).to(dtype), exchange)
+
+
+_VALUES = st.sampled_from([0.0, 1.0, 1.0 + 2**-23, 2.0, -2.0, 3.5, 1e30, math.inf, -math.inf, math.nan])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(_VALUES, _VALUES), min_size=3, max_size=8),
+    st.permutations(range(8)),
+    st.sampled_from(["float32", "float16", "int64", "bool", "complex64"]),
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([(), (1,), (2,)]),
+)
+def test_what_comes_near_is_all_that_may_be_alike(
+    rows: list[tuple[float, float]], order: list[int], dtype: str, grid: float, shape: tuple[int, ...]
+) -> None:
+    """What is left out without being looked at is nothing that would have been found."""
+    wanted = getattr(torch, dtype)
+    if not (wanted.is_floating_point or wanted.is_complex):
+        rows = [tuple(value if math.isfinite(value) and value < 1e9 else 7.0 for value in row) for row in rows]  # type: ignore[misc]
+    profile = Profile(tuple(_entry(f"k{number}", shape, dtype) for number in range(len(rows))))
+    states = [
+        {f"k{number}": torch.full(shape, row[party]).to(wanted) for number, row in enumerate(rows)} for party in (0, 1)
+    ]
+    exchange = Exchange(states, states, (1.0, 3.0), states, rounding=Rounding(grid=grid))
+    mixed = [index for index in order if index < len(rows)]
+    plans = [
+        _plan(f"k{number}", Fate.MISPLACED, source=f"k{source}")
+        if source != number
+        else _plan(f"k{number}", Fate.AVERAGED)
+        for number, source in enumerate(mixed)
+    ]
+    after = execute(profile, plans, exchange)
+    found = outcomes(profile, exchange, after)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Nearby, "of", lambda self, *_: self._all)
+        assert outcomes(profile, exchange, after) == found
+
+
+def test_entries_of_one_shape_are_not_all_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def count(*arguments: Any) -> bool:
+        nonlocal compared
+        compared += 1
+        return _alike(*arguments)
+
+    monkeypatch.setattr("bn_audit.live.execute._alike", count)
+    profile = Profile(tuple(_entry(f"k{number}") for number in range(1000)))
+    exchange = _exchange(profile)
+    found = outcomes(
+        profile, exchange, execute(profile, [_plan(e.key, Fate.AVERAGED) for e in profile.entries], exchange)
+    )
+    assert all((Fate.AVERAGED, None) in one for one in found.values())
+    assert compared < 3000
