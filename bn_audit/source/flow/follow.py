@@ -43,8 +43,12 @@ class Follower(Calls):
     def origins(self, node: cst.CSTNode, env: Env) -> Origins:
         """All that an expression may come from, each once, in the order in which it was found."""
         key = (id(node), env.key)
-        known = self._known.get(key) or self._tentative.get(key)
+        known = self._known.get(key)
         if known is not None:
+            return known
+        known = self._tentative.get(key)
+        if known is not None:
+            self.cut += 1  # what rests on it lacks the same
             return known
         if key in self._busy:
             self.cut += 1
