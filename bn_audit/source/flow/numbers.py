@@ -12,16 +12,20 @@ from bn_audit.source.nodes import dotted_name, walk
 __all__ = ["numbers_of"]
 
 _ANY_NUMBER = (Number.INT, Number.FLOAT, Number.TENSOR)
+_DEPTH = 12
+"""Steps from a weight to what it is made of; names that stand for one another would lead on for ever."""
 
 
-def numbers_of(index: FileIndex, node: cst.CSTNode) -> tuple[Number, ...]:
-    """What a weight or divisor may be."""
+def numbers_of(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> tuple[Number, ...]:
+    """What a weight or divisor may be; ``depth`` says how many steps led here."""
+    if depth > _DEPTH:
+        return _ANY_NUMBER
     if isinstance(node, cst.Integer):
         return (Number.INT,)
     if isinstance(node, cst.Float):
         return (Number.FLOAT,)
     if isinstance(node, cst.UnaryOperation):
-        return numbers_of(index, node.expression)
+        return numbers_of(index, node.expression, depth + 1)
     if isinstance(node, cst.Call):
         name = dotted_name(node.func) or ""
         if name in ("len", "int", "round"):
@@ -31,12 +35,12 @@ def numbers_of(index: FileIndex, node: cst.CSTNode) -> tuple[Number, ...]:
         if name.startswith(("torch.tensor", "torch.as_tensor")):
             return (Number.TENSOR,)
     if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
-        kinds = {*numbers_of(index, node.left), *numbers_of(index, node.right)}
+        kinds = {*numbers_of(index, node.left, depth + 1), *numbers_of(index, node.right, depth + 1)}
         if kinds <= {Number.INT, Number.FLOAT}:
             return (Number.FLOAT,)
         return (Number.FLOAT, Number.TENSOR)
     if isinstance(node, cst.BinaryOperation):
-        kinds = {*numbers_of(index, node.left), *numbers_of(index, node.right)}
+        kinds = {*numbers_of(index, node.left, depth + 1), *numbers_of(index, node.right, depth + 1)}
         return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
     if isinstance(node, cst.Name):
         scope = index.scope_of(node)
@@ -44,16 +48,16 @@ def numbers_of(index: FileIndex, node: cst.CSTNode) -> tuple[Number, ...]:
             return _ANY_NUMBER  # what it is given, if not what it is bound to
         rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
         if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
-            return numbers_of(index, rows[0].value)
+            return numbers_of(index, rows[0].value, depth + 1)
         loop = next((row for row in reversed(loops_around(index, node)) if node.value in row.names), None)
         if loop is not None and not rows:
-            return _in_turn(index, loop, node.value)
+            return _in_turn(index, loop, node.value, depth + 1)
     if isinstance(node, cst.Subscript) and isinstance(node.slice[0].slice, cst.Index):
-        return _each(index, node.value)
+        return _each(index, node.value, depth + 1)
     return _ANY_NUMBER
 
 
-def _in_turn(index: FileIndex, loop: Loop, name: str) -> tuple[Number, ...]:
+def _in_turn(index: FileIndex, loop: Loop, name: str, depth: int) -> tuple[Number, ...]:
     """What a name that a loop binds may be: ``for state, weight in zip(states, weights)``."""
     over, place = loop.iter, loop.names.index(name)
     if isinstance(over, cst.Call) and dotted_name(over.func) == "enumerate" and over.args:
@@ -62,23 +66,23 @@ def _in_turn(index: FileIndex, loop: Loop, name: str) -> tuple[Number, ...]:
         over, place = over.args[0].value, place - 1
     if isinstance(over, cst.Call) and dotted_name(over.func) == "zip":
         plain = all(not arg.star for arg in over.args) and len(over.args) == len(loop.names) - (over is not loop.iter)
-        return _each(index, over.args[place].value) if plain else _ANY_NUMBER
+        return _each(index, over.args[place].value, depth) if plain else _ANY_NUMBER
     if isinstance(over, cst.Call) and dotted_name(over.func) == "range":
         return (Number.INT,)
-    return _each(index, over) if place == 0 and loop.names[-1] == name else _ANY_NUMBER
+    return _each(index, over, depth) if place == 0 and loop.names[-1] == name else _ANY_NUMBER
 
 
-def _each(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> tuple[Number, ...]:
+def _each(index: FileIndex, node: cst.CSTNode, depth: int) -> tuple[Number, ...]:
     """What the numbers of a list may be: ``[n / total for n in sizes]``, ``[1 / count] * count``."""
     if isinstance(node, (cst.ListComp, cst.GeneratorExp)):
-        return numbers_of(index, node.elt)
+        return numbers_of(index, node.elt, depth + 1)
     if isinstance(node, (cst.List, cst.Tuple)) and node.elements:
-        kinds = [numbers_of(index, element.value) for element in node.elements[:8]]
+        kinds = [numbers_of(index, element.value, depth + 1) for element in node.elements[:8]]
         return kinds[0] if len(set(kinds)) == 1 and len(node.elements) <= 8 else _ANY_NUMBER
     if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
         listed = next((side for side in (node.left, node.right) if isinstance(side, cst.List)), None)
         return _ANY_NUMBER if listed is None else _each(index, listed, depth + 1)
-    if isinstance(node, cst.Name) and depth < 4:
+    if isinstance(node, cst.Name) and depth < _DEPTH:
         scope = index.scope_of(node)
         given = any(param.name.value == node.value for param in scope.parameters)
         value = None if given else scope.sole_value(node.value)

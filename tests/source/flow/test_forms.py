@@ -710,3 +710,20 @@ def test_what_only_looks_like_an_average(form: str, tmp_path: Path) -> None:
 )
 def test_that_shares_in_a_list_are_fractions_is_known(form: str, tmp_path: Path) -> None:
     assert list(_codes(_AVERAGES[form], tmp_path)) == ["BNA201"]
+
+
+def test_weights_that_stand_for_one_another_end(tmp_path: Path) -> None:
+    """Which is no program that runs, but one that is read."""
+    body = """\
+def average(states, sizes):
+    shares = [part / 2 for part in parts]
+    parts = [share for share in shares]
+    one = other
+    other = one
+    out = {k: torch.zeros_like(v) for k, v in states[0].items()}
+    for s, w in zip(states, shares):
+        for k in out:
+            out[k] += s[k] * w * one
+    return out
+"""
+    assert set(_codes(body, tmp_path)) <= {"BNA201", "BNA202"}
