@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, takewhile
+from operator import le
 from typing import Literal
 from zlib import crc32
 
@@ -153,7 +154,10 @@ class WordIndex:
     def _in_order(self) -> array[int]:
         """The places in the alphabetical order of absolute paths, so that those below a root are neighbours."""
         if self._sorted is None:
-            self._sorted = array("I", sorted(range(len(self._files)), key=self._path))
+            places = range(len(self._files))
+            # To sort a hundred thousand takes 20 MB, and those below the working directory are sorted as a rule.
+            done = not any(map(os.path.isabs, self._files)) and all(map(le, self._files, islice(self._files, 1, None)))
+            self._sorted = array("I", places if done else sorted(places, key=self._path))
         return self._sorted
 
     def _mentions(self, path: str, *names: str) -> bool:

@@ -170,3 +170,9 @@ def test_nothing_imports_a_notebook(tmp_path: Path) -> None:
             assert module.path in found
             assert len(found) == 1
         assert len([query for query in outside.noted() if query[0] in ("near", "mention")]) == 2 * expected
+
+
+@pytest.mark.parametrize("files", [["a/m.py", "a/n.py", "b/m.py"], ["b/m.py", "a/n.py", "a/m.py"]])
+def test_files_below_a_folder_are_found_in_whatever_order_they_are(files: list[str]) -> None:
+    index = WordIndex(files, lambda path: b"name stem")
+    assert index.mentioning("name", "stem", os.path.abspath("a")) == [path for path in files if path.startswith("a/")]
