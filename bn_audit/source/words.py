@@ -222,12 +222,12 @@ _DEFINITION = 12
 
 @lru_cache(maxsize=512)
 def _called(word: bytes) -> re.Pattern[bytes]:
-    return re.compile(re.escape(word) + rb"\s*\(")
+    return re.compile(re.escape(word) + rb"\s*\)?\(")
 
 
 @lru_cache(maxsize=512)
 def _given(word: bytes) -> re.Pattern[bytes]:
-    return re.compile(re.escape(word) + rb"\s*\(\s*[^\s)]")
+    return re.compile(re.escape(word) + rb"\s*\)?\(\s*[^\s)]")
 
 
 _HEAD = re.compile(rb"class\s+\w+\s*\(")

@@ -14,7 +14,7 @@ from bn_audit.source.flow.dispatch import dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
 from bn_audit.source.flow.following import MAX_CALLS, filtered, kind_of, no_vectors
 from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text_with_holes
-from bn_audit.source.flow.index import Scope, arguments_of
+from bn_audit.source.flow.index import PARTIES, Scope, arguments_of
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.passing import (
     INSTANTIATE,
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls"]
 
+_HANDED_IN = frozenset(["gather", "allgather", "bcast"])
+"""Methods of an MPI communicator that give what processes hand in, or what one of them does."""
+
 
 class Calls(Attributes):
     """The part of a follower that knows calls."""
@@ -84,6 +87,9 @@ class Calls(Attributes):
                 yield from self._apply(row.value, row.receiver, node, env)
             if called:
                 return
+        if self._runs_all(node, env):
+            yield from self.origins(node.args[0].value, env)
+            return
         if isinstance(func, cst.Attribute):
             attr = func.attr.value
             if attr in PASSING_METHODS:
@@ -139,6 +145,14 @@ class Calls(Attributes):
                 yield State(what, None, node, env)
         if not found:
             yield State(what, None, node, env)
+
+    def _runs_all(self, node: cst.Call, env: Env) -> bool:
+        """Whether a call gives what all calls in a comprehension give: joblib's ``Parallel()(delayed(f)(x) for x
+        in xs)``."""
+        if len(node.args) != 1 or not isinstance(node.args[0].value, (cst.GeneratorExp, cst.ListComp)):
+            return False
+        found = self.origins(node.func, env)
+        return bool(found) and all(isinstance(row, Made) and row.name == "joblib.Parallel" for row in found)
 
     def callee(self, node: cst.Call, env: Env) -> list[tuple[Value, Made | None]]:
         """What a call may call: functions with the object they are methods of, classes, things of libraries."""
@@ -254,6 +268,9 @@ class Calls(Attributes):
                 yield from self.items(self.origins(held, env))
             else:
                 yield Loaded()
+        elif name.startswith("mpi4py.") and name.rpartition(".")[2] in _HANDED_IN and node.args:
+            if self.index(env.module).mentions(PARTIES):
+                yield from self.origins(node.args[0].value, env)
         elif name in JOINING_FUNCTIONS:
             for given in node.args[:1]:
                 for origin in self.items(self.origins(given.value, env)):

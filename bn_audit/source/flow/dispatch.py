@@ -1,5 +1,5 @@
 """Calls that are made by somebody else: ``pool.map(train, clients)``, ``executor.submit(train, client)``, Ray's
-``client.train.remote(state)``, ``Process(target=train, args=(client,))``.
+``client.train.remote(state)``, ``Process(target=train, args=(client,))``, joblib's ``delayed(train)(client)``.
 
 What such a call gives is taken for what the function gives: a future, and a list of results, are as good as the result.
 A process or an initializer gives nothing; what it is handed is what the function gets.
@@ -61,6 +61,10 @@ class Dispatch(NamedTuple):
 
 def dispatch_of(call: cst.Call) -> Dispatch | None:
     """How a call hands a function on to be called; None if it does not look like one."""
+    delayed = _delayed(call.func)
+    if delayed is not None:
+        positional, keywords, _ = arguments_of(call)
+        return Dispatch("submit", delayed, tuple(positional), keywords)
     name = leaf_name(call.func)
     how = _KINDS.get(name)
     if len(call.args) < 2 or (how is None and not name.endswith(_POOLS)):
@@ -89,6 +93,14 @@ def dispatch_of(call: cst.Call) -> Dispatch | None:
     elif not given or not isinstance(call.func, cst.Attribute):
         return None
     return Dispatch(how, function, given, named) if isinstance(function, (cst.Name, cst.Attribute)) else None
+
+
+def _delayed(func: cst.BaseExpression) -> cst.Name | cst.Attribute | None:
+    """``train`` of joblib's ``delayed(train)(client, state)``."""
+    if not isinstance(func, cst.Call) or leaf_name(func.func) != "delayed" or len(func.args) != 1:
+        return None
+    given = func.args[0].value
+    return given if isinstance(given, (cst.Name, cst.Attribute)) else None
 
 
 def _items(node: cst.BaseExpression | None) -> tuple[cst.BaseExpression, ...]:
@@ -120,7 +132,7 @@ def dispatched_in(index: FileIndex, name: str) -> list[cst.Call]:
 def _words(module: PyModule) -> tuple[str, ...]:
     """What calls that hand on functions end in, of what stands in a file at all."""
     texts = [part.source for part in module.parsed.parts]
-    return tuple(word for word in (*_KINDS, *_POOLS) if any(f"{word}(" in text for text in texts))
+    return tuple(word for word in (*_KINDS, *_POOLS, "delayed") if any(f"{word}(" in text for text in texts))
 
 
 def without_remote(func: cst.BaseExpression) -> cst.BaseExpression:

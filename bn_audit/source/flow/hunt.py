@@ -15,7 +15,7 @@ import libcst as cst
 
 from bn_audit.source.flow.alive import branches
 from bn_audit.source.flow.circumstances import Condition
-from bn_audit.source.flow.combining.averaging import Adder, Averaging, by_position
+from bn_audit.source.flow.combining.averaging import Adder, Averaging, by_position, is_of_buffers
 from bn_audit.source.flow.combining.whole import adds_whole, handed_on
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
@@ -194,7 +194,7 @@ class Hunter:
         )
         whats = {self._what(origin) for origin in origins if isinstance(origin, State)} or {averaging.what}
         half = "state" not in whats or averaging.what == "parameters" or self._of_parameters(averaging, env)
-        apart = averaging.what == "parameters" and self._has_buffers(averaging, env)
+        apart = half and self._has_buffers(averaging, env)
         what = "parameters" if (half and not apart) or self._are_of_parameters(row.filters) else "state"
         filters = {id(one.node): one for one in row.filters if not one.among}
         for origin in origins:
@@ -217,7 +217,7 @@ class Hunter:
     def _has_buffers(self, averaging: Averaging, env: Env) -> bool:
         """Whether a function that combines parameters combines the buffers as well, in a loop of their own."""
         found = env.module.derive(Marks).all_averagings()
-        return any(other.what == "buffers" and other.scope is averaging.scope for other in found)
+        return any(other.scope is averaging.scope and is_of_buffers(other) for other in found)
 
     def _of_parameters(self, averaging: Averaging, env: Env) -> bool:
         """Whether the entries are gone over by the names of parameters alone."""

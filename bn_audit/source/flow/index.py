@@ -14,17 +14,22 @@ from typing import TypeVar
 
 import libcst as cst
 
-from bn_audit.source.nodes import children, root_name
+from bn_audit.source.nodes import children, leaf_name, root_name
 from bn_audit.source.project import PyModule
 from bn_audit.source.puts import PUTS
 from bn_audit.source.sketch import Body
 from bn_audit.source.suite import LazySuite
 
-__all__ = ["Binding", "FileIndex", "Piece", "Scope", "Write", "arguments_of", "setdefault_key"]
+__all__ = ["PARTIES", "Binding", "FileIndex", "Piece", "Scope", "Write", "arguments_of", "setdefault_key"]
 
 Function = cst.FunctionDef | cst.Lambda
 
 _COMPREHENSIONS = frozenset([cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp])
+_GATHERS = {"all_gather_object": (0, 1), "gather_object": (1, 0)}
+"""Functions of torch.distributed that fill a list with what each process hands in: which argument is the list, and
+which is handed in. Whether the processes are parties is for the file to say."""
+PARTIES = re.compile(r"(?i)federat|fed_?avg|\bclients?\b|\bpart(?:y|ies)\b")
+"""Words of which a file has one whose processes are parties."""
 _IN_MEMORY = re.compile(r"\bBytesIO\b")
 """What a file speaks of that packs states as bytes: ``torch.save(state, buffer)`` puts them into the buffer."""
 _SUITES = frozenset([cst.IndentedBlock, cst.SimpleStatementSuite])
@@ -455,7 +460,7 @@ class FileIndex:
 
     def _call(self, node: cst.Call, scope: Scope) -> None:
         func = node.func
-        name = func.attr.value if isinstance(func, cst.Attribute) else func.value if isinstance(func, cst.Name) else ""
+        name = leaf_name(func.func if isinstance(func, cst.Call) else func)  # ``delayed(train)(client)``
         self._piece.calls.setdefault(str(name), []).append(node)
         if name == "pop" and isinstance(func, cst.Attribute) and isinstance(func.value, cst.Name) and node.args:
             self._removal(scope, func.value.value, node.args[0].value, node)
@@ -465,6 +470,9 @@ class FileIndex:
                 scope.reduced.setdefault(held, []).append(node)
         if name in ("save", "dump") and len(node.args) > 1 and self.mentions(_IN_MEMORY):
             self._put(scope, node.args[1].value, node.args[0].value, node)
+        if name in _GATHERS and len(node.args) > 1 and self.mentions(PARTIES):
+            container, value = _GATHERS[name]
+            self._put(scope, node.args[container].value, node.args[value].value, node)
         if name in PUTS and isinstance(func, cst.Attribute) and node.args:
             self._put(scope, func.value, node.args[-1].value, node)
 

@@ -40,7 +40,7 @@ from bn_audit.source.interpreter.values import (
     Func,
     Partial,
 )
-from bn_audit.source.nodes import dotted_name, root_name, walk
+from bn_audit.source.nodes import dotted_name, leaf_name, root_name, walk
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
@@ -429,9 +429,16 @@ def is_empty(node: cst.CSTNode | None) -> bool:
     if isinstance(node, (cst.List, cst.Dict)):
         return not node.elements
     if isinstance(node, cst.Call):
-        name = (dotted_name(node.func) or "").rpartition(".")[2]
+        name = leaf_name(node.func) if dotted_name(node.func) or _is_managed(node.func) else ""
         return name in _CONTAINERS and (not node.args or name in ("defaultdict", "Queue"))
     return isinstance(node, cst.Name) and node.value == "None"
+
+
+def _is_managed(node: cst.BaseExpression) -> bool:
+    """``Manager().dict``: a container that processes share."""
+    return (
+        isinstance(node, cst.Attribute) and isinstance(node.value, cst.Call) and leaf_name(node.value.func) == "Manager"
+    )
 
 
 def among(target: cst.CSTNode, keys: cst.BaseExpression, value: cst.CSTNode, env: Env) -> tuple[Filter, ...]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import libcst as cst
 
 from bn_audit.source.flow.index import Scope
-from bn_audit.source.flow.loops import Loop
-from bn_audit.source.nodes import dotted_name
+from bn_audit.source.flow.loops import Loop, unwrapped
+from bn_audit.source.nodes import dotted_name, leaf_name
 
-__all__ = ["Adder", "Averaging", "by_position"]
+__all__ = ["Adder", "Averaging", "by_position", "is_of_buffers"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,3 +75,10 @@ def by_position(averaging: Averaging) -> bool:
     """Whether entries are picked by their place in a list, ``for k in range(len(weights))``."""
     over = averaging.keys.iter if averaging.keys is not None else None
     return isinstance(over, cst.Call) and dotted_name(over.func) == "range"
+
+
+def is_of_buffers(averaging: Averaging) -> bool:
+    """Whether buffers are combined: as ``buffers()`` gives them, or by the names that ``named_buffers()`` does."""
+    over = unwrapped(averaging.keys.iter) if averaging.keys is not None else None
+    named = isinstance(over, cst.Call) and leaf_name(over.func) == "named_buffers"
+    return averaging.what == "buffers" or named

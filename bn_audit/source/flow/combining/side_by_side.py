@@ -93,11 +93,12 @@ def _rows(index: FileIndex, keys: Loop) -> _Rows | None:
         return None
     if isinstance(state, (cst.Name, cst.Attribute, cst.Subscript)):
         return _Rows(held, state, parties=loops[0], scaled=scaled)
-    if not isinstance(state, cst.Call) or not isinstance(state.func, cst.Attribute) or state.args:
+    if not isinstance(state, cst.Call):
         return None
-    method = state.func.attr.value
-    if method not in _ENTRIES:
-        return None
+    method = state.func.attr.value if isinstance(state.func, cst.Attribute) and not state.args else ""
+    if method not in _ENTRIES:  # what gives a party's list: ``client.get_weights()``, ``to_arrays(net)``
+        return _Rows(held, state, parties=loops[0], scaled=scaled)
+    assert isinstance(state.func, cst.Attribute)
     pairs = method in ("items", "named_parameters", "named_buffers")
     owner = state.func.value if method == "items" else state
     return _Rows(held, owner, _ENTRIES[method], pairs, loops[0], None if pairs else scaled)
