@@ -93,9 +93,11 @@ def state_of(module: nn.Module) -> Mapping[str, Any]:
     A model that overrides ``state_dict`` may know no ``keep_vars``; what it gives without is as good.
 
     Raises:
-        AggregationError: it does not map names to values.
+        AggregationError: it does not map names to values, or the module was not made as one.
     """
     state: Any
+    if attribute_of(module, "_parameters") is None:
+        raise AggregationError(f"the __init__ of {type(module).__name__} does not call that of nn.Module")
     try:
         state = module.state_dict(keep_vars=True)
     except TypeError:

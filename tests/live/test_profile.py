@@ -440,3 +440,12 @@ def test_running_statistics_by_other_names(names: tuple[str, ...]) -> None:
 def test_constants_and_counts_are_no_running_statistics(names: tuple[str, ...]) -> None:
     assert not profile(nn.Sequential(_Own(*names))).norms
     assert not local_keys(_Own(*names))
+
+
+def test_a_module_that_was_not_made_as_one_is_refused() -> None:
+    class Scheduler(nn.Module):
+        def __init__(self) -> None:
+            self.__dict__["steps"] = 3
+
+    with pytest.raises(TargetError, match=r"the __init__ of Scheduler does not call that of nn.Module"):
+        profile(Scheduler())
