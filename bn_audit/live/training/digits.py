@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from bn_audit.live.errors import MissingExtra, TargetError, require_torch
 from bn_audit.live.training.data import Data, Examples, PartyData
 from bn_audit.live.training.local import logits_of
+from bn_audit.live.training.on_cpu import on_cpu
 
 require_torch()
 
@@ -80,6 +81,7 @@ class Form:
         return images.flatten(1) if self.flat else images
 
 
+@on_cpu()
 def digits_for(model: nn.Module, target: str) -> Data:
     """The digits in a form that a model takes.
 

@@ -18,6 +18,7 @@ from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.profile import profile as profile_of
 from bn_audit.live.training.data import Data, PartyData
 from bn_audit.live.training.local import Local, accuracy_of, train_locally
+from bn_audit.live.training.on_cpu import on_cpu
 from bn_audit.live.training.seeds import seeded
 from bn_audit.live.training.ways import Alone, FullState, Way, fedavg, fedbn, planned_way, why_not
 from bn_audit.live.user_code import running
@@ -49,6 +50,7 @@ class Options:
     local: Local = field(default_factory=Local)
 
 
+@on_cpu()
 def train(
     build: Callable[[], nn.Module],
     data: Data,

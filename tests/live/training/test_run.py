@@ -234,6 +234,22 @@ def test_the_model_is_tested_in_eval_mode(monkeypatch: pytest.MonkeyPatch) -> No
     assert modes == {(True, True), (False, False)}
 
 
+@pytest.mark.parametrize("unusual", ["another device", "no gradients"])
+def test_what_a_program_sets_of_torch_matters_to_no_training(unusual: str) -> None:
+    """As ``torch.set_default_device("cuda")`` in the model's file does."""
+    data, net = points(), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    expected = train(Flat, data, QUICK)
+    torch.set_default_device("meta" if unusual == "another device" else "cpu")
+    torch.set_grad_enabled(unusual != "no gradients")
+    try:
+        assert train(Flat, data, QUICK) == expected
+        assert digits_for(net, "net").what
+        assert torch.is_grad_enabled() == (unusual != "no gradients")
+    finally:
+        torch.set_default_device(None)
+        torch.set_grad_enabled(True)
+
+
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     train(Flat, points(), QUICK, progress=lambda done, total: told.append((done, total)))
