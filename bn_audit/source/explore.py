@@ -351,7 +351,7 @@ class Explorer:
             trains_after_eval=self._trail(_trains_after_eval(arrival)),
             conditions=tuple(
                 dict.fromkeys(
-                    f"{decision.text} is {'true' if decision.outcome else 'false'}" for decision in arrival.decisions
+                    f"{decision.text} is {'true' if decision.holds else 'false'}" for decision in arrival.decisions
                 )
             ),
         )

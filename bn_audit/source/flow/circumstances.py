@@ -42,7 +42,7 @@ def told(conditions: Iterable[Condition]) -> tuple[str, ...]:
 def _denied(text: str) -> str:
     node = _parsed(text)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return text.strip().removeprefix("not").strip()
+        return ast.get_source_segment(text.strip(), node.operand) or ast.unparse(node.operand)
     return f"not ({text})"
 
 

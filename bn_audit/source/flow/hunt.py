@@ -38,6 +38,8 @@ _HANDS_BACK = re.compile(
 )
 """Words of which a file has one that puts into parameters what comes from several parties."""
 _PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|\bpart(?:y|ies)\b")
+_BUFFERS = re.compile(r"(?:named|\w)_buffers\s*\(|[(,*]\s*[\w.\[\]]+\.buffers\s*\(")
+"""What a function has that hands buffers on, or goes over them beside others: not one that sets them to something."""
 _FEDERATED = re.compile(r"(?i)federat|fed_?(?:avg|prox|nova|opt|sgd|per|rep|bn)(?![a-z])")
 
 
@@ -195,6 +197,8 @@ class Hunter:
         whats = {self._what(origin) for origin in origins if isinstance(origin, State)} or {averaging.what}
         half = "state" not in whats or averaging.what == "parameters" or self._of_parameters(averaging, env)
         apart = half and self._has_buffers(averaging, env)
+        if half and not apart and self._may_have_buffers(averaging, env):
+            return None  # whether the statistics are left behind is not certain
         what = "parameters" if (half and not apart) or self._are_of_parameters(row.filters) else "state"
         filters = {id(one.node): one for one in row.filters if not one.among}
         for origin in origins:
@@ -218,6 +222,22 @@ class Hunter:
         """Whether a function that combines parameters combines the buffers as well, in a loop of their own."""
         found = env.module.derive(Marks).all_averagings()
         return any(other.scope is averaging.scope and is_of_buffers(other) for other in found)
+
+    def _may_have_buffers(self, averaging: Averaging, env: Env) -> bool:
+        """Whether what combines parameters may be run for the buffers too, or stands beside what does something with
+        them."""
+        run: Env | None = env
+        while run is not None:
+            index, function = self.follower.index(run.module), run.scope.node
+            held = isinstance(function, cst.FunctionDef) and index.holds(function, _BUFFERS)
+            if held or (isinstance(function, cst.Module) and index.mentions(_BUFFERS)):
+                return True
+            run = run.caller
+        if averaging.keys is not None or env.caller is None or not isinstance(env.scope.node, cst.FunctionDef):
+            return False
+        index = self.follower.index(env.caller.module)
+        calls = index.calls_of(env.scope.node.name.value)
+        return sum(index.scope_of(call) is env.caller.scope for call in calls) > 1
 
     def _of_parameters(self, averaging: Averaging, env: Env) -> bool:
         """Whether the entries are gone over by the names of parameters alone."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.index import Binding, FileIndex, Scope
+from bn_audit.source.flow.loops import is_looped
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter import expressions, scopes
 from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
@@ -101,6 +102,8 @@ class Lookup:
         index = env.module.derive(FileIndex)
         if any(isinstance(above, (cst.Try, cst.TryStar)) for row in rows for above in index.above(row.node)):
             return []  # one takes the place of the other where a library is not there
+        bare = [index.order(row.node) for row in rows if not is_looped(index, row.node, (cst.If, cst.Match))]
+        rows = [row for row in rows if not bare or index.order(row.node) >= max(bare)]
         key = tuple(id(row.node) for row in rows)
         known = self._imports.get(key)
         if known is None:

@@ -80,7 +80,13 @@ def depends(
     adding: cst.CSTNode | None = None,
 ) -> bool:
     """Whether an expression changes from one turn of a loop to the next: it reads what the loop binds, or what is bound
-    in its body from that, other than by ``adding`` to what it held."""
+    in its body from that, other than by ``adding`` to what it held, or by making it of itself: ``net = step(net, x)``
+    is nobody's own."""
+    return _depends(index, node, loop, set(seen), adding)
+
+
+def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: set[str], adding: cst.CSTNode | None) -> bool:
+    """Each name is asked for once."""
     body = loop.node.body if isinstance(loop.node, cst.For) else None
     for part in walk(node):
         if not isinstance(part, cst.Name):
@@ -92,8 +98,9 @@ def depends(
             continue
         if part.value in loop.names:
             return True
-        if body is None or part.value in seen or len(seen) > 8:
+        if body is None or part.value in seen:
             continue
+        seen.add(part.value)
         for row in index.scope_of(part).bindings.get(part.value, ()):
             inside = id(body) in row.blocks and row.node is not loop.node and row.region is None
             # What is added to a sum makes it nobody's own, nor does the first that it begins with.
@@ -101,9 +108,18 @@ def depends(
                 continue
             if not inside or row.value is None:
                 continue
-            if _takes_next(row.value) or depends(index, _part(row), loop, seen | {part.value}, adding):
+            if row.how == "value" and _is_handed(row.value, part.value):
+                continue
+            if _takes_next(row.value) or _depends(index, _part(row), loop, seen, adding):
                 return True
     return False
+
+
+def _is_handed(node: cst.CSTNode, name: str) -> bool:
+    """Whether an expression is a call that is given what a name stands for, or is its method."""
+    if not isinstance(node, cst.Call):
+        return False
+    return any(isinstance(arg.value, cst.Name) and arg.value.value == name for arg in node.args)
 
 
 def _takes_next(node: cst.CSTNode) -> bool:
@@ -160,6 +176,9 @@ def conditions(index: FileIndex, node: cst.CSTNode, keys: Loop | None) -> tuple[
                 found.append((above.test, True))
             elif current is above.orelse:
                 found.append((above.test, False))
+        elif isinstance(above, cst.IfExp):
+            if current is not above.test:
+                found.append((above.test, current is above.body))
         elif isinstance(above, cst.BaseSuite):
             found.extend(_skipped(above.body, current))
         elif isinstance(above, cst.BaseComp) and not isinstance(current, cst.CompFor):

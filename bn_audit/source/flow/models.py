@@ -166,7 +166,7 @@ class ModelReader:
             value = world.run.watched.get(id(made.node))
             if world.complete or isinstance(value, Module):
                 every.append(tuple(world.run.decisions))
-            assumed = [Condition(row.text, row.outcome) for row in world.run.decisions]
+            assumed = [Condition(row.text, row.holds) for row in world.run.decisions]
             if isinstance(value, Module) and _is_of(made, value) and not impossible([*way, *assumed]):
                 raw = to_profile(value)
                 norms = raw.profile.norms
@@ -314,10 +314,8 @@ def _conditions(rows: Sequence[tuple[Decision, ...]], every: Sequence[tuple[Deci
         if decision.aside and not any(_turned(decision, rows[0], other) for other in every):
             continue
         if not all(same in {(row.key, row.outcome) for row in decisions} for decisions in every):
-            yield Condition(decision.text, decision.outcome)
-    for text in dict.fromkeys(
-        row.text for decisions in rows for row in decisions if row.outcome and " or " in row.text
-    ):
+            yield Condition(decision.text, decision.holds)
+    for text in dict.fromkeys(row.text for decisions in rows for row in decisions if row.holds and " or " in row.text):
         if all(_one_holds(text, decisions) for decisions in rows) and not all(
             _one_holds(text, decisions) for decisions in every
         ):
@@ -335,7 +333,7 @@ def _turned(decision: Decision, own: tuple[Decision, ...], other: tuple[Decision
 
 def _one_holds(text: str, decisions: tuple[Decision, ...]) -> bool:
     """Whether ``a or b`` holds in a world: by its last part, which is told with all before it, or by an earlier one."""
-    return any(row.outcome and (row.text == text or text.startswith(f"{row.text} or ")) for row in decisions)
+    return any(row.holds and (row.text == text or text.startswith(f"{row.text} or ")) for row in decisions)
 
 
 def _trail(made: Made, value: Module) -> list[Step]:

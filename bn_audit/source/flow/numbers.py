@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from bn_audit.handwritten import Number
-from bn_audit.source.flow.index import FileIndex
+from bn_audit.source.flow.index import FileIndex, Scope
 from bn_audit.source.flow.loops import Loop, loops_around
 from bn_audit.source.nodes import dotted_name, walk
 
@@ -32,8 +32,10 @@ def numbers_of(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> tuple[Num
             return (Number.INT,)
         if name == "float" or name.endswith(".item"):
             return (Number.FLOAT,)
-        if name.startswith(("torch.tensor", "torch.as_tensor")):
-            return (Number.TENSOR,)
+        if name.startswith(("torch.tensor", "torch.as_tensor")) and node.args:
+            # Of integers it is one too, which no rule is for.
+            whole = numbers_of(index, node.args[0].value, depth + 1) == (Number.FLOAT,) or len(node.args) > 1
+            return (Number.TENSOR,) if whole else _ANY_NUMBER
     if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
         kinds = {*numbers_of(index, node.left, depth + 1), *numbers_of(index, node.right, depth + 1)}
         if kinds <= {Number.INT, Number.FLOAT}:
@@ -41,16 +43,29 @@ def numbers_of(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> tuple[Num
         return (Number.FLOAT, Number.TENSOR)
     if isinstance(node, cst.BinaryOperation):
         kinds = {*numbers_of(index, node.left, depth + 1), *numbers_of(index, node.right, depth + 1)}
-        return (Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,) if Number.FLOAT in kinds else _ANY_NUMBER
+        if kinds == {Number.INT} or kinds == {Number.FLOAT} or kinds == {Number.INT, Number.FLOAT}:
+            # A float makes floats; where it may be either on one side, so may it be here.
+            certain = len(kinds) == 1 or (Number.FLOAT,) in (
+                numbers_of(index, node.left, depth + 1),
+                numbers_of(index, node.right, depth + 1),
+            )
+            return ((Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,)) if certain else _ANY_NUMBER
+        return _ANY_NUMBER
     if isinstance(node, cst.Name):
         scope = index.scope_of(node)
         if any(param.name.value == node.value for param in scope.parameters):
             return _ANY_NUMBER  # what it is given, if not what it is bound to
         rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
-        if len(rows) == 1 and rows[0].value is not None and not any(node is part for part in walk(rows[0].value)):
+        alone = len(scope.bindings.get(node.value, ())) == 1
+        if (
+            alone
+            and len(rows) == 1
+            and rows[0].value is not None
+            and not any(node is part for part in walk(rows[0].value))
+        ):
             return numbers_of(index, rows[0].value, depth + 1)
         loop = next((row for row in reversed(loops_around(index, node)) if node.value in row.names), None)
-        if loop is not None and not rows:
+        if loop is not None and alone:
             return _in_turn(index, loop, node.value, depth + 1)
     if isinstance(node, cst.Subscript) and isinstance(node.slice[0].slice, cst.Index):
         return _each(index, node.value, depth + 1)
@@ -85,6 +100,27 @@ def _each(index: FileIndex, node: cst.CSTNode, depth: int) -> tuple[Number, ...]
     if isinstance(node, cst.Name) and depth < _DEPTH:
         scope = index.scope_of(node)
         given = any(param.name.value == node.value for param in scope.parameters)
-        value = None if given else scope.sole_value(node.value)
+        value = None if given or _is_changed(index, scope, node.value) else scope.sole_value(node.value)
         return _ANY_NUMBER if value is None else _each(index, value, depth + 1)
     return _ANY_NUMBER
+
+
+def _is_changed(index: FileIndex, scope: Scope, name: str) -> bool:
+    """Whether a list may hold something else after it was made."""
+    if name in scope.puts or name in scope.removals or name in scope.shared:
+        return True
+    for part in walk(scope.node):
+        if isinstance(part, cst.Attribute) and isinstance(part.value, cst.Name) and part.value.value == name:
+            return True  # a method of its own
+        if isinstance(part, (cst.Assign, cst.AugAssign, cst.Del)) and _writes_to(part, name):
+            return True
+    return False
+
+
+def _writes_to(node: cst.Assign | cst.AugAssign | cst.Del, name: str) -> bool:
+    targets = [row.target for row in node.targets] if isinstance(node, cst.Assign) else [node.target]
+    return any(
+        isinstance(part, cst.Subscript) and isinstance(part.value, cst.Name) and part.value.value == name
+        for target in targets
+        for part in walk(target)
+    )

@@ -15,6 +15,7 @@ import libcst as cst
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.values import Env, Made, Origin
 from bn_audit.source.interpreter.values import ClassVal, Func
+from bn_audit.source.nodes import leaf_name
 
 __all__ = ["Copied", "ObjectFollower", "original"]
 
@@ -74,6 +75,9 @@ class ObjectFollower(Follower):
         given = {param.name.value for param in scope.parameters}
         if func.node is not scope.node or scope.shared or scope.puts:
             return False
+        decorators = func.node.decorators if isinstance(func.node, cst.FunctionDef) else ()
+        if any(leaf_name(row.decorator) not in ("staticmethod", "classmethod") for row in decorators):
+            return False  # ``@lru_cache`` gives all the same one
         # ``model.fc = nn.Linear(512, 10)`` changes what is made; ``self.model = model`` keeps it.
         if any(write.root in given or write.root not in scope.bindings for write in scope.writes):
             return False

@@ -17,7 +17,7 @@ from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
-from bn_audit.source.flow.keys import keys_of
+from bn_audit.source.flow.keys import keys_of, narrowed
 from bn_audit.source.flow.mode_sites import ModeSites
 from bn_audit.source.flow.models import ModelReading
 from bn_audit.source.flow.options import Options
@@ -107,7 +107,9 @@ class FederatedReader:
             words = words_of(self.follower, keys[0].iter, keys[1])
             if words is not None:  # ``for key in ("fc.weight", "fc.bias")``
                 others.append(Equals(words))
-        for row in found.filters:
+        over, run = (keys[0].iter, keys[1]) if keys is not None else (found.averaging.slot, found.env)
+        picked = narrowed(self.follower, over, run) if over is not None else ()
+        for row in (*found.filters, *picked):
             if not concerns(row.node, row.key) or self._are_those_loaded(row, found):
                 continue
             test = read_test(self.follower, row.node, row.key, row.env)

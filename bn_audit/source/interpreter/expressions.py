@@ -211,7 +211,7 @@ def condition(
     aside = _aside(run, frame)
     if aside and guess is not None and forced is None and key not in run.assumed:
         return guess != negated
-    outcome = run.decide(key, lambda: code(frame, node), dependencies(value), forced, guess, aside or idle)
+    outcome = run.decide(key, lambda: code(frame, node), dependencies(value), forced, guess, aside or idle, negated)
     if outcome is None:
         return None
     if outcome and " == " in key:

@@ -79,6 +79,13 @@ class Decision:
     """The outcome that is tried first."""
     aside: bool = False
     """Met in a function that leads to no target, or where nothing comes of either outcome."""
+    negated: bool = False
+    """The text says the opposite of the key: ``not plain``, ``norm != "gn"``."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether what the text says holds."""
+        return self.outcome != self.negated
 
 
 @dataclass(slots=True)
@@ -179,6 +186,7 @@ class Run:
         forced: bool | None = None,
         likely: bool | None = None,
         aside: bool = False,
+        negated: bool = False,
     ) -> bool | None:
         """Assume an unknown condition; None when no more assumptions are allowed in this run.
 
@@ -199,7 +207,7 @@ class Run:
         first = likely is not False
         outcome = self.prefix[number] if number < len(self.prefix) and not enough else first
         self.assumed[key] = outcome
-        self.decisions.append(Decision(key, text(), outcome, deps, enough, first, aside))
+        self.decisions.append(Decision(key, text(), outcome, deps, enough, first, aside, negated))
         return outcome
 
     @property

@@ -727,3 +727,29 @@ def average(states, sizes):
     return out
 """
     assert set(_codes(body, tmp_path)) <= {"BNA201", "BNA202"}
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "[0.5, 0.25, 0.25]\n    shares[:] = [1, 2, 3]",
+        "[0.5, 0.25, 0.25]\n    shares.clear()\n    shares.extend([1, 2, 3])",
+        "[torch.tensor(1), torch.tensor(2), torch.tensor(3)]",
+        "[n * 2 for n in sizes]",
+    ],
+)
+def test_weights_that_may_be_whole_are_no_fractions(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f"""\
+def average(states, sizes):
+    shares = {weights}
+    out = {{k: torch.zeros_like(v) for k, v in states[0].items()}}
+    for s, w in zip(states, shares):
+        for k in out:
+            out[k] += s[k] * w
+    return out
+"""
+    assert list(_codes(body, tmp_path)) == ["BNA202"]
+    model, server = _program(body, monkeypatch)
+    server.average([model.Net().state_dict() for _ in range(3)], [1, 2, 3])  # which does not raise

@@ -93,6 +93,8 @@ def made_anew(index: FileIndex, comp: cst.DictComp | cst.ListComp, element: cst.
     own, loop = index.code(held), loop_of(comp.for_in)
     for side, other in _sides(element):
         if _is_held_by(index, side, own, loop):
+            if any(isinstance(part, cst.Name) and part.value == root_name(side) for part in walk(other)):
+                return  # ``old + rate * (new - old)`` may be an average over time
             yield from accumulated(index, element, held, other, "", adding=statement)
             return
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.combining.averaging import Adder, Averaging
-from bn_audit.source.flow.combining.sums import bare
+from bn_audit.source.flow.combining.sums import bare, is_begun
 from bn_audit.source.flow.entries import entries_in
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
-from bn_audit.source.flow.loops import depends, loops_around
+from bn_audit.source.flow.loops import Loop, conditions, depends, loops_around, unwrapped
 from bn_audit.source.nodes import leaf_name, root_name, walk
 
 __all__ = ["added_whole", "adds_whole", "handed_on", "reduced_whole"]
@@ -35,7 +35,7 @@ def added_whole(index: FileIndex, node: cst.Assign, value: cst.Call) -> Iterator
         if depends(index, target, parties, adding=node):
             continue
         for place, part in given:
-            if place != held and _may_be_state(part) and depends(index, part, parties):
+            if place != held and _may_be_state(part) and not _reads(part, target) and depends(index, part, parties):
                 by = Adder(value.func, held, place)
                 scope = index.scope_of(node)
                 yield Averaging(value, "", target, part, part, part, "state", "", None, parties, scope, by=by)
@@ -76,9 +76,29 @@ def adds_whole(index: FileIndex, function: cst.FunctionDef | cst.Lambda, adder: 
                 other = next(iter(entries_in(index, keys, right)), None)
                 if kept is None or other is None or kept[2] == "buffers" or other[2] == "buffers":
                     continue
+                if not _is_plain(index, node, keys, kept[3]) or _reads(right, kept[1]):
+                    return False
                 if _is_of(scope, kept[1], held) and _is_of(scope, other[1], added):
                     return True
     return False
+
+
+def _is_plain(index: FileIndex, node: cst.CSTNode, keys: Loop, key: str) -> bool:
+    """Whether all entries are added: no condition but whether there is a sum yet, and none on the keys."""
+    over = unwrapped(keys.iter)
+    if isinstance(over, cst.Call) and isinstance(over.func, cst.Attribute) and not over.args:
+        over = over.func.value  # ``state.keys()``
+    whole = isinstance(over, (cst.Name, cst.Attribute)) or (
+        isinstance(over, cst.Call) and leaf_name(over.func) == "zip"
+    )
+    begun = root_name(node.target) if isinstance(node, cst.AugAssign) else None
+    return whole and all(is_begun(test, key, begun) for test, _ in conditions(index, node, keys))
+
+
+def _reads(node: cst.CSTNode, state: cst.BaseExpression) -> bool:
+    """Whether what is added is made of the sum too: ``old + rate * (new - old)`` may be an average over time."""
+    own = root_name(state)
+    return any(isinstance(part, cst.Name) and part.value == own for part in walk(node))
 
 
 def handed_on(function: cst.Lambda, call: cst.Call, adder: Adder) -> Adder | None:
@@ -90,6 +110,9 @@ def handed_on(function: cst.Lambda, call: cst.Call, adder: Adder) -> Adder | Non
     read = {place: {part.value for part in walk(node) if isinstance(part, cst.Name)} for place, node in given}
     first = next((place for place, node in given if isinstance(node, cst.Name) and node.value == held), None)
     other = next((place for place in read if added in read[place] and held not in read[place]), None)
+    parts = walk(dict(given)[other]) if other is not None else ()
+    if any(isinstance(part, (cst.BaseComp, cst.IfExp, cst.Lambda)) for part in parts):
+        return None  # what it makes of the state may leave entries out
     return None if stars or first is None or other is None else Adder(call.func, first, other)
 
 
