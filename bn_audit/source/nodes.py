@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-__all__ = ["children", "dotted_name", "leaf_name", "root_name", "walk"]
+__all__ = ["children", "dotted_name", "leaf_name", "reads", "root_name", "walk"]
 
 _LAYOUT = (
     "whitespace",
@@ -67,6 +67,11 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         current = stack.pop()
         yield current
         stack.extend(reversed(list(children(current))))
+
+
+def reads(node: cst.CSTNode, name: str | None) -> bool:
+    """Whether a name stands anywhere in a node."""
+    return any(isinstance(part, cst.Name) and part.value == name for part in walk(node))
 
 
 def dotted_name(node: cst.CSTNode | None) -> str | None:

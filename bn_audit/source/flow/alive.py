@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.index import Binding, FileIndex, Scope
-from bn_audit.source.flow.loops import is_looped
+from bn_audit.source.flow.loops import stands_in
 from bn_audit.source.nodes import dotted_name
 
 __all__ = ["alive_at", "branches", "never_both"]
@@ -101,7 +101,7 @@ def _is_fixed(index: FileIndex, scope: Scope, test: cst.BaseExpression) -> bool:
         return False
     rows = scope.bindings.get(root, ())
     return len(rows) < 2 and all(
-        row.how in ("value", "other") and not is_looped(index, row.node, (cst.For, cst.While)) for row in rows
+        row.how in ("value", "other") and not stands_in(index, row.node, (cst.For, cst.While)) for row in rows
     )
 
 

@@ -71,7 +71,7 @@ def _bound(index: FileIndex, scope: Scope, model: cst.BaseExpression, statement:
     rows = [row for row in scope.bindings.get(root or "", ()) if row.region is None]
     if any(row.how != "other" and row.order > place and index.scope_of(row.node) is scope for row in rows):
         return False
-    if not rows or any(param.name.value == root for param in scope.parameters):
+    if not rows or scope.takes(root):
         return True
     return any(row.order < place and row.blocks == blocks[: len(row.blocks)] for row in rows)
 

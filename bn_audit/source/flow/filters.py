@@ -30,7 +30,7 @@ from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.values import Const, ListVal, Value
 from bn_audit.source.names import statements
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, reads, walk
 
 __all__ = ["concerns", "read_test", "read_tests", "words_of"]
 
@@ -54,7 +54,7 @@ def read_tests(follower: Follower, tests: Iterable[tuple[cst.BaseExpression, boo
 
 def concerns(node: cst.BaseExpression, key: str) -> bool:
     """Whether a condition asks for an entry, by its key or dtype, and not for something else."""
-    return not key or _mentions(node, key) or _asks_dtype(node)
+    return not key or reads(node, key) or _asks_dtype(node)
 
 
 def read_test(follower: Follower, node: cst.BaseExpression, key: str, env: Env) -> Test:
@@ -310,7 +310,3 @@ def _asks_dtype(node: cst.BaseExpression) -> bool:
     return any(
         isinstance(part, cst.Attribute) and part.attr.value in ("dtype", "is_floating_point") for part in walk(node)
     )
-
-
-def _mentions(node: cst.BaseExpression, key: str) -> bool:
-    return any(isinstance(part, cst.Name) and part.value == key for part in walk(node))

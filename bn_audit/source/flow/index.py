@@ -117,6 +117,10 @@ class Scope:
         params = self.function.params if self.function is not None else None
         self.parameters = [*params.posonly_params, *params.params, *params.kwonly_params] if params is not None else []
 
+    def takes(self, name: str | None) -> bool:
+        """Whether a name is one of the parameters."""
+        return any(param.name.value == name for param in self.parameters)
+
     def sole_value(self, name: str) -> cst.BaseExpression | None:
         """What a variable is assigned, if that is all that binds it here."""
         rows = self.bindings.get(name, ())

@@ -15,7 +15,7 @@ from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.values import Env, Filter
 from bn_audit.source.flow.variables import argument_at, is_empty
 from bn_audit.source.interpreter.values import Func
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, reads, walk
 
 __all__ = ["keys_of", "narrowed"]
 
@@ -76,7 +76,7 @@ def narrowed(follower: Follower, keys: cst.BaseExpression, env: Env, depth: int 
         yield Filter(node, True, "", env)
     elif isinstance(node, cst.Name):
         value = _begun_with(env.scope, node.value)
-        if value is not None and not any(param.name.value == node.value for param in env.scope.parameters):
+        if value is not None and not env.scope.takes(node.value):
             yield from narrowed(follower, value, env, depth + 1)
         index = follower.index(env.module)
         for _, put in env.scope.puts.get(node.value, ()) if value is not None and is_empty(value) else ():
@@ -91,14 +91,10 @@ def narrowed(follower: Follower, keys: cst.BaseExpression, env: Env, depth: int 
 def _begun_with(scope: Scope, name: str) -> cst.BaseExpression | None:
     """What a variable is assigned first, if all else that it is assigned is made of itself."""
     rows = scope.bindings.get(name, ())
-    found = [row for row in rows if not (row.value is not None and _reads(row.value, name))]
+    found = [row for row in rows if not (row.value is not None and reads(row.value, name))]
     if len(found) != 1 or found[0].how != "value" or found[0].path:
         return None
     return found[0].value if isinstance(found[0].value, cst.BaseExpression) else None
-
-
-def _reads(node: cst.CSTNode, name: str) -> bool:
-    return any(isinstance(part, cst.Name) and part.value == name for part in walk(node))
 
 
 def _narrowed_by(follower: Follower, node: cst.Call, env: Env, depth: int) -> Iterator[Filter]:

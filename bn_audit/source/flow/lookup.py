@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.index import Binding, FileIndex, Scope
-from bn_audit.source.flow.loops import is_looped
+from bn_audit.source.flow.loops import stands_in
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter import expressions, scopes
 from bn_audit.source.interpreter.run import Budget, BudgetExceeded, CallTooLong, Run
@@ -91,7 +91,7 @@ class Lookup:
         rows: list[Binding] = []
         while scope is not None and not rows:
             if not isinstance(scope.node, cst.ClassDef):
-                if any(param.name.value == node.value for param in scope.parameters):
+                if scope.takes(node.value):
                     return []
                 rows = scope.bindings.get(node.value, [])
             scope = scope.parent
@@ -102,7 +102,7 @@ class Lookup:
         index = env.module.derive(FileIndex)
         if any(isinstance(above, (cst.Try, cst.TryStar)) for row in rows for above in index.above(row.node)):
             return []  # one takes the place of the other where a library is not there
-        bare = [index.order(row.node) for row in rows if not is_looped(index, row.node, (cst.If, cst.Match))]
+        bare = [index.order(row.node) for row in rows if not stands_in(index, row.node, (cst.If, cst.Match))]
         rows = [row for row in rows if not bare or index.order(row.node) >= max(bare)]
         key = tuple(id(row.node) for row in rows)
         known = self._imports.get(key)
@@ -119,9 +119,7 @@ class Lookup:
         root, _, rest = name.partition(".")
         scope: Scope | None = env.scope
         while scope is not None and scope.parent is not None:
-            if not isinstance(scope.node, cst.ClassDef) and (
-                root in scope.bindings or any(param.name.value == root for param in scope.parameters)
-            ):
+            if not isinstance(scope.node, cst.ClassDef) and (root in scope.bindings or scope.takes(root)):
                 bound = scope.bindings.get(root, [])
                 if bound and all(isinstance(row.node, (cst.Import, cst.ImportFrom)) for row in bound):
                     return self.evaluate(node, env, bound[0])

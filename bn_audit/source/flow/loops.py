@@ -10,7 +10,7 @@ import libcst as cst
 from bn_audit.source.flow.index import Binding, FileIndex
 from bn_audit.source.nodes import dotted_name, walk
 
-__all__ = ["TAKERS", "Loop", "comp_loops", "conditions", "depends", "is_looped", "loop_of", "loops_around", "unwrapped"]
+__all__ = ["TAKERS", "Loop", "comp_loops", "conditions", "depends", "loop_of", "loops_around", "stands_in", "unwrapped"]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
@@ -42,8 +42,8 @@ def loops_around(index: FileIndex, node: cst.CSTNode) -> list[Loop]:
     return found[-_MAX_LOOPS:]
 
 
-def is_looped(index: FileIndex, node: cst.CSTNode, kinds: tuple[type[cst.CSTNode], ...]) -> bool:
-    """Whether a node stands in a loop of some kinds, inside its scope."""
+def stands_in(index: FileIndex, node: cst.CSTNode, kinds: tuple[type[cst.CSTNode], ...]) -> bool:
+    """Whether a node stands in something of some kinds, a loop or a branch, inside its scope."""
     for above in index.above(node):
         if isinstance(above, kinds):
             return True

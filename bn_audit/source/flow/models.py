@@ -256,7 +256,7 @@ def _is_closed_over(made: Made) -> bool:
         return False
     scope = made.env.scope
     while scope.parent is not None:
-        if any(param.name.value == func.value for param in scope.parameters):
+        if scope.takes(func.value):
             return scope is not made.env.scope
         scope = scope.parent
     return False

@@ -7,7 +7,7 @@ import libcst as cst
 from bn_audit.handwritten import Number
 from bn_audit.source.flow.index import FileIndex, Scope
 from bn_audit.source.flow.loops import Loop, loops_around
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, leaf_name, walk
 
 __all__ = ["numbers_of"]
 
@@ -32,44 +32,38 @@ def numbers_of(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> tuple[Num
             return (Number.INT,)
         if name == "float" or name.endswith(".item"):
             return (Number.FLOAT,)
-        if name.startswith(("torch.tensor", "torch.as_tensor")) and node.args:
-            # Of integers it is one too, which no rule is for.
-            whole = numbers_of(index, node.args[0].value, depth + 1) == (Number.FLOAT,) or len(node.args) > 1
-            return (Number.TENSOR,) if whole else _ANY_NUMBER
-    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Divide):
-        kinds = {*numbers_of(index, node.left, depth + 1), *numbers_of(index, node.right, depth + 1)}
-        if kinds <= {Number.INT, Number.FLOAT}:
-            return (Number.FLOAT,)
-        return (Number.FLOAT, Number.TENSOR)
+        if name in ("torch.tensor", "torch.as_tensor") and node.args:
+            return (Number.TENSOR,) if _is_of_floats(index, node, depth) else _ANY_NUMBER
     if isinstance(node, cst.BinaryOperation):
-        kinds = {*numbers_of(index, node.left, depth + 1), *numbers_of(index, node.right, depth + 1)}
-        if kinds == {Number.INT} or kinds == {Number.FLOAT} or kinds == {Number.INT, Number.FLOAT}:
-            # A float makes floats; where it may be either on one side, so may it be here.
-            certain = len(kinds) == 1 or (Number.FLOAT,) in (
-                numbers_of(index, node.left, depth + 1),
-                numbers_of(index, node.right, depth + 1),
-            )
-            return ((Number.INT,) if kinds == {Number.INT} else (Number.FLOAT,)) if certain else _ANY_NUMBER
-        return _ANY_NUMBER
+        left, right = numbers_of(index, node.left, depth + 1), numbers_of(index, node.right, depth + 1)
+        numbers = Number.TENSOR not in (*left, *right)
+        if isinstance(node.operator, cst.Divide):
+            return (Number.FLOAT,) if numbers else (Number.FLOAT, Number.TENSOR)
+        if numbers and (Number.FLOAT,) in (left, right):
+            return (Number.FLOAT,)  # a float makes floats
+        return (Number.INT,) if left == right == (Number.INT,) else _ANY_NUMBER
     if isinstance(node, cst.Name):
         scope = index.scope_of(node)
-        if any(param.name.value == node.value for param in scope.parameters):
+        if scope.takes(node.value):
             return _ANY_NUMBER  # what it is given, if not what it is bound to
-        rows = [row for row in scope.bindings.get(node.value, ()) if row.how == "value" and not row.path]
-        alone = len(scope.bindings.get(node.value, ())) == 1
-        if (
-            alone
-            and len(rows) == 1
-            and rows[0].value is not None
-            and not any(node is part for part in walk(rows[0].value))
-        ):
-            return numbers_of(index, rows[0].value, depth + 1)
+        rows = scope.bindings.get(node.value, ())
+        value = scope.sole_value(node.value)
+        if value is not None and not any(node is part for part in walk(value)):
+            return numbers_of(index, value, depth + 1)
         loop = next((row for row in reversed(loops_around(index, node)) if node.value in row.names), None)
-        if loop is not None and alone:
+        if loop is not None and len(rows) == 1:
             return _in_turn(index, loop, node.value, depth + 1)
     if isinstance(node, cst.Subscript) and isinstance(node.slice[0].slice, cst.Index):
         return _each(index, node.value, depth + 1)
     return _ANY_NUMBER
+
+
+def _is_of_floats(index: FileIndex, node: cst.Call, depth: int) -> bool:
+    """Whether a tensor is one of floats: as it says, or by what it is made of."""
+    for arg in node.args:
+        if arg.keyword is not None and arg.keyword.value == "dtype":
+            return "float" in leaf_name(arg.value) or leaf_name(arg.value) == "double"
+    return numbers_of(index, node.args[0].value, depth + 1) == (Number.FLOAT,)
 
 
 def _in_turn(index: FileIndex, loop: Loop, name: str, depth: int) -> tuple[Number, ...]:
@@ -99,13 +93,13 @@ def _each(index: FileIndex, node: cst.CSTNode, depth: int) -> tuple[Number, ...]
         return _ANY_NUMBER if listed is None else _each(index, listed, depth + 1)
     if isinstance(node, cst.Name) and depth < _DEPTH:
         scope = index.scope_of(node)
-        given = any(param.name.value == node.value for param in scope.parameters)
-        value = None if given or _is_changed(index, scope, node.value) else scope.sole_value(node.value)
+        changed = scope.takes(node.value) or _is_changed(scope, node.value)
+        value = None if changed else scope.sole_value(node.value)
         return _ANY_NUMBER if value is None else _each(index, value, depth + 1)
     return _ANY_NUMBER
 
 
-def _is_changed(index: FileIndex, scope: Scope, name: str) -> bool:
+def _is_changed(scope: Scope, name: str) -> bool:
     """Whether a list may hold something else after it was made."""
     if name in scope.puts or name in scope.removals or name in scope.shared:
         return True

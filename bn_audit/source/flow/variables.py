@@ -114,7 +114,7 @@ class Variables(Following):
         scope: Scope | None = env.scope
         while scope is not None:
             if not isinstance(scope.node, cst.ClassDef) and name not in scope.shared:
-                if any(param.name.value == name for param in scope.parameters) or _star_names(scope, name):
+                if scope.takes(name) or _star_names(scope, name):
                     return current if current is not None and current.scope is scope else self.alone(env.module, scope)
                 rows = scope.bindings.get(name)
                 if rows and any(row.how != "other" for row in rows):

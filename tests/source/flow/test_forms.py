@@ -753,3 +753,42 @@ def average(states, sizes):
     assert list(_codes(body, tmp_path)) == ["BNA202"]
     model, server = _program(body, monkeypatch)
     server.average([model.Net().state_dict() for _ in range(3)], [1, 2, 3])  # which does not raise
+
+
+def test_what_a_weight_is_made_of_is_asked_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of twelve numbers is the square of the one before."""
+    from bn_audit.source.flow import numbers
+
+    asked, count = numbers.numbers_of, []
+
+    def counted(*args: object) -> object:
+        count.append(args)
+        return asked(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(numbers, "numbers_of", counted)
+    squares = "".join(f"    w{number} = w{number - 1} * w{number - 1}\n" for number in range(1, 13))
+    body = f"""\
+def average(states, sizes):
+    w0 = sizes[0]
+{squares}    out = {{k: torch.zeros_like(v) for k, v in states[0].items()}}
+    for s in states:
+        for k in out:
+            out[k] += s[k] * w12
+    return out
+"""
+    assert list(_codes(body, tmp_path)) == ["BNA202"]
+    assert 100 < len(count) < 1_000  # with both sides asked twice, ten times as many
+
+
+def test_a_tensor_of_integers_on_a_device_is_none_of_floats(tmp_path: Path) -> None:
+    body = """\
+def average(states, sizes):
+    share = torch.tensor(3, device="cpu")
+    out = {k: torch.zeros_like(v) for k, v in states[0].items()}
+    for s in states:
+        for k in out:
+            out[k] += s[k] * share
+    return out
+"""
+    assert list(_codes(body, tmp_path)) == ["BNA202"]
+    assert list(_codes(body.replace('device="cpu"', "dtype=torch.float32"), tmp_path)) == ["BNA201"]

@@ -13,7 +13,7 @@ from bn_audit.source.flow.combining.sums import accumulated, added_to, bare, mad
 from bn_audit.source.flow.combining.whole import added_whole, reduced_whole
 from bn_audit.source.flow.combining.written_out import written_out
 from bn_audit.source.flow.index import FileIndex, Piece
-from bn_audit.source.flow.loops import is_looped
+from bn_audit.source.flow.loops import stands_in
 from bn_audit.source.nodes import leaf_name
 
 __all__ = ["find_averaging"]
@@ -63,7 +63,7 @@ def _branches(value: cst.BaseExpression) -> tuple[cst.BaseExpression, ...]:
 
 
 def _looped(index: FileIndex, node: cst.CSTNode) -> bool:
-    return is_looped(index, node, (cst.For, cst.BaseComp))
+    return stands_in(index, node, (cst.For, cst.BaseComp))
 
 
 def _adds(value: cst.BaseExpression) -> bool:

@@ -12,7 +12,7 @@ from bn_audit.source.flow.combining.vectors import vectors
 from bn_audit.source.flow.entries import entries_given, entries_in
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.loops import Loop, conditions, depends, loop_of, loops_around, unwrapped
-from bn_audit.source.nodes import dotted_name, leaf_name, root_name, walk
+from bn_audit.source.nodes import dotted_name, leaf_name, reads, root_name, walk
 
 __all__ = ["accumulated", "added_to", "bare", "is_begun", "made_anew"]
 
@@ -93,7 +93,7 @@ def made_anew(index: FileIndex, comp: cst.DictComp | cst.ListComp, element: cst.
     own, loop = index.code(held), loop_of(comp.for_in)
     for side, other in _sides(element):
         if _is_held_by(index, side, own, loop):
-            if any(isinstance(part, cst.Name) and part.value == root_name(side) for part in walk(other)):
+            if reads(other, root_name(side)):
                 return  # ``old + rate * (new - old)`` may be an average over time
             yield from accumulated(index, element, held, other, "", adding=statement)
             return

@@ -12,7 +12,7 @@ from bn_audit.source.flow.combining.sums import bare, is_begun
 from bn_audit.source.flow.entries import entries_in
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.loops import Loop, conditions, depends, loops_around, unwrapped
-from bn_audit.source.nodes import leaf_name, root_name, walk
+from bn_audit.source.nodes import leaf_name, reads, root_name, walk
 
 __all__ = ["added_whole", "adds_whole", "handed_on", "reduced_whole"]
 
@@ -35,7 +35,12 @@ def added_whole(index: FileIndex, node: cst.Assign, value: cst.Call) -> Iterator
         if depends(index, target, parties, adding=node):
             continue
         for place, part in given:
-            if place != held and _may_be_state(part) and not _reads(part, target) and depends(index, part, parties):
+            if (
+                place != held
+                and _may_be_state(part)
+                and not reads(part, root_name(target))
+                and depends(index, part, parties)
+            ):
                 by = Adder(value.func, held, place)
                 scope = index.scope_of(node)
                 yield Averaging(value, "", target, part, part, part, "state", "", None, parties, scope, by=by)
@@ -76,7 +81,8 @@ def adds_whole(index: FileIndex, function: cst.FunctionDef | cst.Lambda, adder: 
                 other = next(iter(entries_in(index, keys, right)), None)
                 if kept is None or other is None or kept[2] == "buffers" or other[2] == "buffers":
                     continue
-                if not _is_plain(index, node, keys, kept[3]) or _reads(right, kept[1]):
+                # ``old + rate * (new - old)`` may be an average over time.
+                if not _is_plain(index, node, keys, kept[3]) or reads(right, root_name(kept[1])):
                     return False
                 if _is_of(scope, kept[1], held) and _is_of(scope, other[1], added):
                     return True
@@ -93,12 +99,6 @@ def _is_plain(index: FileIndex, node: cst.CSTNode, keys: Loop, key: str) -> bool
     )
     begun = root_name(node.target) if isinstance(node, cst.AugAssign) else None
     return whole and all(is_begun(test, key, begun) for test, _ in conditions(index, node, keys))
-
-
-def _reads(node: cst.CSTNode, state: cst.BaseExpression) -> bool:
-    """Whether what is added is made of the sum too: ``old + rate * (new - old)`` may be an average over time."""
-    own = root_name(state)
-    return any(isinstance(part, cst.Name) and part.value == own for part in walk(node))
 
 
 def handed_on(function: cst.Lambda, call: cst.Call, adder: Adder) -> Adder | None:
