@@ -18,6 +18,7 @@ class NormHealth:
             The counts are 0 then, and ``untrained`` is None.
         nan, inf: how many values of mean and variance are NaN, and infinite.
         negative, zero: how many variances are below 0 (-inf among them), and exactly 0.
+        saved: whether they are in the state dict; where they are not, nothing is known of them.
         untrained: every mean is 0, every variance 1 and the counter, if there is one, 0, as when the layer was built.
     """
 
@@ -29,6 +30,7 @@ class NormHealth:
     negative: int = 0
     zero: int = 0
     untrained: bool | None = None
+    saved: bool = True
 
     @property
     def broken(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bn_audit.exchange import flower, nvflare
-from bn_audit.exchange.fedbn import constants, expectation, owners
+from bn_audit.exchange.fedbn import constants, evidence, expectation, owners
 from bn_audit.exchange.frameworks import FrameworkSettings, integers_stay, plan
 from bn_audit.exchange.keep import Keep
 from bn_audit.exchange.plan import Comparison, EntryPlan, Fate, Plan, PlanError, compare
@@ -248,7 +248,7 @@ def inspect(
         choices=() if settings is not None else choices(profile),
         advice=_advice(profile, torch_version, secretflow_version) if _hopeless(cells) else None,
         findings=tuple(sorted(findings, key=lambda finding: (finding.code, finding.message))),
-        notes=(*notes, *_refusal(profile)),
+        notes=(*notes, *evidence(profile), *_refusal(profile)),
         modules=tuple((modules or {}).items()),
     )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bn_audit.finding import Location
+from bn_audit.running import Role, role_of
 
 __all__ = ["SOMEWHERE", "Gap", "NormLayer", "Profile", "Reload", "Shape", "StateEntry", "tensor_groups"]
 
@@ -40,6 +41,8 @@ class StateEntry:
             0-d integer is a size). A counter of a freshly built model is 0.
         alias_of: the key of the earlier entry that is the same tensor, for shared modules and tied weights.
         lazy: whether it is known to be a parameter that no forward has initialised.
+        own: the name under which its module has it, where that is not the last component of the key.
+        seen: what it follows as a running statistic, where a forward of a copy showed it and no name says it.
     """
 
     key: str
@@ -50,11 +53,18 @@ class StateEntry:
     value: int | None = None
     alias_of: str | None = None
     lazy: bool = False
+    own: str | None = None
+    seen: Role | None = None
 
     @property
     def name(self) -> str:
-        """The last component of the key: ``running_mean``."""
-        return self.key.rpartition(".")[2]
+        """What its module calls it, as a rule the last component of the key: ``running_mean``."""
+        return self.key.rpartition(".")[2] if self.own is None else self.own
+
+    @property
+    def statistic(self) -> Role | None:
+        """What it follows, if it is a running statistic; None if nothing says that it is one."""
+        return role_of(self.name) if self.seen is None else self.seen
 
     @property
     def top(self) -> str:
@@ -80,6 +90,8 @@ class NormLayer:
         rules on
             model state ask for.
         location: where the source constructs it, if read from source.
+        seen: names of its running statistics, and what they follow, where a forward of a copy showed it and no name
+            says it. There may be some that are in no state dict.
     """
 
     path: str
@@ -94,6 +106,7 @@ class NormLayer:
     lazy: bool = False
     family: Literal["batch", "instance", "sync", "other"] = "batch"
     location: Location | None = None
+    seen: tuple[tuple[str, Role], ...] = ()
 
     @property
     def nested(self) -> bool | None:

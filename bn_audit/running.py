@@ -7,12 +7,18 @@ run, and what is averaged. A ``mean`` and a ``std`` alone may be constants that 
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
-__all__ = ["initial_value", "is_statistic"]
+__all__ = ["Role", "initial_value", "is_statistic", "role_of"]
+
+Role = Literal["mean", "var", "std", ""]
+"""What a running statistic follows: a channel's mean, its variance, the root of that, or something else."""
 
 _RUN = ("running_", "moving_")
 _MEANS = frozenset({"mean", "mu"})
 _SPREADS = frozenset({"var", "variance", "std", "sigma"})
+_ROOTS = frozenset({"std", "sigma"})
+_AVERAGES = frozenset({"running", "moving", "avg", "average", "ema"})
 _MATRICES = frozenset({"cov", "covar", "covariance"})
 
 
@@ -20,6 +26,18 @@ _MATRICES = frozenset({"cov", "covar", "covariance"})
 def is_statistic(name: str) -> bool:
     """Whether the last component of a key names a running statistic."""
     return name.startswith(_RUN) and bool(_words(name) & (_MEANS | _SPREADS | _MATRICES))
+
+
+def role_of(name: str) -> Role | None:
+    """What a running statistic follows, by its name, if that says nothing else; None of what is no statistic."""
+    if not is_statistic(name):
+        return None
+    words = _words(name) - _AVERAGES
+    if len(words) != 1:
+        return ""
+    if words <= _MEANS:
+        return "mean"
+    return "" if not words <= _SPREADS else "std" if words <= _ROOTS else "var"
 
 
 def initial_value(name: str) -> float | None:

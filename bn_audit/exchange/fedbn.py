@@ -9,11 +9,22 @@ beside that of a local entry is local under both: a party holds it once.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 from bn_audit.exchange.plan import EntryPlan, Fate, Plan
 from bn_audit.profile import NormLayer, Profile, StateEntry, tensor_groups
+from bn_audit.running import Role
 
-__all__ = ["constants", "expectation", "expected_fates", "fates_by_module", "frozen", "is_integer", "owners"]
+__all__ = [
+    "constants",
+    "evidence",
+    "expectation",
+    "expected_fates",
+    "fates_by_module",
+    "frozen",
+    "is_integer",
+    "owners",
+]
 
 _LOCAL = frozenset({Fate.LOCAL})
 _AVERAGED = frozenset({Fate.AVERAGED})
@@ -55,6 +66,28 @@ def _alike_under_all_names(profile: Profile, fates: tuple[frozenset[Fate], ...])
         before = common.get(group, own)
         common[group] = _LOCAL if _LOCAL in (own, before) else own | before
     return tuple(common[group] for group in groups)
+
+
+_FOLLOWED = {"mean": "the mean", "var": "the variance", "std": "the standard deviation", "": "something else"}
+
+
+def evidence(profile: Profile) -> Iterator[str]:
+    """Why layers that no name and no class shows are norm layers, in sentences without a full stop."""
+    saved = {(entry.module, entry.name) for entry in profile.entries}
+    alike: dict[tuple[str, tuple[tuple[str, Role], ...], bool], list[str]] = {}
+    for norm in profile.norms:
+        if norm.seen:
+            gone = not any((norm.path, name) in saved for name, _ in norm.seen)
+            alike.setdefault((norm.type, norm.seen, gone), []).append(norm.path or "the root")
+    for (type_, seen, gone), paths in alike.items():
+        followed = ", ".join(f"{name} follows {_FOLLOWED[role]}" for name, role in seen)
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        are = "is a norm layer" if len(paths) == 1 else "are norm layers"
+        where = "; no state dict has it" if gone else ""
+        yield (
+            f"{', '.join(paths[:3])}{more} ({type_}) {are}, as a copy run with random inputs shows: in training "
+            f"{followed} of what it is given, and nothing of it moves under eval(){where}"
+        )
 
 
 def is_integer(entry: StateEntry) -> bool:

@@ -228,7 +228,7 @@ def _replaced(entry: StateEntry, dtype: str | None) -> Course:
 
 def _default(profile: Profile, entry: StateEntry) -> bool | None:
     """Whether a missing entry is no matter: torch's own norm layers supply a counter to what has none."""
-    if entry.name != "num_batches_tracked":
+    if entry.key.rpartition(".")[2] != "num_batches_tracked":  # what is looked for in what was received
         return False
     norm = profile.norm_at(entry.module)
     if norm is None:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from bn_audit.federated.behaviour import seen_statistics
 from bn_audit.federated.errors import AggregationError
 from bn_audit.running import is_statistic
 
-__all__ = ["Owned", "attribute_of", "identity", "members", "owned", "owns_statistics", "state_of"]
+__all__ = ["Owned", "attribute_of", "identity", "members", "names_statistics", "owned", "owns_statistics", "state_of"]
 
 _NONE = object()
 
@@ -123,8 +124,14 @@ def attribute_of(module: nn.Module, name: str, default: Any = None) -> Any:
 
 
 def owns_statistics(module: nn.Module) -> bool:
-    """Whether a module owns running statistics (:mod:`bn_audit.running`), under their own name or that which a
-    parametrization, ``weight_norm`` or pruning leaves."""
+    """Whether a module owns running statistics: by their names (:mod:`bn_audit.running`), or by those which a
+    parametrization, ``weight_norm`` or pruning leaves; or because a forward of a copy showed it
+    (:mod:`bn_audit.federated.behaviour`)."""
+    return names_statistics(module) or bool(seen_statistics(module))
+
+
+def names_statistics(module: nn.Module) -> bool:
+    """Whether a module owns running statistics, by their names."""
     own = [*members(module), *attribute_of(module, "parametrizations", ())]
     return any(is_statistic(name.removesuffix("_g").removesuffix("_orig")) for name in own)
 

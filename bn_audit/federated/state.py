@@ -3,9 +3,10 @@
 Decided by module where there is one: every entry of a ``torch.nn.modules.batchnorm._BatchNorm``, with running
 statistics or without, and of whatever lies below it (parametrizations, an activation), unless it is the whole model;
 and the own entries of any other module with running statistics, by their names (:mod:`bn_audit.running`:
-``running_mean``, ``moving_variance``; InstanceNorm, frozen BatchNorm, EvoNorm, a BatchNorm of one's own), with what
-parametrizes them. A bare state dict shows its keys only: there it is the entries beside running statistics. Never by
-what a key happens to contain: 'bn' is in 'subnet' and not in torchvision's 'downsample.1'.
+``running_mean``, ``moving_variance``; InstanceNorm, frozen BatchNorm, EvoNorm, a BatchNorm of one's own) or by what a
+copy does in a forward (:mod:`bn_audit.federated.behaviour`), with what parametrizes them. A bare state dict shows its
+keys only: there it is the entries beside running statistics. Never by what a key happens to contain: 'bn' is in
+'subnet' and not in torchvision's 'downsample.1'.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bn_audit.health import NormHealth
 from bn_audit.live.errors import require_torch
 from bn_audit.live.profile import profile, profile_of_state
 from bn_audit.live.tensors import integer_value
-from bn_audit.profile import Profile
+from bn_audit.profile import Profile, StateEntry
 
 require_torch()
 
@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor  # noqa: E402
 from torch.nn.parameter import is_lazy  # noqa: E402
 
 from bn_audit.federated.owners import state_of  # noqa: E402
-from bn_audit.running import initial_value, is_statistic  # noqa: E402
+from bn_audit.running import initial_value  # noqa: E402
 
 __all__ = ["health", "health_of_entries"]
 
@@ -31,25 +31,33 @@ def health(source: nn.Module | Mapping[str, torch.Tensor]) -> list[NormHealth]:
 
 
 def health_of_entries(profile: Profile, tensors: Mapping[str, torch.Tensor]) -> list[NormHealth]:
-    """The health of a profile's norm layers. Of ``tensors`` only the running statistics and counters are read."""
+    """The health of a profile's norm layers with running statistics, in its order. Of ``tensors`` only these and
+    counters are read."""
     paths = {norm.path for norm in profile.norms}
-    own: dict[str, dict[str, str]] = {}
+    own: dict[str, list[StateEntry]] = {}
+    counters: dict[str, torch.Tensor] = {}
     for entry in profile.entries:
-        if entry.module in paths and (entry.name == "num_batches_tracked" or is_statistic(entry.name)):
-            own.setdefault(entry.module, {})[entry.name] = entry.key
-    return [
-        _judge(path, {name: tensors[key] for name, key in keys.items()})
-        for path, keys in own.items()
-        if any(is_statistic(name) for name in keys)
-    ]
+        if entry.module in paths and entry.statistic is not None:
+            own.setdefault(entry.module, []).append(entry)
+        elif entry.module in paths and entry.name == "num_batches_tracked":
+            counters[entry.module] = tensors[entry.key]
+    found = []
+    for norm in profile.norms:
+        if norm.path in own:
+            found.append(_judge(norm.path, own[norm.path], tensors, counters.get(norm.path)))
+        elif norm.tracked and not any(gap.path == norm.path for gap in profile.gaps):
+            found.append(NormHealth(norm.path, known=False, saved=False))
+    return found
 
 
-def _judge(path: str, named: Mapping[str, torch.Tensor]) -> NormHealth:
-    statistics = {name: tensor for name, tensor in named.items() if is_statistic(name)}
-    counter = integer_value(named["num_batches_tracked"]) if "num_batches_tracked" in named else None
+def _judge(
+    path: str, entries: Sequence[StateEntry], tensors: Mapping[str, torch.Tensor], counted: torch.Tensor | None
+) -> NormHealth:
+    statistics = {entry.name: tensors[entry.key] for entry in entries}
+    counter = None if counted is None else integer_value(counted)
     if any(is_lazy(tensor) or tensor.is_meta or isinstance(tensor, FakeTensor) for tensor in statistics.values()):
         return NormHealth(path, counter, known=False)
-    initial = {name: initial_value(name) for name in statistics}
+    initial = {entry.name: _initial(entry) for entry in entries}
     # A complex one is two numbers, which are above and below nothing.
     spreads = [tensor for name, tensor in statistics.items() if initial[name] == 1 and not tensor.is_complex()]
     return NormHealth(
@@ -61,6 +69,12 @@ def _judge(path: str, named: Mapping[str, torch.Tensor]) -> NormHealth:
         zero=sum(_count(tensor == 0) for name, tensor in statistics.items() if initial[name] == 1),
         untrained=not counter and all(_is_as_built(tensor, initial[name]) for name, tensor in statistics.items()),
     )
+
+
+def _initial(entry: StateEntry) -> float | None:
+    if entry.seen is None:
+        return initial_value(entry.name)
+    return {"mean": 0.0, "var": 1.0, "std": 1.0}.get(entry.seen)
 
 
 def _is_as_built(tensor: torch.Tensor, initial: float | None) -> bool:

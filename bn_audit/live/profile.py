@@ -6,7 +6,7 @@ scripted or exported module that was made from a ``_BatchNorm``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from typing import Any, Literal
 
 from bn_audit.live.bare import BareEntry, profile_of_bare
@@ -24,17 +24,18 @@ from torch.nn.modules.lazy import LazyModuleMixin  # noqa: E402
 from torch.nn.parameter import is_lazy  # noqa: E402
 from torch.nn.utils.parametrize import type_before_parametrizations  # noqa: E402
 
+from bn_audit.federated.behaviour import seen_statistics  # noqa: E402
 from bn_audit.federated.errors import AggregationError  # noqa: E402
 from bn_audit.federated.owners import (  # noqa: E402
-    Owned,
     attribute_of,
     identity,
     members,
+    names_statistics,
     owned,
     owns_statistics,
 )
 from bn_audit.live.reload import tried  # noqa: E402
-from bn_audit.running import is_statistic  # noqa: E402
+from bn_audit.running import Role, is_statistic  # noqa: E402
 
 __all__ = ["bare_of_state", "profile", "profile_of_state"]
 
@@ -57,6 +58,7 @@ def profile(module: nn.Module) -> Profile:
         raise TargetError(str(error)) from error
     parameters: set[Hashable] = {identity(parameter) for parameter in module.parameters()} if found.renamed else set()
     first: dict[Hashable, str] = {}
+    seen = {path: seen_statistics(part) for path, part in found.modules.items() if not names_statistics(part)}
     entries: list[StateEntry] = []
     gaps: list[Gap] = []
     for key, value in found.state.items():
@@ -73,7 +75,12 @@ def profile(module: nn.Module) -> Profile:
             gaps.append(Gap(len(entries), owner, reason))
             continue
         alias = first.setdefault(identity(value), key)
-        trained = isinstance(value, nn.Parameter) or identity(value) in parameters or _copies_parameter(found, key)
+        name = (found.foreign.get(key) or key).rpartition(".")[2]
+        trained = (
+            isinstance(value, nn.Parameter)
+            or identity(value) in parameters
+            or name in getattr(found.modules.get(owner), "_parameters", ())
+        )
         entries.append(
             StateEntry(
                 key=key,
@@ -84,10 +91,15 @@ def profile(module: nn.Module) -> Profile:
                 value=integer_value(value),
                 alias_of=alias if alias != key else None,
                 lazy=is_lazy(value),
+                own=name if name != key.rpartition(".")[2] else None,
+                seen=seen.get(owner, {}).get(name),
             )
         )
     recorded = _recorded_classes(found.modules)
-    norms = [_norm(path, part, recorded.get(path), path in found.hidden) for path, part in found.modules.items()]
+    norms = [
+        _norm(path, part, recorded.get(path), path in found.hidden, seen.get(path, {}))
+        for path, part in found.modules.items()
+    ]
     return Profile(
         tuple(entries),
         tuple(norm for norm in norms if norm is not None),
@@ -96,11 +108,6 @@ def profile(module: nn.Module) -> Profile:
         renamed=found.renamed,
         reload=tried(module, found),
     )
-
-
-def _copies_parameter(found: Owned, key: str) -> bool:
-    path, _, name = found.foreign.get(key, "").rpartition(".")
-    return name in getattr(found.modules.get(path), "_parameters", ())
 
 
 def profile_of_state(state: Mapping[str, object]) -> Profile:
@@ -166,8 +173,11 @@ def _class_of(module: nn.Module, recorded: str | None = None) -> tuple[str, type
     return written.__name__, written
 
 
-def _norm(path: str, module: nn.Module, recorded: str | None, hidden: bool) -> NormLayer | None:
-    """The norm layer a module is, or None. What finds a wrapper at its path (``hidden``) finds no BatchNorm."""
+def _norm(
+    path: str, module: nn.Module, recorded: str | None, hidden: bool, seen: Mapping[str, Role]
+) -> NormLayer | None:
+    """The norm layer a module is, or None. What finds a wrapper at its path (``hidden``) finds no BatchNorm; ``seen``
+    are statistics that go by no name that is known for one."""
     own = members(module)
     parametrized = attribute_of(module, "parametrizations", {})
 
@@ -183,28 +193,34 @@ def _norm(path: str, module: nn.Module, recorded: str | None, hidden: bool) -> N
     momentum = attribute_of(module, "momentum")
     affine = holds("weight") or holds("bias")
     if not _derives(cls, _NormBase):  # it may call them gamma and beta
-        affine = affine or any(not is_statistic(parameter) for parameter, _ in module.named_parameters(recurse=False))
+        affine = affine or any(
+            not is_statistic(parameter) and parameter not in seen
+            for parameter, _ in module.named_parameters(recurse=False)
+        )
     return NormLayer(
         path=path,
         type=name,
         batchnorm=batchnorm,
         tracked=tracked,
         affine=affine,
-        features=_features(module, own),
+        features=_features(module, own, seen),
         momentum=_number(momentum),
         cumulative=_cumulative(module, cls),
         eps=_number(attribute_of(module, "eps")),
         lazy=isinstance(module, LazyModuleMixin) and bool(module.has_uninitialized_params()),
         family=_family(cls),
+        seen=tuple(seen.items()),
     )
 
 
-def _features(module: nn.Module, own: Mapping[str, torch.Tensor]) -> int | None:
+def _features(module: nn.Module, own: Mapping[str, torch.Tensor], seen: Collection[str]) -> int | None:
     features = attribute_of(module, "num_features")
     if isinstance(features, int) and features > 0:  # an uninitialised lazy layer says 0
         return features
-    shapes = [shape_of(own[name]) for name in (*filter(is_statistic, own), "weight") if name in own]
-    return next((shape[0] for shape in shapes if shape is not None and len(shape) == 1), None)
+    named = {name: attribute_of(module, name) for name in seen} | dict(own)
+    shapes = [shape_of(named[name]) for name in (*filter(is_statistic, own), *seen, "weight") if name in named]
+    sizes = [[size for size in shape if size != 1] or [1] for shape in shapes if shape]
+    return next((size[0] for size in sizes if len(size) == 1), None)
 
 
 def _cumulative(module: nn.Module, cls: type[Any] | None) -> bool | None:

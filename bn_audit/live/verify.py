@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bn_audit.exchange import flower
 from bn_audit.exchange.courses import UNINITIALISED
-from bn_audit.exchange.fedbn import constants, expected_fates
+from bn_audit.exchange.fedbn import constants, evidence, expected_fates
 from bn_audit.exchange.flower import FlowerSettings
 from bn_audit.exchange.frameworks import FrameworkSettings, integers_stay
 from bn_audit.exchange.frameworks import plan as plan_of
@@ -398,7 +398,7 @@ def judge(
     disagreements: tuple[str, ...] = ()
     if measured:
         disagreements = tuple(_disagreements(profile, settings, planned, run))
-    notes = list(planned.notes)
+    notes = [*evidence(profile), *planned.notes]
     open_order = not profile.ordered and isinstance(settings, SecretFlowSettings) and settings.skip_bn is not False
     if profile.renamed and isinstance(settings, SecretFlowSettings) and settings.wrapped is None:
         notes.append(

@@ -130,6 +130,8 @@ def health_words(norm: InspectedNorm) -> str:
     if norm.layer.lazy:
         return "uninitialised"
     health = norm.health
+    if health is not None and not health.saved:
+        return "not saved"
     if health is None or not health.known:
         return "not at hand"
     faults = _faults(health)

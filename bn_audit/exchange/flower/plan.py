@@ -22,7 +22,6 @@ from bn_audit.exchange.steps import PASSED, UNKNOWN, Phase, effects_by_tensor, e
 from bn_audit.handwritten import Rebuild
 from bn_audit.loading import Covers, How
 from bn_audit.profile import Profile, Shape, StateEntry, tensor_groups
-from bn_audit.running import is_statistic
 
 __all__ = ["plan", "without_kept", "zeroed"]
 
@@ -294,7 +293,7 @@ def _notes(profile: Profile, settings: FlowerSettings, aggregates: dict[str, lis
         yield "FedMedian hands out the median, not the mean"
     if settings.strategy == "fedtrimmedavg":
         yield "FedTrimmedAvg hands out the mean of what is neither largest nor smallest"
-    statistics = [entry.key for entry in sent if is_statistic(entry.name)]
+    statistics = [entry.key for entry in sent if entry.statistic is not None]
     if steps(settings) and statistics:
         yield f"{_listed(statistics)}: moved by the server's optimiser, by which a variance may become negative"
     halves = [entry.key for entry in sent if entry.dtype == "float16"]

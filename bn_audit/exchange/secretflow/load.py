@@ -155,7 +155,9 @@ class Loader:
             return Phase(None)
         if len(sent) == len(self._entries):
             return Phase(False)
-        absent = [entry for entry in self._entries[len(sent) :] if entry.name != "num_batches_tracked"]
+        absent = [
+            entry for entry in self._entries[len(sent) :] if entry.key.rpartition(".")[2] != "num_batches_tracked"
+        ]
         lines = []
         exact = True
         if absent:
