@@ -180,7 +180,8 @@ model worse for the parties whose data differs most."""
 _SILENT = """\
 - No model with BatchNorm can be followed to the averaging: over imports, calls, attributes, lists, constructors.
 - What is averaged is not the state of several live parties that goes back into a model: checkpoints of one training,
-  teachers, exponential averages over time, prototypes, gradients.
+  teachers, exponential averages over time, prototypes, gradients; models that were trained apart and are merged once,
+  in files that speak of merging and of nobody who trains together.
 - `all_reduce` in a program that does not say that it is federated: one model trained on many machines.
 - A filter keeps BatchNorm out, by module or by key, and the model's keys prove it right.
 - BatchNorm keeps no running statistics (`track_running_stats=False`), or has been replaced."""

@@ -29,8 +29,10 @@ from bn_audit.handwritten import (
     Reductor,
 )
 from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.filters import concerns
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
+from bn_audit.source.flow.loops import conditions
 from bn_audit.source.flow.numbers import numbers_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.nodes import dotted_name, walk
@@ -415,8 +417,20 @@ class _Reader:
         for node in walk(scope.node):
             if (self.index.place(node) or 0) <= place:
                 continue
-            found.extend(self._scaling(node, own))
-        return found or [None]
+            factors = list(self._scaling(node, own))
+            found.extend(factors)
+            if factors and self._picks(node):
+                found.append(None)
+        return list(dict.fromkeys(found)) or [None]
+
+    def _picks(self, node: cst.CSTNode) -> bool:
+        """Whether it depends on the entry if a sum is scaled somewhere: ``if "num_batches_tracked" in key: continue``
+        leaves the counter as it is."""
+        known = {id(test) for test, _ in self.averaging.tests}
+        return any(
+            id(test) not in known and concerns(test, self.averaging.key)
+            for test, _ in conditions(self.index, node, None)
+        )
 
     def _scaling(self, node: cst.CSTNode, own: str) -> Iterator[Factor]:
         """``x /= n``, ``x.div_(n)``, ``x = x / n``, ``x = torch.div(x, n)``."""

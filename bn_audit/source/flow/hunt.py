@@ -41,6 +41,15 @@ _PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|\bpart(?:y|ies)\
 _BUFFERS = re.compile(r"(?:named|\w)_buffers\s*\(|[(,*]\s*[\w.\[\]]+\.buffers\s*\(")
 """What a function has that hands buffers on, or goes over them beside others: not one that sets them to something."""
 _FEDERATED = re.compile(r"(?i)federat|fed_?(?:avg|prox|nova|opt|sgd|per|rep|bn)(?![a-z])")
+_MERGES = re.compile(
+    r"(?i)models?_?soup|re-?basin|merge_?(?:the_?|all_?|n_?)?models?|merged_?models?|models?_?merg|merger\b"
+)
+"""Words for models that are trained apart, once, and made one: no federation goes on after it."""
+_TOGETHER = re.compile(
+    r"(?i)federat|(?:\b|_)fed(?:\b|_)|fed_?avg|client|server|participant|\bpart(?:y|ies)\b|worker|hospital|silo"
+    r"|aggregat|(?:global|local|shared)_?(?:model|net|weight|state|param|updat|train)"
+)
+"""Words of those who train one model together."""
 
 
 @dataclass(slots=True)
@@ -182,7 +191,7 @@ class Hunter:
         if by_position(averaging):
             # A state dict has no places; what was made a list of has.
             origins = tuple(origin for origin in origins if not isinstance(origin, State) or self._listed(origin))
-        if not _live(origins) or self._from_files(averaging, env):
+        if not _live(origins) or self._from_files(averaging, env) or self._is_merge(env, load):
             return None
         models = [*models, *(origin.model for origin in origins if isinstance(origin, State) and origin.model)]
         models.extend(origin for origin in origins if isinstance(origin, Made) and origin.kind == "model")
@@ -206,6 +215,17 @@ class Hunter:
                 filters.update({id(one.node): one for one in origin.filters if not one.among})
         steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
         return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps, apart=apart)
+
+    def _is_merge(self, env: Env, load: Step) -> bool:
+        """Whether models that were trained apart are made one, as the words of all files on the way say."""
+        indexes = [self.follower.index(load.module)]
+        run: Env | None = env
+        while run is not None:
+            indexes.append(self.follower.index(run.module))
+            run = run.caller
+        return any(index.mentions(_MERGES) for index in indexes) and not any(
+            index.mentions(_TOGETHER) for index in indexes
+        )
 
     def _way(self, node: cst.CSTNode, env: Env) -> list[Condition]:
         """The conditions under which a run of a scope comes to a node, with those of the calls that lead to it."""

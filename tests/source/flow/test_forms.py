@@ -132,6 +132,62 @@ def average(states, sizes):
         avg[k] = torch.div(avg[k], len(states))
     return avg
 """,
+    "counter not divided": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for state in states[1:]:
+        for k in avg:
+            avg[k] += state[k]
+    for k in avg:
+        if "num_batches_tracked" in k:
+            continue
+        avg[k] /= len(states)
+    return avg
+""",
+    "counter not divided in the same turn": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for k in avg:
+        for state in states[1:]:
+            avg[k] += state[k]
+        if "num_batches_tracked" in k:
+            continue
+        avg[k] /= len(states)
+    return avg
+""",
+    "floats divided": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for state in states[1:]:
+        for k in avg:
+            avg[k] += state[k]
+    for k in avg:
+        if avg[k].dtype.is_floating_point:
+            avg[k].div_(len(states))
+    return avg
+""",
+    "counter divided otherwise": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for k in avg:
+        for state in states[1:]:
+            avg[k] += state[k]
+        if avg[k].dtype == torch.int64:
+            avg[k] = avg[k] // len(states)
+        else:
+            avg[k] /= len(states)
+    return avg
+""",
+    "divided where it is added": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for k in avg:
+        if "fc" not in k:
+            for state in states[1:]:
+                avg[k] += state[k]
+            avg[k] /= len(states)
+    return avg
+""",
     "zero then add": """\
 def average(states, sizes):
     avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
