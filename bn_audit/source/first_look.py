@@ -88,11 +88,14 @@ def may_federate(data: bytes) -> bool:
     """Whether a file may put combined states into a model: it does so with some state, and speaks of more than one
     party. What it calls them is no evidence, only a reason to look."""
     reduces = _reduces(data)
-    if not reduces and not _puts_state(data):
+    puts = reduces or _puts_state(data)
+    if not puts and not _goes_through_files(data):
         return False
     words = _words(data)
     parties = len(_parties(words))
     short = len(data) < _SHORT
+    if not puts:
+        return parties > 1 or (parties > 0 and short)
     if parties > 1 or (parties and (short or reduces)) or (short and reduces):
         return True
     wanted = 1 if short else 3
@@ -115,6 +118,12 @@ def _puts_state(data: bytes) -> bool:
     return any(pattern.search(data) for pattern in _STATE) or (
         b"state_dict" in data and _ADDED.search(data) is not None
     )
+
+
+def _goes_through_files(data: bytes) -> bool:
+    """Whether a file puts what it reads from a file into a model, and writes files: it may get there what others have
+    averaged. Every program that goes on training where it stopped does so too."""
+    return b"torch.load(" in data and b"torch.save(" in data and b"load_state_dict" in data
 
 
 def speaks_of_parties(data: bytes) -> bool:

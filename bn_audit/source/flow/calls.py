@@ -12,7 +12,8 @@ from bn_audit.source.flow.attributes import Attributes
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
-from bn_audit.source.flow.following import MAX_CALLS, filtered, kind_of, no_vectors
+from bn_audit.source.flow.files import READERS, Files
+from bn_audit.source.flow.following import MAX_CALLS, MAX_STEPS, filtered, kind_of, no_vectors
 from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text_with_holes
 from bn_audit.source.flow.index import PARTIES, Scope, arguments_of
 from bn_audit.source.flow.marks import Marks
@@ -54,7 +55,8 @@ from bn_audit.source.interpreter.values import (
 from bn_audit.source.nodes import dotted_name, leaf_name
 
 if TYPE_CHECKING:
-    from bn_audit.source.project import PyModule
+    from bn_audit.source.flow.following import Finder
+    from bn_audit.source.project import Project, PyModule
 
 __all__ = ["Calls"]
 
@@ -64,6 +66,10 @@ _HANDED_IN = frozenset(["gather", "allgather", "bcast"])
 
 class Calls(Attributes):
     """The part of a follower that knows calls."""
+
+    def __init__(self, project: Project, finder: Finder, steps: int = MAX_STEPS) -> None:
+        super().__init__(project, finder, steps)
+        self.files = Files(self)
 
     def _call(self, node: cst.Call, env: Env) -> Iterable[Origin]:
         func = node.func
@@ -262,12 +268,8 @@ class Calls(Attributes):
         if name.rpartition(".")[2] in IMPORTERS:
             imported = imports_of(self.project, self.index(env.module), node)
             yield imported if imported is not None else Opaque(name)
-        elif name in ("torch.load", "safetensors.torch.load_file", "pickle.load", "joblib.load"):
-            held = node.args[0].value if node.args else None
-            if held is not None and self._is_in_memory(held, env):
-                yield from self.items(self.origins(held, env))
-            else:
-                yield Loaded()
+        elif name in READERS:
+            yield from self._read(name, node, env)
         elif name.startswith("mpi4py.") and name.rpartition(".")[2] in _HANDED_IN and node.args:
             if self.index(env.module).mentions(PARTIES):
                 yield from self.origins(node.args[0].value, env)
@@ -294,6 +296,20 @@ class Calls(Attributes):
         else:
             settings = self._settings(node, env) if name in INSTANTIATE else ""
             yield Made("model" if makes_models(name) else "library", name, None, node, env, settings=settings)
+
+    def _read(self, name: str, node: cst.Call, env: Env) -> Iterable[Origin]:
+        """What a file holds that is read: what the program writes to it, as far as that is known."""
+        positional, keywords, _ = arguments_of(node)
+        held = positional[0] if positional else keywords.get(READERS[name])
+        if held is not None and self._is_in_memory(held, env):
+            yield from self.items(self.origins(held, env))
+            return
+        written = self.files.written(held, env) if held is not None else []
+        for row in written:
+            for origin in self.items(self.origins(row.value, row.env)):
+                yield replace(origin, file=(node, env)) if isinstance(origin, State) and origin.file is None else origin
+        if not written:
+            yield Loaded()
 
     def _is_in_memory(self, node: cst.BaseExpression, env: Env) -> bool:
         """Whether what is read from is no file: ``io.BytesIO(message)``."""

@@ -85,11 +85,11 @@ def _entries(
             if leaf in ("parameters", "values", "buffers") or not leaf:
                 for node in uses(added, name):
                     yield node, part, what, ""
-    # ``state[key]``: the key is any name the loop binds, or one bound to it.
+    # ``state[key]``: the key is any name the loop binds, the place of an entry among them.
     for item in _walk_expression(index, added):
         if isinstance(item, cst.Subscript) and len(item.slice) == 1 and isinstance(item.slice[0].slice, cst.Index):
             picked = item.slice[0].slice.value
-            if isinstance(picked, cst.Name) and picked.value in names and not _nested(index, item):
+            if isinstance(picked, cst.Name) and picked.value in keys.names and not _nested(index, item):
                 yield item, item.value, "state", picked.value
 
 

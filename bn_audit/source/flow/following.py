@@ -11,7 +11,7 @@ import libcst as cst
 
 from bn_audit.source.flow.callers import Callers
 from bn_audit.source.flow.given import given_by, taken
-from bn_audit.source.flow.index import FileIndex, Scope
+from bn_audit.source.flow.index import FileIndex, Scope, Write
 from bn_audit.source.flow.lookup import Lookup
 from bn_audit.source.flow.values import Combined, Env, Filter, Imported, Made, Origin, Parts, State
 from bn_audit.source.interpreter import classes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_CALLS",
     "MAX_DEPTH",
+    "MAX_STEPS",
     "Finder",
     "Following",
     "Origins",
@@ -37,6 +38,8 @@ Origins = tuple[Origin, ...]
 
 MAX_DEPTH = 90
 """Expressions within expressions that are followed."""
+MAX_STEPS = 60_000
+"""Expressions that one search follows."""
 MAX_CALLS = 12
 """Calls within calls that are told apart by where they were made."""
 
@@ -54,7 +57,7 @@ class Following(ABC):
     :class:`bn_audit.source.flow.follow.Follower`.
     """
 
-    def __init__(self, project: Project, finder: Finder, steps: int = 60_000) -> None:
+    def __init__(self, project: Project, finder: Finder, steps: int = MAX_STEPS) -> None:
         self.project = project
         self.finder = finder
         self.steps = steps
@@ -139,6 +142,19 @@ class Following(ABC):
     @abstractmethod
     def callee(self, node: cst.Call, env: Env) -> list[tuple[Value, Made | None]]:
         """What a call may call: functions with the object they are methods of, classes, things of libraries."""
+
+    @abstractmethod
+    def holder(self, name: str, node: cst.CSTNode | None, env: Env) -> Env | None:
+        """The run of the scope that binds a name as seen from ``env``; None if it is no variable of this file."""
+
+    @abstractmethod
+    def home(self, name: str, module: PyModule) -> tuple[Env, str] | None:
+        """The top level that binds a variable, of this module or of that which it is imported from, and what it is
+        called there; None if none does."""
+
+    @abstractmethod
+    def writes_of(self, made: Made, attr: str) -> Iterator[tuple[Write, Env]]:
+        """What the methods of an object's class put into one of its attributes."""
 
     @abstractmethod
     def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:

@@ -198,11 +198,7 @@ class Hunter:
         way = self._way(averaging.node, env)
         taking = without_trials(dict.fromkeys(models), env.module)
         readings = tuple(reading for made in taking for reading in self.reader.readings_beside(made, way))
-        states = tuple(
-            Step(origin.env.module, origin.node, "a party's state is taken here")
-            for origin in origins
-            if isinstance(origin, State)
-        )
+        states = tuple(step for origin in origins if isinstance(origin, State) for step in _taken(origin))
         whats = {self._what(origin) for origin in origins if isinstance(origin, State)} or {averaging.what}
         half = "state" not in whats or averaging.what == "parameters" or self._of_parameters(averaging, env)
         apart = half and self._has_buffers(averaging, env)
@@ -410,6 +406,14 @@ def _live(origins: tuple[Origin, ...]) -> bool:
     return any(isinstance(origin, State) or _is_known(origin) for origin in origins) and not any(
         isinstance(origin, Loaded) for origin in origins
     )
+
+
+def _taken(state: State) -> Iterator[Step]:
+    """Where a state is taken, and where it is read if it went through a file."""
+    yield Step(state.env.module, state.node, "a party's state is taken here")
+    if state.file is not None:
+        node, env = state.file
+        yield Step(env.module, node, "the file that it is written to is read here")
 
 
 def _is_known(origin: Origin) -> bool:

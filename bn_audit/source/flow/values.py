@@ -118,7 +118,8 @@ class State(Origin):
     """A model's state dict, or a part of it; ``what`` is ``state`` or ``parameters``.
 
     ``node`` is where it is taken. ``model`` is None where it could not be followed. ``filters`` are the conditions that
-    its entries have passed since. ``flat`` says that the entries were joined to one vector.
+    its entries have passed since. ``flat`` says that the entries were joined to one vector. ``file`` is where it is
+    read from the file that it was written to, with the run that reads it; None if it is handed on in memory.
     """
 
     what: str
@@ -127,6 +128,7 @@ class State(Origin):
     env: Env
     filters: tuple[Filter, ...] = ()
     flat: bool = False
+    file: tuple[cst.CSTNode, Env] | None = None
 
     def __eq__(self, other: object) -> bool:
         return (

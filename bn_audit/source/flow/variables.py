@@ -84,16 +84,24 @@ class Variables(Following):
 
     def _global_object(self, name: str, env: Env) -> Iterable[Origin]:
         """A variable of a module's top level, here or where it is imported from."""
-        module: PyModule | None = env.module
+        found = self.home(name, env.module)
+        if found is not None:
+            here, own = found
+            yield from self.bound(own, None, here, here)
+
+    def home(self, name: str, module: PyModule) -> tuple[Env, str] | None:
+        """The top level that binds a variable, of this module or of that which it is imported from, and what it is
+        called there; None if none does."""
+        source: PyModule | None = module
         for _ in range(_MAX_IMPORTS):
-            if module is None:
-                return
-            top = self.index(module).top
+            if source is None:
+                return None
+            top = self.index(source).top
             rows = top.bindings.get(name, ())
             if any(row.how != "other" for row in rows):
-                yield from self.bound(name, None, Env(module, top), Env(module, top))
-                return
-            module, name = self._imported(module, name, rows)
+                return Env(source, top), name
+            source, name = self._imported(source, name, rows)
+        return None
 
     def _imported(self, module: PyModule, name: str, rows: Sequence[Binding]) -> tuple[PyModule | None, str]:
         """The module and name behind ``from module import name``; None if it is nothing of the project's."""

@@ -48,7 +48,9 @@ def accumulated(
             tests = tuple(
                 row
                 for row in conditions(index, node, keys)
-                if not is_begun(row[0], key, sum_of) and not (row[1] and _is_held(index, row[0], key, state))
+                if not is_begun(row[0], key, sum_of)
+                and not (row[1] and _is_held(index, row[0], key, state))
+                and (key or depends(index, row[0], keys))  # ``if i == first: ... else: ...`` is said of the party
             )
             yield Averaging(
                 node,

@@ -1,0 +1,372 @@
+"""Paths of files as far as a program writes them down: ``os.path.join(folder, f"client_{i}.pth")``.
+
+What is not written down is a gap, known by the expression that fills it. Two paths may be those of one file if, folder
+by folder from the file upwards, the gaps of each may stand for what the other has there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import libcst as cst
+
+from bn_audit.source.flow.alive import alive_at
+from bn_audit.source.flow.callers import is_static
+from bn_audit.source.flow.following import Following
+from bn_audit.source.flow.index import Scope, arguments_of
+from bn_audit.source.flow.values import Env, Made
+from bn_audit.source.interpreter.values import Const
+from bn_audit.source.nodes import dotted_name, leaf_name
+
+__all__ = ["Gap", "Path", "alike", "paths", "same_words"]
+
+_MAX_WAYS = 4
+"""Ways in which one path may be put together that are told apart."""
+_MAX_DEPTH = 14
+_SAME = re.compile(
+    r"str|Path|PosixPath|PurePath|abspath|expanduser|normpath|realpath|fspath|resolve|as_posix|absolute|open"
+    r"|sorted|list|tuple|set|iter|reversed|tqdm|natsorted"
+)
+"""Functions and methods that give the path they are given, a file that is opened, or the same paths in another order.
+"""
+_SLOT = re.compile(r"%[-+ #0-9.]*[sdrif]")
+_FIELD = re.compile(r"\{[^{}]*\}")
+_RUN = re.compile(r"[a-z]{3,}")
+_COMMON = re.compile(
+    r"models?|net(?:work)?s?|weights?|states?|dict|params?|checkpoints?|ckpts?|best|last|final|latest|current|saved?|saves"
+    r"|pth|pkl|bin|npy|safetensors|pickle|tar|te?mp|out|outputs?|results?|logs?|runs?|exp|files?|data"
+)
+"""Words that any file of a model may have in its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a path has that is not written down; ``code`` is what fills it."""
+
+    code: str
+
+
+Piece = str | Gap
+Path = tuple[Piece, ...]
+"""Pieces of a path, in order."""
+
+
+def paths(follower: Following, node: cst.CSTNode, env: Env) -> list[Path]:
+    """The ways in which an expression puts a path together, each once."""
+    return _Reader(follower).ways(node, env, 0)
+
+
+def alike(one: Path, other: Path) -> bool:
+    """Whether two paths may be those of one file, as far as both are written down."""
+    here, there = _folders(one), _folders(other)
+    return bool(here) and bool(there) and all(map(_meet, here, there))
+
+
+def same_words(one: Path, other: Path) -> frozenset[str]:
+    """The words, in lower case, that two paths which are :func:`alike` share: those that not any file of a model may
+    have in its name."""
+    here, there = _folders(one), _folders(other)
+    rows = (_words(first) & _words(second) for first, second in zip(here, there, strict=False))
+    return frozenset().union(*rows)
+
+
+class _Reader:
+    """Reads one path."""
+
+    def __init__(self, follower: Following) -> None:
+        self._follower = follower
+        self._left = 200
+
+    def ways(self, node: cst.CSTNode, env: Env, depth: int) -> list[Path]:
+        self._left -= 1
+        if depth > _MAX_DEPTH or self._left < 0:
+            return [self._gap(node, env)]
+        found = list(dict.fromkeys(self._ways(node, env, depth + 1)))
+        return found if 0 < len(found) <= _MAX_WAYS else [self._gap(node, env)]
+
+    def _gap(self, node: cst.CSTNode, env: Env) -> Path:
+        return (Gap(" ".join(self._follower.index(env.module).code(node).split())),)
+
+    def _ways(self, node: cst.CSTNode, env: Env, depth: int) -> Iterable[Path]:
+        if isinstance(node, (cst.SimpleString, cst.ConcatenatedString)) and isinstance(node.evaluated_value, str):
+            yield (node.evaluated_value,)
+        elif isinstance(node, cst.ConcatenatedString):
+            yield from self._joined([node.left, node.right], env, depth)
+        elif isinstance(node, cst.FormattedString):
+            yield from self._formatted(node, env, depth)
+        elif isinstance(node, cst.BinaryOperation):
+            yield from self._operation(node, env, depth)
+        elif isinstance(node, cst.Call):
+            yield from self._call(node, env, depth)
+        elif isinstance(node, cst.Name):
+            yield from self._name(node, env, depth)
+        elif isinstance(node, cst.Attribute):
+            yield from self._attribute(node, env, depth)
+        elif isinstance(node, cst.Subscript):
+            yield from self._items(node.value, env, depth)
+        elif isinstance(node, cst.IfExp):
+            yield from (*self.ways(node.body, env, depth), *self.ways(node.orelse, env, depth))
+        elif isinstance(node, cst.NamedExpr):
+            yield from self.ways(node.value, env, depth)
+        else:
+            yield self._gap(node, env)
+
+    def _joined(self, nodes: Sequence[cst.CSTNode], env: Env, depth: int, by: str = "") -> Iterator[Path]:
+        """Paths one after the other."""
+        found: list[Path] = [()]
+        for number, node in enumerate(nodes):
+            between: Path = (by,) if by and number else ()
+            found = [(*before, *between, *way) for before in found for way in self.ways(node, env, depth)][:_MAX_WAYS]
+        yield from found
+
+    def _formatted(self, node: cst.FormattedString, env: Env, depth: int) -> Iterator[Path]:
+        found: list[Path] = [()]
+        for part in node.parts:
+            if isinstance(part, cst.FormattedStringText):
+                rows: list[Path] = [(part.value.replace("{{", "{").replace("}}", "}"),)]
+            else:
+                assert isinstance(part, cst.FormattedStringExpression)
+                rows = self.ways(part.expression, env, depth)
+            found = [(*before, *way) for before in found for way in rows][:_MAX_WAYS]
+        yield from found
+
+    def _operation(self, node: cst.BinaryOperation, env: Env, depth: int) -> Iterator[Path]:
+        if isinstance(node.operator, cst.Add):
+            yield from self._joined([node.left, node.right], env, depth)
+        elif isinstance(node.operator, cst.Divide):
+            yield from self._joined([node.left, node.right], env, depth, by="/")
+        elif isinstance(node.operator, cst.Modulo):
+            yield from (self._filled(way, _SLOT, node.right, env) for way in self.ways(node.left, env, depth))
+        else:
+            yield self._gap(node, env)
+
+    def _filled(self, path: Path, slot: re.Pattern[str], value: cst.CSTNode, env: Env) -> Path:
+        """A text whose marked places are filled with what is not written down."""
+        (gap,) = self._gap(value, env)
+        found: list[Piece] = []
+        for piece in path:
+            for number, text in enumerate(slot.split(piece) if isinstance(piece, str) else [piece]):
+                found.extend([gap, text] if number else [text])
+        return tuple(found)
+
+    def _call(self, node: cst.Call, env: Env, depth: int) -> Iterator[Path]:
+        positional, keywords, stars = arguments_of(node)
+        name = dotted_name(node.func) or ""
+        func = node.func
+        leaf = func.attr.value if isinstance(func, cst.Attribute) else name
+        if leaf == "format" and isinstance(func, cst.Attribute):
+            yield from (self._filled(way, _FIELD, node, env) for way in self.ways(func.value, env, depth))
+        elif leaf == "joinpath" and isinstance(func, cst.Attribute) and not stars:
+            yield from self._joined([func.value, *positional], env, depth, by="/")
+        elif leaf in ("join", "Path") and len(positional) > 1 and not stars:
+            yield from self._joined(positional, env, depth, by="/")
+        elif leaf in ("glob", "rglob", "iglob", "listdir", "iterdir", "scandir"):
+            yield from self._listed(node, leaf, env, depth)
+        elif _SAME.fullmatch(leaf) and positional:
+            yield from self.ways(positional[0], env, depth)
+        elif _SAME.fullmatch(leaf) and isinstance(func, cst.Attribute):  # ``folder.resolve()``, ``path.open("rb")``
+            yield from self.ways(func.value, env, depth)
+        elif leaf == "open" and "file" in keywords:
+            yield from self.ways(keywords["file"], env, depth)
+        else:
+            yield self._gap(node, env)
+
+    def _listed(self, node: cst.Call, leaf: str, env: Env, depth: int) -> Iterator[Path]:
+        """The names in a folder, ``os.listdir(folder)``; the paths that a pattern fits, ``folder.glob("*.pt")``."""
+        func = node.func
+        if leaf in ("listdir", "scandir", "iterdir"):
+            yield self._gap(node, env)
+            return
+        rows: list[cst.CSTNode] = [node.args[0].value] if node.args else []
+        owner = func.value if isinstance(func, cst.Attribute) else None
+        if owner is not None and dotted_name(owner) != "glob":
+            rows.insert(0, owner)
+        for way in self._joined(rows, env, depth, by="/"):
+            yield tuple(row for piece in way for row in (_starred(piece) if isinstance(piece, str) else [piece]))
+
+    def _attribute(self, node: cst.Attribute, env: Env, depth: int) -> Iterator[Path]:
+        for origin in self._follower.items(self._follower.origins(node.value, env)):
+            if isinstance(origin, Made) and origin.cls is not None:
+                writes = [row for row in self._follower.writes_of(origin, node.attr.value) if not row[0].deep]
+                for write, inner in writes:
+                    yield from self.ways(write.value, inner, depth) if not write.path else [self._gap(node, env)]
+                if writes:
+                    return
+        yield self._gap(node, env)
+
+    def _name(self, node: cst.Name, env: Env, depth: int) -> Iterator[Path]:
+        here = self._follower.holder(node.value, node, env)
+        if here is not None:
+            yield from self._bound(node, node.value, here, env, depth)
+            return
+        home = self._follower.home(node.value, env.module)
+        if home is not None:
+            yield from self._bound(node, home[1], home[0], env, depth)
+            return
+        value = self._follower.lookup.dotted(node, env)
+        constant = value.value if isinstance(value, Const) else None
+        yield (constant,) if isinstance(constant, str) else self._gap(node, env)
+
+    def _bound(self, node: cst.Name, name: str, here: Env, env: Env, depth: int) -> Iterator[Path]:
+        """What a variable of a scope is bound to where it is used."""
+        index = self._follower.index(here.module)
+        use = node if here.scope is env.scope else None
+        rows, sealed = alive_at(index, here.scope.bindings.get(name, []), use)
+        for row in rows:
+            if row.value is None or row.how not in ("value", "item", "enter"):
+                yield self._gap(node, env)
+            elif row.how == "item":
+                yield from self._item(node, row.value, row.path, here, depth)
+            else:
+                yield from self.ways(row.value, here, depth) if not row.path else [self._gap(node, env)]
+        if not sealed and (not rows or here.scope.takes(name)):
+            yield from self._given(node, here, depth)
+
+    def _item(self, node: cst.Name, over: cst.CSTNode, path: tuple[int, ...], env: Env, depth: int) -> Iterator[Path]:
+        """What a name stands for in a loop over paths; anything else that is gone over is a gap."""
+        if isinstance(over, cst.Call) and dotted_name(over.func) == "enumerate" and path == (1,) and over.args:
+            over, path = over.args[0].value, ()
+        if path:
+            yield self._gap(node, env)
+            return
+        yield from self._items(over, env, depth)
+
+    def _items(self, node: cst.CSTNode, env: Env, depth: int) -> Iterable[Path]:
+        """The items of a list of paths."""
+        if isinstance(node, (cst.List, cst.Tuple)):
+            for element in node.elements:
+                yield from self.ways(element.value, env, depth)
+        elif isinstance(node, (cst.ListComp, cst.GeneratorExp, cst.SetComp)):
+            yield from (_narrowed(way, node) for way in self.ways(node.elt, env, depth))
+        elif isinstance(node, cst.Subscript):  # a slice
+            yield from self._items(node.value, env, depth)
+        elif isinstance(node, cst.Call) and _SAME.fullmatch(leaf_name(node.func)) and node.args:
+            yield from self._items(node.args[0].value, env, depth)
+        elif isinstance(node, cst.Name):
+            here = self._follower.holder(node.value, node, env)
+            value: cst.CSTNode | None = None
+            if here is not None:
+                use = node if here.scope is env.scope else None
+                index = self._follower.index(here.module)
+                rows, _ = alive_at(index, here.scope.bindings.get(node.value, []), use)
+                value = rows[0].value if len(rows) == 1 and rows[0].how == "value" and not rows[0].path else None
+            if here is None or value is None or depth > _MAX_DEPTH:
+                yield self._gap(node, env)
+            else:
+                yield from self._items(value, here, depth + 1)
+        else:
+            yield from self.ways(node, env, depth)
+
+    def _given(self, node: cst.Name, env: Env, depth: int) -> Iterator[Path]:
+        """What a parameter is given by the call that runs its function; a gap where nobody says."""
+        number = _place(env.scope, node.value)
+        if number is None or env.call is None or env.caller is None:
+            yield self._gap(node, env)
+            return
+        positional, keywords, stars = arguments_of(env.call)
+        method = env.scope.owner is not None and not is_static(env.scope.node)
+        place = number - (1 if method else 0)
+        given = keywords.get(node.value)
+        if given is None and not stars and 0 <= place < len(positional):
+            given = positional[place]
+        default = env.scope.parameters[number].default
+        if given is not None:
+            yield from self.ways(given, env.caller, depth)
+        elif default is not None and not stars and env.scope.parent is not None:
+            yield from self.ways(default, self._follower.alone(env.module, env.scope.parent), depth)
+        else:
+            yield self._gap(node, env)
+
+
+def _place(scope: Scope, name: str) -> int | None:
+    return next((i for i, param in enumerate(scope.parameters) if param.name.value == name), None)
+
+
+def _starred(text: str) -> Iterator[Piece]:
+    """A pattern of file names, its stars as gaps."""
+    for number, part in enumerate(re.split(r"\*+|\?+|\[[^\]]*\]", text)):
+        if number:
+            yield Gap("*")
+        if part:
+            yield part
+
+
+def _narrowed(path: Path, comp: cst.ListComp | cst.GeneratorExp | cst.SetComp) -> Path:
+    """A gap with what a comprehension asks of how it begins and ends: ``if name.startswith("client_")``."""
+    if len(path) != 1 or not isinstance(path[0], Gap):
+        return path
+    ends: dict[str, str] = {}
+    for clause in comp.for_in.ifs:
+        for method, text in _asked(clause.test):
+            ends.setdefault(method, text)
+    begin, end = ends.get("startswith", ""), ends.get("endswith", "")
+    return tuple(piece for piece in (begin, path[0], end) if piece)
+
+
+def _asked(test: cst.BaseExpression) -> Iterator[tuple[str, str]]:
+    if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
+        yield from (*_asked(test.left), *_asked(test.right))
+    elif isinstance(test, cst.Call) and isinstance(test.func, cst.Attribute) and len(test.args) == 1:
+        given = test.args[0].value
+        text = given.evaluated_value if isinstance(given, cst.SimpleString) else None
+        if isinstance(text, str):
+            yield test.func.attr.value, text
+
+
+_Folder = tuple[str | None, ...]
+"""A file or a folder: pieces of its name, None for gaps."""
+
+
+def _folders(path: Path) -> list[_Folder]:
+    """A path's file and the folders above it, as far up as something of their names is written down."""
+    rows: list[list[str | None]] = [[]]
+    for piece in path:
+        if isinstance(piece, Gap):
+            if not rows[-1] or rows[-1][-1] is not None:
+                rows[-1].append(None)
+            continue
+        for number, part in enumerate(piece.replace("\\", "/").split("/")):
+            if number:
+                rows.append([])
+            if part:
+                rows[-1].append(part)
+    found: list[_Folder] = []
+    for row in reversed(rows):
+        merged = tuple(row)
+        if not merged or merged == (".",):
+            continue
+        if found and merged == (None,):
+            break  # any folder, perhaps several
+        found.append(merged)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _meet(one: _Folder, other: _Folder) -> bool:
+    """Whether some name fits both."""
+    if not one or not other:
+        return all(part is None for part in (*one, *other))
+    first, second = one[0], other[0]
+    if first is None or second is None:
+        if first is not None:
+            return _meet(other, one)
+        # The gap takes nothing more, or one letter (or gap) more of the other.
+        rest = other[1:] if second is None else ((second[1:], *other[1:]) if len(second) > 1 else other[1:])
+        return _meet(one[1:], other) or _meet(one, rest)
+    length = min(len(first), len(second))
+    if first[:length] != second[:length]:
+        return False
+    return _meet(
+        (first[length:], *one[1:]) if first[length:] else one[1:],
+        (second[length:], *other[1:]) if second[length:] else other[1:],
+    )
+
+
+def _words(folder: _Folder) -> frozenset[str]:
+    found: set[str] = set()
+    for part in folder:
+        found.update(_RUN.findall(part.lower()) if part is not None else ())
+    return frozenset(word for word in found if _COMMON.fullmatch(word) is None)
