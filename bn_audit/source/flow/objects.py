@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from bn_audit.source.flow.files import READERS
 from bn_audit.source.flow.follow import Follower
-from bn_audit.source.flow.values import Env, Made, Origin
+from bn_audit.source.flow.values import Env, Loaded, Made, Origin
 from bn_audit.source.interpreter.values import ClassVal, Func
 from bn_audit.source.nodes import leaf_name
 
@@ -52,6 +53,8 @@ class ObjectFollower(Follower):
         for origin in super()._external(name, node, env):
             if name in _COPIES and isinstance(origin, Made) and origin.kind == "model" and not _nested(origin, node):
                 yield Copied(origin.kind, origin.name, origin.cls, node, env, source=origin)
+            elif name in READERS and isinstance(origin, Made):
+                yield Loaded()  # an object of its own, in the mode in which it was written: nobody here has set it
             else:
                 yield origin
 
