@@ -320,7 +320,7 @@ def _does(function: _Function) -> tuple[bool, frozenset[str]]:
             continue
         if kind is ast.Call:
             name = str(getattr(node.func, "attr", None) or getattr(node.func, "id", ""))  # type: ignore[attr-defined]
-            combines |= name in _REDUCERS or (looped and name.endswith(("add", "add_")))
+            combines |= name in _REDUCERS or (looped and name.endswith(("add", "add_", "lerp", "lerp_")))
             if name in PUTS:
                 _write(getattr(node.func, "value", None), written)  # type: ignore[attr-defined]
         elif kind is ast.Attribute or kind is ast.Subscript:

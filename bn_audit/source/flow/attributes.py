@@ -13,6 +13,7 @@ from bn_audit.source.flow.index import Scope, Write, arguments_of
 from bn_audit.source.flow.passing import PASSING_METHODS
 from bn_audit.source.flow.values import (
     Callee,
+    Combined,
     Env,
     Imported,
     Loaded,
@@ -85,7 +86,7 @@ class Attributes(Variables):
                         yield each
             elif isinstance(origin, Imported):
                 yield from self._picked_in(origin, (attr,))
-            if attr in PASSING_METHODS and isinstance(origin, (State, Loaded, Received, Made)):
+            if attr in PASSING_METHODS and isinstance(origin, (State, Combined, Loaded, Received, Made)):
                 found = True
                 yield origin
             elif isinstance(origin, Received):

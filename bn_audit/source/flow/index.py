@@ -479,6 +479,8 @@ class FileIndex:
             self._put(scope, node.args[container].value, node.args[value].value, node)
         if name in PUTS and isinstance(func, cst.Attribute) and node.args:
             self._put(scope, func.value, node.args[-1].value, node)
+        elif name == "lerp_" and isinstance(func, cst.Attribute) and node.args:
+            self._put(scope, func.value, node.args[0].value, node)
 
     def _statement(self, node: cst.CSTNode, scope: Scope, blocks: tuple[int, ...], region: cst.CSTNode | None) -> None:
         if isinstance(node, (cst.Assign, cst.AugAssign)):
@@ -550,6 +552,8 @@ class FileIndex:
             elif setdefault_key(container) is not None:
                 assert isinstance(container, cst.Call) and isinstance(container.func, cst.Attribute)
                 container = container.func.value
+            elif (scaled := _scaled_in_place(container)) is not None:
+                container = scaled
             else:
                 break
         if isinstance(container, cst.Name):
@@ -580,6 +584,13 @@ def setdefault_key(node: cst.CSTNode) -> cst.BaseExpression | None:
     """``key`` of ``held.setdefault(key, [])``, which is an item of ``held``."""
     if type(node) is cst.Call and isinstance(node.func, cst.Attribute) and node.func.attr.value == "setdefault":
         return node.args[0].value if node.args else None
+    return None
+
+
+def _scaled_in_place(node: cst.CSTNode) -> cst.BaseExpression | None:
+    """``x`` of ``x.mul_(c)``, which is x still."""
+    if type(node) is cst.Call and isinstance(node.func, cst.Attribute) and node.func.attr.value == "mul_":
+        return node.func.value
     return None
 
 

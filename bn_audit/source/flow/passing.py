@@ -63,8 +63,13 @@ PASSING_METHODS = frozenset(
         "named_children",
         "apply",
         "mean",
+        "nanmean",
         "sum",
+        "nansum",
         "median",
+        "nanmedian",
+        "quantile",
+        "sort",
         "div",
         "mul",
         "add",
@@ -163,6 +168,12 @@ PASSING_FUNCTIONS = frozenset(
         "random.choices",
         "torch.ones_like",
         "torch.mean",
+        "torch.median",
+        "torch.nanmean",
+        "torch.nanmedian",
+        "torch.nansum",
+        "torch.quantile",
+        "torch.sort",
         "torch.sum",
         "torch.div",
         "torch.mul",
@@ -171,6 +182,8 @@ PASSING_FUNCTIONS = frozenset(
         "numpy.asarray",
         "numpy.stack",
         "numpy.mean",
+        "numpy.median",
+        "numpy.sort",
         "numpy.average",
         "numpy.sum",
         "numpy.copy",
@@ -193,7 +206,9 @@ JOINING_FUNCTIONS = frozenset(
 )
 """Functions that make one vector of all that they are given."""
 
-REDUCING = frozenset(["sum", "mean", "median", "max", "einsum", "tensordot", "matmul"])
+REDUCING = frozenset(
+    ["sum", "mean", "median", "nansum", "nanmean", "nanmedian", "quantile", "max", "einsum", "tensordot", "matmul"]
+)
 """Names of methods and functions that may make a number of a vector."""
 
 STATES = {"state_dict": "state", "named_parameters": "parameters", "parameters": "parameters"}

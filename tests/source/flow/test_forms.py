@@ -361,6 +361,79 @@ def average(states, sizes):
         out[k] = acc
     return out
 """,
+    "a mean that is kept up to date": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k] = (avg[k] * i + s[k]) / (i + 1)
+    return avg
+""",
+    "the same, divided by a function": """\
+def average(states, sizes):
+    avg = None
+    count = 0
+    for s in states:
+        if avg is None:
+            avg = copy.deepcopy(s)
+        else:
+            for k in avg:
+                avg[k] = torch.div(avg[k] * count + s[k], count + 1)
+        count += 1
+    return avg
+""",
+    "the same, by sizes that add up": """\
+def average(states, sizes):
+    avg = {k: v.float() for k, v in states[0].items()}
+    total = sizes[0]
+    for s, n in zip(states[1:], sizes[1:]):
+        for k in avg:
+            avg[k] = (avg[k] * total + s[k] * n) / (total + n)
+        total += n
+    return avg
+""",
+    "lerp by a share that falls": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k] = torch.lerp(avg[k].float(), s[k].float(), 1 / (i + 1))
+    return avg
+""",
+    "lerp in place": """\
+def average(states, sizes):
+    avg = {k: v.float() for k, v in states[0].items()}
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k].lerp_(s[k].float(), 1 / (i + 1))
+    return avg
+""",
+    "scaled and added to in place": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            if avg[k].is_floating_point():
+                avg[k].mul_(i / (i + 1)).add_(s[k], alpha=1 / (i + 1))
+    return avg
+""",
+    "the median of a stack": """\
+def average(states, sizes):
+    return {k: torch.median(torch.stack([s[k].float() for s in states]), dim=0).values for k in states[0]}
+""",
+    "a trimmed mean": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k].float() for s in states], dim=0)
+        ordered, _ = torch.sort(stacked, dim=0)
+        out[k] = ordered[1:-1].mean(dim=0)
+    return out
+""",
+    "nanmean": """\
+def average(states, sizes):
+    return {k: torch.nanmean(torch.stack([s[k].float() for s in states]), 0) for k in states[0]}
+""",
     "sums of what is zipped": """\
 def average(states, sizes):
     lists = [[v.float() for v in s.values()] for s in states]
@@ -646,6 +719,33 @@ def average(states, sizes):
     for s in states[1:]:
         out = mix(out, s, 0.9)
     return out
+""",
+    "an average over time, in place": """\
+def average(states, sizes):
+    avg = {k: v.float() for k, v in states[0].items()}
+    for s in states[1:]:
+        for k in avg:
+            avg[k] = 0.9 * avg[k] + 0.1 * s[k]
+    return avg
+""",
+    "the same by lerp": """\
+def average(states, sizes):
+    avg = {k: v.float() for k, v in states[0].items()}
+    for s in states[1:]:
+        for k in avg:
+            avg[k].lerp_(s[k].float(), 0.1)
+    return avg
+""",
+    "an average over time whose rate changes": """\
+def average(states, sizes):
+    ema = {k: v.float() for k, v in states[0].items()}
+    net = Net()
+    net.load_state_dict(states[0])
+    for step in range(100):
+        d = min(0.99, (1 + step) / (10 + step))
+        for k, v in net.state_dict().items():
+            ema[k] = ema[k] * d + (1 - d) * v
+    return ema
 """,
     "states merged by a function": """\
 def merge(a, b): return {**a, **b}

@@ -9,7 +9,7 @@ import libcst as cst
 from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.combining.processes import PROCESSES, over_processes
 from bn_audit.source.flow.combining.reducing import REDUCERS, reduced
-from bn_audit.source.flow.combining.sums import accumulated, added_to, bare, made_anew
+from bn_audit.source.flow.combining.sums import accumulated, added_to, bare, made_anew, mixed_in_place, mixed_into
 from bn_audit.source.flow.combining.whole import added_whole, reduced_whole
 from bn_audit.source.flow.combining.written_out import written_out
 from bn_audit.source.flow.index import FileIndex, Piece
@@ -36,7 +36,11 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
                 added = added_to(index, target, value) if _adds(value) and _looped(index, node) else None
                 if added is not None:
                     yield from accumulated(index, node, target, added, "+")
-                elif isinstance(value, cst.BinaryOperation) and _looped(index, node):
+                    continue
+                mixed = mixed_into(index, target, value) if _mixes(value) and _looped(index, node) else None
+                if mixed is not None:
+                    yield from accumulated(index, node, target, mixed[0], "", weights=mixed[1])
+                if isinstance(value, cst.BinaryOperation) and _looped(index, node):
                     yield from written_out(index, value)
                 elif isinstance(value, cst.Call) and len(value.args) > 1 and _looped(index, node):
                     yield from added_whole(index, node, value)
@@ -48,6 +52,12 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
     for call in piece.calls.get("add_", ()):
         if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
             yield from accumulated(index, call, bare(call.func.value), call.args[0].value, "add_")
+    for name in ("add_", "lerp_"):
+        for call in piece.calls.get(name, ()):
+            in_place = mixed_in_place(call)
+            if in_place is not None and _looped(index, call):
+                slot, added, weights = in_place
+                yield from accumulated(index, call, slot, added, "", weights=weights)
     for name in REDUCERS:
         for call in piece.calls.get(name, ()):
             found = tuple(reduced(index, call))
@@ -64,6 +74,13 @@ def _branches(value: cst.BaseExpression) -> tuple[cst.BaseExpression, ...]:
 
 def _looped(index: FileIndex, node: cst.CSTNode) -> bool:
     return stands_in(index, node, (cst.For, cst.BaseComp))
+
+
+def _mixes(value: cst.BaseExpression) -> bool:
+    """Whether an expression may be a mean that is kept up to date."""
+    if isinstance(value, cst.BinaryOperation):
+        return isinstance(value.operator, (cst.Add, cst.Divide))
+    return isinstance(value, cst.Call) and leaf_name(value.func) in ("div", "divide", "true_divide", "lerp")
 
 
 def _adds(value: cst.BaseExpression) -> bool:

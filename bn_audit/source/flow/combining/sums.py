@@ -14,8 +14,9 @@ from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.loops import Loop, conditions, depends, loop_of, loops_around, unwrapped
 from bn_audit.source.nodes import dotted_name, leaf_name, reads, root_name, walk
 
-__all__ = ["accumulated", "added_to", "bare", "is_begun", "made_anew"]
+__all__ = ["accumulated", "added_to", "bare", "is_begun", "made_anew", "mixed_in_place", "mixed_into"]
 
+_CONVERTED = frozenset(["float", "double", "to", "cpu", "detach", "clone"])
 _HANDS_OUT = re.compile(r"_?(copy|load|set)_(\w+_)*(params|parameters|weights|state|state_dict)$")
 """What functions are called that put a state into the model that they are given first."""
 
@@ -27,8 +28,11 @@ def accumulated(
     added: cst.BaseExpression,
     how: str,
     adding: cst.CSTNode | None = None,
+    weights: tuple[cst.BaseExpression, ...] = (),
 ) -> Iterator[Averaging]:
-    """What is added to a sum in a loop; ``adding`` is the statement that does, if it is not the node itself."""
+    """What is added to a sum in a loop; ``adding`` is the statement that does, if it is not the node itself. Where both
+    are weighed, a mean that is kept up to date, the ``weights`` have to count the parties: a constant one makes a mean
+    over time."""
     loops = loops_around(index, node)
     scope = index.scope_of(node)
     for keys in reversed(loops):
@@ -42,6 +46,8 @@ def accumulated(
             if turns:
                 anew = (loop for loop in around if _begins_anew(index, loop, state))
                 parties = next((loop for loop in anew if not depends(index, slot, loop, own)), None)
+            if weights and (parties is None or not any(_counts(index, weight, parties) for weight in weights)):
+                continue
             if parties is None and (not _handed_in(index, slot, state, scope, keys) or _fades(index, node, slot, keys)):
                 continue
             sum_of = root_name(slot)
@@ -70,11 +76,28 @@ def accumulated(
             return
     for entry, state, key in entries_given(index, added):
         over = next((loop for loop in reversed(loops) if depends(index, state, loop)), None)
-        if over is not None and not depends(index, slot, over, frozenset(), adding or node):
+        if over is not None and not weights and not depends(index, slot, over, frozenset(), adding or node):
             tests = conditions(index, node, None)
             yield Averaging(node, how, slot, added, entry, state, "state", key, None, over, scope, tests)
             return
-    yield from vectors(index, node, slot, added, how, loops)
+    if not weights:
+        yield from vectors(index, node, slot, added, how, loops)
+
+
+def _counts(index: FileIndex, weight: cst.BaseExpression, parties: Loop) -> bool:
+    """Whether a weight counts the parties so far: ``i / (i + 1)``, ``n / total`` where ``total += n`` stands in the
+    loop."""
+    body = parties.node.body if isinstance(parties.node, cst.For) else None
+    for part in walk(weight):
+        if not isinstance(part, cst.Name):
+            continue
+        rows = index.scope_of(part).bindings.get(part.value, ())
+        if part.value in parties.names or any(row.how == "part" and id(body) in row.blocks for row in rows):
+            return True
+        value = index.scope_of(part).sole_value(part.value)
+        if value is not None and not reads(value, part.value) and _counts(index, value, parties):
+            return True
+    return False
 
 
 def made_anew(index: FileIndex, comp: cst.DictComp | cst.ListComp, element: cst.BaseExpression) -> Iterator[Averaging]:
@@ -253,6 +276,61 @@ def added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpres
     elif isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and value.func.attr.value == "add":
         return value.args[0].value if value.args and index.code(value.func.value) == own else None
     return None
+
+
+def mixed_into(
+    index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression
+) -> tuple[cst.BaseExpression, tuple[cst.BaseExpression, ...]] | None:
+    """What ``x = (x * c + v) / (c + 1)`` (or ``torch.lerp(x, v, c)``) mixes into x, and the weights: of a mean that is
+    kept up to date."""
+    while isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Divide):
+        value = value.left
+    if isinstance(value, cst.Call):
+        positional, keywords, _ = arguments_of(value)
+        leaf = leaf_name(value.func)
+        if leaf in ("div", "divide", "true_divide") and positional:
+            method = isinstance(value.func, cst.Attribute) and root_name(value.func) not in ("torch", "np", "numpy")
+            held = value.func.value if method and isinstance(value.func, cst.Attribute) else positional[0]
+            return mixed_into(index, target, held)
+        if leaf == "lerp" and isinstance(value.func, cst.Attribute):
+            given = positional if root_name(value.func) == "torch" else [value.func.value, *positional]
+            weight = given[2] if len(given) > 2 else keywords.get("weight")
+            if weight is not None and _was_held(index, target, index.code(target), _as_it_is(given[0])):
+                return given[1], (weight,)
+        return None
+    if not isinstance(value, cst.BinaryOperation) or not isinstance(value.operator, cst.Add):
+        return None
+    own = index.code(target)
+    for side, other in ((value.left, value.right), (value.right, value.left)):
+        if isinstance(side, cst.BinaryOperation) and isinstance(side.operator, cst.Multiply):
+            for held, weight in ((side.left, side.right), (side.right, side.left)):
+                if _was_held(index, target, own, _as_it_is(held)):
+                    return other, (weight,)
+    return None
+
+
+def mixed_in_place(
+    call: cst.Call,
+) -> tuple[cst.BaseExpression, cst.BaseExpression, tuple[cst.BaseExpression, ...]] | None:
+    """``x.lerp_(v, c)``, ``x.mul_(c).add_(v)``: x, what is mixed into it, and the weights."""
+    if not isinstance(call.func, cst.Attribute) or not call.args:
+        return None
+    positional, keywords, _ = arguments_of(call)
+    held = call.func.value
+    if call.func.attr.value == "lerp_":
+        weight = positional[1] if len(positional) > 1 else keywords.get("weight")
+        return (bare(held), positional[0], (weight,)) if positional and weight is not None else None
+    scaled = isinstance(held, cst.Call) and leaf_name(held.func) == "mul_" and held.args and positional
+    if scaled and isinstance(held, cst.Call) and isinstance(held.func, cst.Attribute):
+        return bare(held.func.value), positional[0], (held.args[0].value,)
+    return None
+
+
+def _as_it_is(node: cst.BaseExpression) -> cst.BaseExpression:
+    """An entry that is converted on the way: ``x.float()``."""
+    while isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and leaf_name(node.func) in _CONVERTED:
+        node = node.func.value
+    return node
 
 
 def _was_held(index: FileIndex, target: cst.BaseExpression, own: str, value: cst.BaseExpression) -> bool:
