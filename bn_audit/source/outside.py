@@ -366,7 +366,7 @@ class Outside:
     def quietly(self, path: str) -> bytes:
         """What a file holds; nothing if it cannot be read. Nothing is noted but the answer that is made from it."""
         try:
-            return self._data(os.path.abspath(path))
+            return self._data(os.path.abspath(path) if self._contents else path)
         except SourceError:
             return b""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import io
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -45,6 +44,9 @@ class SourceError(Exception):
         return Unreadable(location, self.reason)
 
 
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
 def read_bytes(path: str, most: int = MAX_BYTES) -> bytes:
     """The bytes of a regular file.
 
@@ -53,26 +55,28 @@ def read_bytes(path: str, most: int = MAX_BYTES) -> bytes:
     """
     try:
         # Without O_NONBLOCK, opening a FIFO that took a file's place would wait for a writer that may never come.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb", buffering=0) as file:
+        descriptor = os.open(path, _READ)
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise SourceError("not a regular file")
             if status.st_size > most:
                 raise SourceError(f"the file has {status.st_size:,} bytes, more than the {most:,} that are read")
-            return _whole(file, status.st_size, most)
+            return _whole(descriptor, status.st_size, most)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise SourceError(error.strerror or str(error)) from error
     except ValueError as error:  # a null character in the path
         raise SourceError(str(error)) from error
 
 
-def _whole(file: io.FileIO, size: int, most: int) -> bytes:
+def _whole(descriptor: int, size: int, most: int) -> bytes:
     """All that a file holds, which may be more than its size: it may have grown, and files of /proc have none."""
     parts: list[bytes] = []
     left = most + 1
     size += 1
-    while left > 0 and (part := file.read(min(size, left))):
+    while left > 0 and (part := os.read(descriptor, min(size, left))):
         parts.append(part)
         left -= len(part)
         size = 1 << 16

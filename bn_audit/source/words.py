@@ -1,7 +1,7 @@
 """Which files of a scan mention a word: whoever calls a function names it, and most often the module it comes from.
 
 To search all files for every function would take longer than all the rest. So each file is cut into words once, and of
-each word a number is kept: four bytes for each different word of a file, some 1.6 KB for a file of average size.
+each word a number is kept, with the files of a block that hold it: some 0.6 KB for a file of average size.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import accumulate, islice, takewhile
 from operator import le
 from typing import Literal
 from zlib import crc32
 
-from bn_audit.source.prefilter import mentions
-
-__all__ = ["USES", "Use", "Using", "WordIndex", "calls", "defines", "derives", "gives", "numbers", "words"]
+__all__ = ["USES", "Use", "Using", "WordIndex", "calls", "defines", "derives", "gives", "words"]
 
 _LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz" + bytes(range(0x80, 0x100))
 # Every byte from 0x80 on belongs to a letter of some script, in any encoding that extends ASCII.
 _BLANKS = bytes(byte if byte in _LETTERS else 0x20 for byte in range(0x100))
 
+_BLOCK = 128
+"""Files whose words are kept together, neighbours as a rule; at most as many as a byte can number."""
 _SEARCHES = 2
-"""How often a file is searched before its words are kept, which takes as long as six searches."""
+"""How often the files of a block are searched, each by itself, before their words are kept, which takes as long as four
+searches."""
 
 Use = Callable[[bytes, str], bool]
 """Whether a text uses a name in some way."""
@@ -39,9 +41,24 @@ def words(data: bytes) -> set[bytes]:
     return set(data.translate(_BLANKS).split())
 
 
-def numbers(data: bytes) -> array[int]:
-    """The numbers of the words of a text, sorted. Two words may have the same one."""
-    return array("I", sorted(set(map(crc32, words(data)))))
+class _Block:
+    """The words of some neighbouring files: their numbers, sorted, and of each the files that hold it."""
+
+    def __init__(self, texts: Iterable[bytes]) -> None:
+        by_word: dict[bytes, bytearray] = defaultdict(bytearray)
+        for file, data in enumerate(texts):
+            for word in words(data):
+                by_word[word].append(file)
+        rows = sorted((crc32(word), bytes(files)) for word, files in by_word.items())
+        self._numbers = array("I", [number for number, _ in rows])
+        self._files = b"".join([files for _, files in rows])
+        self._starts = array("I", accumulate((len(files) for _, files in rows), initial=0))
+
+    def holding(self, name: str) -> bytes:
+        """The places in the block of the files that may hold a word: two words may have the same number."""
+        number = _number(name)
+        first = bisect_left(self._numbers, number)
+        return self._files[self._starts[first] : self._starts[bisect_right(self._numbers, number, first)]]
 
 
 class WordIndex:
@@ -55,8 +72,8 @@ class WordIndex:
     def __init__(self, files: Sequence[str], read: Callable[[str], bytes]) -> None:
         self._files = files
         self._read = read
-        self._rows: list[array[int] | None] = [None] * len(files)
-        self._searches = bytearray(len(files))
+        self._blocks: dict[int, _Block] = {}
+        self._searches: dict[int, int] = {}
         self._rings: dict[tuple[str, str], list[list[int]]] = {}
         self._places: dict[str, dict[str, list[int]]] = {}
         self._sorted: array[int] | None = None
@@ -65,7 +82,7 @@ class WordIndex:
         """The files below a folder that mention two words, in order; of all, if the folder has no name."""
         whole = range(len(self._files))
         places = sorted(place for row in self._folders(root).values() for place in row) if root else whole
-        found = [self._files[place] for place in places if self._may_hold(place, name, stem)]
+        found = map(self._files.__getitem__, self._that_may_hold(self._that_may_hold(places, name), stem))
         return [path for path in found if self._mentions(path, name, stem)]
 
     def near(self, name: str, module: str, use: Use, root: str, most: int) -> list[str]:
@@ -75,8 +92,8 @@ class WordIndex:
         own = self._own(module, root)
         found = (
             self._files[place]
-            for place in self._from(module, root, own)
-            if self._may_hold(place, name) and (place in own or use(self._read(self._files[place]), name))
+            for place in self._that_may_hold(self._from(module, root, own), name)
+            if place in own or use(self._read(self._files[place]), name)
         )
         return list(islice(found, most))
 
@@ -92,20 +109,33 @@ class WordIndex:
 
     def forget(self) -> None:
         """Let go of all words: where many projects are scanned, those of one are not asked for in the next."""
-        self._rows = [None] * len(self._files)
-        self._searches = bytearray(len(self._files))
+        self._blocks.clear()
+        self._searches.clear()
         self._rings.clear()
         self._places.clear()
 
-    def _may_hold(self, place: int, *names: str) -> bool:
-        """Whether a file may hold all of some words."""
-        row = self._rows[place]
-        if row is None:
-            if self._searches[place] < _SEARCHES:
-                self._searches[place] += 1
-                return self._mentions(self._files[place], *names)
-            row = self._rows[place] = numbers(self._read(self._files[place]))
-        return all(_holds(row, _number(name)) for name in names)
+    def _that_may_hold(self, places: Iterable[int], name: str) -> Iterator[int]:
+        """Those places whose file may hold a word."""
+        held: dict[int, Collection[int] | None] = {}
+        for place in places:
+            block = place // _BLOCK
+            # A block is asked once; one that is not known yet anew each time, for it may be by then.
+            found = held.get(block)
+            if found is None:
+                found = held[block] = self._held(block, name)
+            if (place % _BLOCK in found) if found is not None else self._mentions(self._files[place], name):
+                yield place
+
+    def _held(self, number: int, name: str) -> Collection[int] | None:
+        """Which files of a block may hold a word; None as long as it is better to search them."""
+        block = self._blocks.get(number)
+        if block is None:
+            files = self._files[number * _BLOCK : (number + 1) * _BLOCK]
+            self._searches[number] = self._searches.get(number, 0) + 1
+            if self._searches[number] <= _SEARCHES * len(files):
+                return None
+            block = self._blocks[number] = _Block(map(self._read, files))
+        return block.holding(name)
 
     def _path(self, place: int) -> str:
         # Made each time: of a hundred thousand files, the paths would take more memory than all else that is kept here.
@@ -121,8 +151,10 @@ class WordIndex:
     def _from(self, module: str, root: str, own: Sequence[int]) -> Iterator[int]:
         """The places of the files below a folder, by how far they lie from a module, whose own place comes first."""
         yield from own
-        for ring in self._around(os.path.dirname(module), root):
-            yield from (place for place in ring if place not in own)
+        rings = iter(self._around(os.path.dirname(module), root))
+        yield from (place for place in next(rings, ()) if place not in own)
+        for ring in rings:
+            yield from ring
 
     def _around(self, folder: str, root: str) -> list[list[int]]:
         """The same for all modules of a folder: the files that lie equally far, in order, the nearest first."""
@@ -162,7 +194,7 @@ class WordIndex:
 
     def _mentions(self, path: str, *names: str) -> bool:
         data = self._read(path)
-        return all(name.encode() in data for name in names) and all(mentions(data, [name]) for name in names)
+        return all(_word(name).search(data) for name in names)
 
 
 def calls(data: bytes, name: str) -> bool:
@@ -234,6 +266,13 @@ _HEAD = re.compile(rb"class\s+\w+\s*\(")
 
 
 @lru_cache(maxsize=512)
+def _word(name: str) -> re.Pattern[bytes]:
+    # Begun with what is certain to be there, as above.
+    word, letter = re.escape(name.encode()), rb"[0-9A-Za-z_\x80-\xff]"
+    return re.compile(rb"%s(?<!%s%s)(?!%s)" % (word, letter, word, letter))
+
+
+@lru_cache(maxsize=512)
 def _whole(word: bytes) -> re.Pattern[bytes]:
     # Begun with what is certain to be there, as above.
     return re.compile(rb"%s(?<!\w%s)(?!\w)" % (re.escape(word), re.escape(word)))
@@ -255,8 +294,3 @@ def folders_between(one: str, other: str) -> int:
 @lru_cache(maxsize=512)
 def _number(word: str) -> int:
     return crc32(os.fsencode(word))
-
-
-def _holds(row: array[int], number: int) -> bool:
-    position = bisect_left(row, number)
-    return position < len(row) and row[position] == number

@@ -6,9 +6,10 @@ import json
 import os
 import re
 from pathlib import Path
+from zlib import crc32
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bn_audit.source.inspector import Inspector
@@ -16,7 +17,7 @@ from bn_audit.source.outside import Outside
 from bn_audit.source.prefilter import mentions
 from bn_audit.source.root import search_root
 from bn_audit.source.sources import Sources
-from bn_audit.source.words import WordIndex, calls, defines, derives, gives, numbers, steps_between, words
+from bn_audit.source.words import WordIndex, calls, defines, derives, gives, steps_between, words
 
 NAMES = ["load", "loads", "_load", "Größe", "x", "load_state_dict"]
 TEXTS = st.text("load_s.( )\n'\"ö\u00df\u2028x1", max_size=40) | st.lists(
@@ -34,7 +35,16 @@ def test_words_are_those_a_regular_expression_finds(text: str) -> None:
     assert {name for name in NAMES if name.encode() in words(data)} == mentions(data, NAMES)
 
 
-@given(st.lists(TEXTS, max_size=6), st.sampled_from(NAMES), st.sampled_from(NAMES))
+@pytest.fixture(params=[0, 2])
+def searches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words are kept from the first question on, or not at once; of few files at a time."""
+    monkeypatch.setattr("bn_audit.source.words._SEARCHES", request.param)
+    monkeypatch.setattr("bn_audit.source.words._BLOCK", 3)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TEXTS, max_size=7), st.sampled_from(NAMES), st.sampled_from(NAMES))
+@pytest.mark.usefixtures("searches")
 def test_the_index_finds_what_a_search_finds(texts: list[str], name: str, stem: str) -> None:
     files = {f"f{number}.py": text.encode() for number, text in enumerate(texts)}
     index = WordIndex(list(files), files.__getitem__)
@@ -46,10 +56,11 @@ def test_the_index_finds_what_a_search_finds(texts: list[str], name: str, stem: 
     }
 
 
+@pytest.mark.usefixtures("searches")
 def test_two_words_with_one_number_are_told_apart() -> None:
     """CRC-32 maps these two to one number; the text decides."""
     one, other = b"plumless", b"buckeroo"
-    assert numbers(one) == numbers(other)
+    assert crc32(one) == crc32(other)
     index = WordIndex(["a.py", "b.py"], {"a.py": one, "b.py": other}.__getitem__)
     assert index.mentioning("plumless", "plumless", "") == ["a.py"]
     assert index.near("buckeroo", "/x.py", holds, "/", 5) == ["b.py"]
@@ -85,6 +96,19 @@ def test_of_a_name_that_many_use_few_files_are_read() -> None:
     assert len(seen) == 5
 
 
+@pytest.mark.parametrize("count", [5, 128, 300])
+def test_files_that_are_searched_often_are_read_no_more(count: int) -> None:
+    files = {f"/a/{number:03}.py": f"word{number}".encode() for number in range(count)}
+    read: list[str] = []
+    index = WordIndex(list(files), lambda path: read.append(path) or files[path])
+    for number in range(50):
+        name = f"word{count * number // 50}"
+        path = f"/a/{count * number // 50:03}.py"
+        assert index.near(name, "/x.py", holds, "/a", 5) == [path]
+    assert len(read) < 4 * count + 50
+
+
+@pytest.mark.usefixtures("searches")
 def test_mentioned_below_a_folder() -> None:
     held = {"/p/a.py": b"net sum", "/p/b/c.py": b"net sum", "/pq/d.py": b"net sum", "/p/e.py": b"net"}
     index = WordIndex(list(held), held.__getitem__)
