@@ -175,7 +175,8 @@ def compare(
         momentum: of the norm layers, which a state dict does not tell; None is the mean over all batches.
         batch_size: of the local training; needed where chance is to be told from what is none.
         samples: how many examples each party trained on, for a bound on what chance gives.
-        model: into which the parties' states go, to measure on their data what chance gives.
+        model: the parties': it knows statistics that the keys of a file or a state dict do not tell, and the order of
+            the layers. With ``data`` their states go into a copy, to measure on their data what chance gives.
         data: by party, each a Dataset, a pair (inputs, targets), or batches of such pairs.
         force: whether to compare what cannot be compared with good reason.
 
@@ -188,18 +189,20 @@ def compare(
     from bn_audit.live.divergence import Options, compare
     from bn_audit.live.divergence.calibrate import Own, Training, by_bound, by_data, with_groups
     from bn_audit.live.divergence.sources import source_of
+    from bn_audit.live.profile import profile as profile_of
     from bn_audit.live.training.data import parties_of
 
     for metric in metrics:
         if metric not in METRICS:
             raise ValueError(f"the metric {metric!r} is not known; known are {', '.join(METRICS)}")
     named = parties if isinstance(parties, Mapping) else {f"party {n}": one for n, one in enumerate(parties, start=1)}
-    if (model is None) != (data is None):
-        raise ValueError("model and data go together: the model is run on the data")
+    if data is not None and model is None:
+        raise ValueError("data needs the model, which is run on it")
     if (samples is not None or data is not None) and batch_size is None:
         raise ValueError("how much statistics vary depends on the batches of the training: give batch_size")
     options = Options(tuple(metrics) or ("nw2",), tuple(layers), channels, force, momentum)
-    sources = [source_of(name, party) for name, party in named.items()]
+    known = None if model is None else profile_of(model)
+    sources = [source_of(name, party, known) for name, party in named.items()]
     comparison, found = compare(sources, options)
     training = Training(batch_size or 1, momentum)
     if model is not None and data is not None:

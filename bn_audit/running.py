@@ -7,9 +7,10 @@ run, and what is averaged. A ``mean`` and a ``std`` alone may be constants that 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Literal
 
-__all__ = ["Role", "initial_value", "is_statistic", "role_of"]
+__all__ = ["Role", "initial_value", "is_statistic", "moments", "role_of"]
 
 Role = Literal["mean", "var", "std", ""]
 """What a running statistic follows: a channel's mean, its variance, the root of that, or something else."""
@@ -38,6 +39,24 @@ def role_of(name: str) -> Role | None:
     if words <= _MEANS:
         return "mean"
     return "" if not words <= _SPREADS else "std" if words <= _ROOTS else "var"
+
+
+def moments(statistics: Mapping[str, Role]) -> tuple[str, str, bool] | None:
+    """Which of a layer's running statistics are the mean and the variance of its channels.
+
+    Args:
+        statistics: by name, what each follows.
+
+    Returns:
+        The two names, and whether the second is a standard deviation, which has to be squared; None where there are no
+        two such, or more of them than can be told apart.
+    """
+    if "running_mean" in statistics and "running_var" in statistics:
+        return "running_mean", "running_var", False
+    mean, var, std = ([name for name, role in statistics.items() if role == what] for what in ("mean", "var", "std"))
+    if len(mean) == 1 and len(var) == 1:
+        return mean[0], var[0], False
+    return (mean[0], std[0], True) if len(mean) == len(std) == 1 and not var else None
 
 
 def initial_value(name: str) -> float | None:

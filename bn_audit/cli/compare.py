@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from bn_audit.comparison import Comparison
+    from bn_audit.live.target import Loaded
     from bn_audit.report.verifications import Look
 
 __all__ = ["command"]
@@ -82,7 +83,12 @@ class Flags(TypedDict):
     metavar="FACTORY",
     help="What gives the parties' data, as for verify --train: chance is then measured on it. WHICH RUNS ITS CODE.",
 )
-@click.option("--model", metavar="TARGET", help="With --data: the model, as file.py:attribute. WHICH RUNS ITS CODE.")
+@click.option(
+    "--model",
+    metavar="TARGET",
+    help="The parties' model, as file.py:attribute, which knows statistics that the keys do not tell, and the order of "
+    "the layers; with --data it is run. WHICH RUNS ITS CODE.",
+)
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="A keyword argument for --model.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Of the parties' training.")
 @click.option(
@@ -128,7 +134,10 @@ def command(ctx: click.Context, /, checkpoints: tuple[str, ...], **flags: Unpack
     Exit status: 0 compared; 2 not, or a checkpoint cannot be read.
     """
     _check_pictures(flags)
-    comparison = _compared(checkpoints, flags)
+    from bn_audit.live.user_code import stdout_to_stderr
+
+    with stdout_to_stderr():
+        comparison = _compared(checkpoints, flags)
     from bn_audit.report.comparisons import renderer
 
     _write_pictures(comparison, flags)
@@ -144,11 +153,10 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
     from bn_audit.live.errors import TargetError
 
     alone = flags["history"] is not None and not checkpoints
-    if alone and (flags["names"] is not None or flags["data"] is not None):
+    if alone and (flags["names"] is not None or flags["data"] is not None or flags["model"] is not None):
         raise click.UsageError("a history has names of its own, and no weights to run on --data: name the checkpoints")
     names = [] if alone else _names(checkpoints, flags["names"])
     try:
-        from bn_audit.live.arguments import parse_arguments
         from bn_audit.live.divergence import Options, compare
         from bn_audit.live.divergence.history import read_history, with_history
         from bn_audit.live.divergence.sources import of_file
@@ -160,11 +168,15 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
             force=flags["force"],
             momentum=_momentum(flags["momentum"]),
         )
+        model = None if flags["model"] is None else _load(flags["model"], flags)
         history = None if flags["history"] is None else read_history(Path(flags["history"]))
         sources = (
             history.last()
             if history is not None and alone
-            else [of_file(name, path, flags["key"]) for name, path in zip(names, checkpoints, strict=True)]
+            else [
+                of_file(name, path, flags["key"], None if model is None else model.profile)
+                for name, path in zip(names, checkpoints, strict=True)
+            ]
         )
         samples = _samples(flags, [source.name for source in sources])
         comparison, found = compare(sources, options)
@@ -173,15 +185,15 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
             Training,
             by_bound,
             by_data,
-            load_own,
+            own_of,
             with_groups,
         )
 
         training = Training(flags["batch_size"] or 1, options.momentum)
         if samples:
             comparison = by_bound(comparison, found, samples, training)
-        elif flags["data"] is not None and flags["model"] is not None:
-            own = load_own(flags["model"], parse_arguments(flags["arguments"]), flags["data"])
+        elif flags["data"] is not None and model is not None and model.module is not None:
+            own = own_of(model.module, flags["data"])
             comparison = by_data(comparison, found, sources, own, training, flags["splits"] or SPLITS)
         comparison = with_groups(comparison)
         return comparison if history is None else with_history(comparison, history)
@@ -189,6 +201,24 @@ def _compared(checkpoints: Sequence[str], flags: Flags) -> Comparison:
         if error.traceback:
             click.echo(error.traceback.rstrip("\n"), err=True)
         raise Failure(str(error)) from error
+
+
+def _load(target: str, flags: Flags) -> Loaded:
+    """The parties' model.
+
+    Raises:
+        TargetError: it is none, or state without one.
+    """
+    from bn_audit.live.arguments import parse_arguments
+    from bn_audit.live.errors import TargetError
+    from bn_audit.live.target import load_target
+    from bn_audit.live.training import seeded
+
+    with seeded(0):
+        loaded = load_target(target, parse_arguments(flags["arguments"]), None, False)
+    if loaded.module is None:
+        raise TargetError(f"{target} is state without a model; --model needs the code: file.py:ATTRIBUTE")
+    return loaded
 
 
 def _check_pictures(flags: Flags) -> None:
@@ -223,12 +253,11 @@ def _samples(flags: Flags, names: Sequence[str]) -> list[int]:
     Raises:
         click.UsageError: flags that do not go together, or no number for some party.
     """
-    if (flags["data"] is None) != (flags["model"] is None):
-        raise click.UsageError("--data and --model go together: the model is run on the data")
-    if flags["data"] is None:
-        for name, said in (("splits", flags["splits"]), ("arg", flags["arguments"])):
-            if said:
-                raise click.UsageError(f"--{name} needs --data")
+    if flags["data"] is not None and flags["model"] is None:
+        raise click.UsageError("--data needs --model: the model is run on the data")
+    for name, said, needed in (("splits", flags["splits"], "data"), ("arg", flags["arguments"], "model")):
+        if said and flags[needed] is None:  # type: ignore[literal-required]
+            raise click.UsageError(f"--{name} needs --{needed}")
     given = flags["samples"]
     if given and flags["data"] is not None:
         raise click.UsageError("--samples gives a bound where there is no data; with --data leave it out")

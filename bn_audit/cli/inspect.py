@@ -91,10 +91,14 @@ def inspect(target: str, flags: Flags) -> int:
     settings = settings_of(flags)
     if flags["html"] is not None:
         check_page(flags["html"])
-    loaded = _load(target, flags)
-    # What torch and the model brought stays until the end; to walk over it again takes longer than all that follows.
-    gc.freeze()
-    inspection = _inspection(loaded, settings, flags)
+    from bn_audit.live.user_code import stdout_to_stderr
+
+    with stdout_to_stderr():
+        loaded = _load(target, flags)
+        # What torch and the model brought stays until the end; to walk over it again takes longer than all that
+        # follows.
+        gc.freeze()
+        inspection = _inspection(loaded, settings, flags)
     from bn_audit.report.inspections import renderer
 
     if flags["html"] is not None:

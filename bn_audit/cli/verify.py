@@ -163,6 +163,7 @@ def verify(target: str | None, flags: Flags) -> int:
         click.ClickException: see the help of the command.
     """
     from bn_audit.live.errors import TargetError
+    from bn_audit.live.user_code import stdout_to_stderr
     from bn_audit.training import Trained
 
     training.check_training_flags(flags)
@@ -171,7 +172,8 @@ def verify(target: str | None, flags: Flags) -> int:
             raise click.UsageError("--html shows the fates of entries; of --train there is --plot")
         check_page(flags["html"])
     try:
-        subject = _trained(target, flags) if flags["train"] else _subject(target, flags)
+        with stdout_to_stderr():
+            subject = _trained(target, flags) if flags["train"] else _subject(target, flags)
     except TargetError as error:
         if error.traceback:
             click.echo(error.traceback.rstrip("\n"), err=True)
@@ -328,9 +330,9 @@ def _parties(target: str | None, flags: Flags) -> PartiesReport:
 
         profile = unwrapped(opened[0].profile)
     return judge_parties(
-        {name: unwrapped_state(checkpoint) for name, checkpoint in zip(names, opened, strict=True)},
+        {name: unwrapped_state(checkpoint.tensors) for name, checkpoint in zip(names, opened, strict=True)},
         profile,
-        previous=[unwrapped_state(checkpoint) for checkpoint in previous],
+        previous=[unwrapped_state(checkpoint.tensors) for checkpoint in previous],
         tolerance=flags["tolerance"],
         frozen=flags["frozen"],
     )

@@ -33,9 +33,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bn_audit.federated.behaviour import seen_statistics
 from bn_audit.federated.distances import nw2
 from bn_audit.federated.errors import AggregationError
+from bn_audit.federated.owners import names_statistics
 from bn_audit.federated.state import tensor_identity
+from bn_audit.running import Role, moments, role_of
 
 __all__ = ["VERSION", "LayerStatistics", "Monitor", "Statistics", "distances_from", "mean_of", "statistics_of"]
 
@@ -71,23 +74,36 @@ def statistics_of(model: nn.Module | Mapping[str, Any]) -> dict[str, LayerStatis
         model: a module or a state dict.
 
     Returns:
-        By path of the module, in the state's order; of a layer that has both running mean and variance, and once if it
-        goes by several paths.
+        By path of the module, in the state's order; of a layer that has both running mean and variance, by whatever
+        names (:mod:`bn_audit.running`), and once if it goes by several paths.
     """
     state = model.state_dict() if isinstance(model, nn.Module) else model
+    modules = dict(model.named_modules(remove_duplicate=False)) if isinstance(model, nn.Module) else {}
+    layers: dict[str, dict[str, Role]] = {}
+    for key in state:
+        path, _, name = key.rpartition(".")
+        role = role_of(name)
+        if role is None and path in modules and not names_statistics(modules[path]):
+            role = seen_statistics(modules[path]).get(name)
+        if role is not None:
+            layers.setdefault(path, {})[name] = role
     found: dict[str, LayerStatistics] = {}
     seen = set()
-    for key, mean in state.items():
-        path, _, name = key.rpartition(".")
-        var = state.get(f"{path}.running_var" if path else "running_var")
-        if name != "running_mean" or not isinstance(mean, Tensor) or not isinstance(var, Tensor):
+    for path, roles in layers.items():
+        pair = moments(roles)
+        if pair is None:
+            continue
+        mean, spread = (state[f"{path}.{name}" if path else name] for name in pair[:2])
+        if not isinstance(mean, Tensor) or not isinstance(spread, Tensor) or mean.is_complex():
             continue
         if nn.parameter.is_lazy(mean) or mean.device.type == "meta" or not mean.numel():
             continue
         identity = tensor_identity(mean)
         if identity not in seen:
             seen.add(identity)
-            found[path] = LayerStatistics(_array(mean), _array(var))
+            wide = _array(spread)
+            # A standard deviation below 0 is as broken as a variance.
+            found[path] = LayerStatistics(_array(mean), wide * np.abs(wide) if pair[2] else wide)
     return found
 
 

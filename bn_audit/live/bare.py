@@ -103,21 +103,28 @@ def wrapping(keys: Sequence[str]) -> str:
 
 
 def unwrapped(profile: Profile) -> Profile:
-    """A bare profile as that of the model before it was wrapped: keys without the wrappers' part, AveragedModel's own
-    counter left out."""
+    """A profile as that of the model before it was wrapped: keys, and paths of modules, without the wrappers' part,
+    AveragedModel's own counter left out."""
     prefix = wrapping([entry.key for entry in profile.entries])
+
+    def path_below(path: str) -> str:
+        # Those of a bare profile are below it already.
+        return _below(f"{path}.", prefix).removesuffix(".") if profile.type else path
+
     places = [number for number, entry in enumerate(profile.entries) if _counts_averages(entry.key, prefix)]
     entries = tuple(
         replace(
             entry,
             key=_below(entry.key, prefix),
+            module=path_below(entry.module),
             alias_of=None if entry.alias_of is None else _below(entry.alias_of, prefix),
         )
         for number, entry in enumerate(profile.entries)
         if number not in places
     )
     gaps = tuple(replace(gap, index=gap.index - sum(place < gap.index for place in places)) for gap in profile.gaps)
-    return replace(profile, entries=entries, gaps=gaps)
+    norms = tuple(replace(norm, path=path_below(norm.path)) for norm in profile.norms)
+    return replace(profile, entries=entries, norms=norms, gaps=gaps)
 
 
 def unwrapped_keys(keys: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from fnmatch import fnmatchcase
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.plan import Fate
 from bn_audit.live.bare import unwrapped_keys
-from bn_audit.live.checkpoint import Checkpoint
 from bn_audit.live.errors import TargetError, require_torch
 from bn_audit.live.tensors import dtype_name
 from bn_audit.parties import PartiesReport, PartyEntry, Standing
@@ -80,9 +79,9 @@ def judge_parties(
     return PartiesReport(tuple(parties), bool(previous), entries, tuple(_notes(entries, profile, owners)))
 
 
-def unwrapped_state(checkpoint: Checkpoint) -> State:
-    """A checkpoint's tensors by the keys of the model before it was wrapped; still mapped, read when asked for."""
-    return _Renamed(checkpoint.tensors, unwrapped_keys(list(checkpoint.tensors)))
+def unwrapped_state(tensors: State) -> State:
+    """A state by the keys of the model before it was wrapped; what is mapped stays so, and is read when asked for."""
+    return _Renamed(tensors, unwrapped_keys(list(tensors)))
 
 
 class _Renamed(Mapping[str, torch.Tensor]):

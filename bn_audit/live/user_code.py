@@ -18,7 +18,7 @@ from types import ModuleType
 
 from bn_audit.live.errors import TargetError
 
-__all__ = ["import_file", "import_name", "running", "staying"]
+__all__ = ["import_file", "import_name", "running", "staying", "stdout_to_stderr"]
 
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
 _MACHINERY = ("<frozen importlib", "<frozen runpy", str(Path(importlib.__file__).parent) + os.sep)
@@ -39,7 +39,7 @@ def running(what: str, script: str | None = None) -> Iterator[None]:
     sys.argv = [script if script is not None else arguments[0] if arguments else ""]
     sys.dont_write_bytecode = True
     try:
-        with _stdout_to_stderr():
+        with stdout_to_stderr():
             yield
     except TargetError:
         raise
@@ -54,8 +54,9 @@ def running(what: str, script: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """What Python prints, and what libraries and child processes write to the descriptor."""
+def stdout_to_stderr() -> Iterator[None]:
+    """What the user's code prints, and what libraries and child processes write to the descriptor: the report's is
+    stdout alone."""
     with redirect_stdout(sys.stderr):
         try:
             kept = os.dup(1) if sys.__stderr__ is not None else None

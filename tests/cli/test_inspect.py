@@ -190,6 +190,20 @@ def test_errors_of_the_target_and_of_usage(folder: Path, bn_audit: Command, argu
     assert str(ROOT / "bn_audit") not in outcome.err  # The user's own frames, and none of ours.
 
 
+def test_what_a_model_prints_is_not_in_the_report(folder: Path, bn_audit: Command) -> None:
+    (folder / "loud.py").write_text(
+        "import torch\n\n"
+        "class Loud(torch.nn.BatchNorm1d):\n"
+        "    def __init__(self):\n        super().__init__(2)\n"
+        "    def state_dict(self, *args, **kwargs):\n"
+        "        print('a state dict')\n        return super().state_dict(*args, **kwargs)\n"
+    )
+    for command in (["inspect"], ["verify", "--framework", "flower", "--keep-norms"]):
+        result = bn_audit(command[0], "loud.py:Loud", *command[1:], "--output-format", "json")
+        assert json.loads(result.out)["target"] == "loud.py:Loud"
+        assert "a state dict" in result.err
+
+
 def test_the_report_goes_to_a_file(folder: Path, bn_audit: Command) -> None:
     outcome = bn_audit("inspect", "inspected.py:Last", "--output-format", "markdown", "--output-file", "report.md")
     assert (outcome.status, outcome.out) == (0, "")

@@ -205,3 +205,37 @@ def test_without_tensorboard_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ImportError, match=r"pip install 'bn-audit\[monitor\]'"):
         Monitor(tmp_path / "rounds.jsonl", tensorboard=tmp_path / "runs")
+
+
+def test_statistics_by_other_names() -> None:
+    state = {
+        "bn.moving_mean": torch.tensor([[[1.0]], [[2.0]]]),
+        "bn.moving_std": torch.tensor([[[3.0]], [[-4.0]]]),
+        "evo.running_var": torch.ones(2),
+        "twice.running_mean_a": torch.ones(2),
+        "twice.running_mean_b": torch.ones(2),
+        "twice.running_var": torch.ones(2),
+    }
+    (found,) = statistics_of(state).items()
+    assert found[0] == "bn"
+    assert found[1].mean.tolist() == [1.0, 2.0]
+    # A standard deviation below 0 stays as broken as it is.
+    assert found[1].var.tolist() == [9.0, -16.0]
+
+
+def test_statistics_that_only_a_forward_shows() -> None:
+    class Own(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("m", torch.zeros(3))
+            self.register_buffer("v", torch.ones(3))
+
+        def forward(self, x: Any) -> Any:
+            if self.training:
+                self.m, self.v = 0.9 * self.m + 0.1 * x.mean(0), 0.9 * self.v + 0.1 * x.var(0)
+            return (x - self.m) / (self.v + 1e-5).sqrt()
+
+    model = nn.Sequential(Own())
+    model(torch.randn(8, 3))
+    assert statistics_of(model)["0"].var.tolist() == model[0].v.double().tolist()
+    assert statistics_of(model.state_dict()) == {}

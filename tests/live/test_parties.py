@@ -228,7 +228,7 @@ def test_one_party_is_none(states: States) -> None:
 def test_wrapped_checkpoints_are_read_by_the_models_keys(states: States, tmp_path: Path) -> None:
     for name, prefix in (("alice", ""), ("bob", "module.")):
         torch.save({prefix + key: tensor for key, tensor in states[name].items()}, tmp_path / f"{name}.pt")
-    opened = {name: unwrapped_state(open_checkpoint(tmp_path / f"{name}.pt")) for name in ("alice", "bob")}
+    opened = {name: unwrapped_state(open_checkpoint(tmp_path / f"{name}.pt").tensors) for name in ("alice", "bob")}
     assert list(opened["bob"]) == list(states["bob"])
     assert judge_parties(opened, profile(Net())).ok
 

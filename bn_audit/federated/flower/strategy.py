@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from bn_audit.federated.flower.form import Integers, form_of
 from bn_audit.federated.flower.records import checked, name_in
 from bn_audit.federated.flower.statistics import STATISTICS, unpacked
 from bn_audit.federated.monitor import LayerStatistics, Monitor
+from bn_audit.running import role_of
 
 __all__ = ["FedBN", "Rejected"]
 
@@ -264,11 +266,12 @@ class FedBN(FedAvg):
     ) -> tuple[str, dict[str, LayerStatistics]]:
         party, found = unpacked(told, node)
         for path, layer in found.items():
-            key = f"{path}.running_mean" if path else "running_mean"
-            entry = self.form.local.get(key)
-            if entry is None or entry.shape != layer.mean.shape:
+            means = [key for key in self.form.local if _is_mean(key, path)]
+            if layer.mean.size not in {math.prod(self.form.local[key].shape) for key in means}:
                 raise AggregationError(
-                    f"statistics of {layer.mean.size} channels, unlike the model's", party=node, key=key
+                    f"statistics of {layer.mean.size} channels, unlike the model's",
+                    party=node,
+                    key=next(iter(means), path),
                 )
         if party in others:
             raise AggregationError(f"another node calls itself {party!r} too", party=node)
@@ -298,3 +301,9 @@ class FedBN(FedAvg):
                 self.monitor.path,
             )
         self.monitor.record(server_round, statistics)
+
+
+def _is_mean(key: str, path: str) -> bool:
+    """Whether a key is that of a layer's running mean."""
+    above, _, name = key.rpartition(".")
+    return above == path and role_of(name) == "mean"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bn_audit.live.training.data import PartyData
 
-__all__ = ["SPLITS", "Own", "Training", "by_bound", "by_data", "load_own", "with_groups"]
+__all__ = ["SPLITS", "Own", "Training", "by_bound", "by_data", "own_of", "with_groups"]
 
 SPLITS = 200
 _SEED = 0
@@ -53,26 +53,21 @@ class Own:
     data: Mapping[str, PartyData]
 
 
-def load_own(model: str, arguments: Mapping[str, Any], data: str) -> Own:
-    """The model and the data that a user names; naming them runs the user's code.
+def own_of(model: nn.Module, data: str) -> Own:
+    """A model and the data that a user names, which runs the user's code.
 
     Args:
-        model: a TARGET that is code.
-        arguments: of what makes the model.
+        model: the parties'.
         data: what ``verify --train`` takes for its ``--data``.
 
     Raises:
-        TargetError: see :func:`bn_audit.live.target.load_target` and :func:`bn_audit.live.training.given_data`.
+        TargetError: see :func:`bn_audit.live.training.given_data`.
     """
-    from bn_audit.live.target import load_target
     from bn_audit.live.training import given_data, seeded
 
     with seeded(0):
-        loaded = load_target(model, arguments, None, False)
-        if loaded.module is None:
-            raise TargetError(f"{model} is state without a model; --model needs the code: file.py:ATTRIBUTE")
         drawn = given_data(data).draw(0)
-    return Own(loaded.module, {party.name: party for party in drawn})
+    return Own(model, {party.name: party for party in drawn})
 
 
 def by_bound(comparison: Comparison, found: Parties, samples: Sequence[int], training: Training) -> Comparison:
@@ -131,7 +126,8 @@ def by_data(
     for number, (name, source) in enumerate(zip(comparison.parties, sources, strict=True)):
         _, state = source.open()
         batches = data[name].train.batches(training.batch_size)
-        moments = moments_of(model, state, batches, [path], name, others).get(path)
+        channels = {path: found.layers[0].mean.shape[1]}
+        moments = moments_of(model, state, batches, [path], name, others, channels).get(path)
         if moments is None:
             raise TargetError(
                 f"{path} does not get one input of [examples, channels, ...] in a forward, so that chance cannot be "

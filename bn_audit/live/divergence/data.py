@@ -34,6 +34,7 @@ def moments_of(
     paths: Sequence[str],
     who: str,
     others: Sequence[str] = (),
+    channels: Mapping[str, int] | None = None,
 ) -> dict[str, Moments]:
     """The moments of the inputs of norm layers, by path.
 
@@ -45,6 +46,7 @@ def moments_of(
             times for one input.
         who: the party's name, for errors.
         others: layers none of which may run before the first of ``paths``.
+        channels: of the layers, where their ``running_mean`` does not tell.
 
     Raises:
         TargetError: the state does not fit the model, the model raises, there are fewer than 4 examples, or one of
@@ -59,7 +61,7 @@ def moments_of(
     missing = [path for path in paths if path not in modules]
     if missing:
         raise TargetError(f"the model has no module {missing[0]}, and the checkpoint of {who} has")
-    recorder = _Recorder()
+    recorder = _Recorder(channels or {})
     handles = [modules[path].register_forward_pre_hook(recorder.hook(path)) for path in paths]
     handles += [
         modules[path].register_forward_pre_hook(recorder.note(path))
@@ -93,7 +95,8 @@ def moments_of(
 class _Recorder:
     """Collects what goes into norm layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Mapping[str, int]) -> None:
+        self._channels = channels
         self.examples = 0
         self.bytes = 0
         self.first: str | None = None
@@ -121,7 +124,7 @@ class _Recorder:
                 or tensor.dim() < 2
                 or len(tensor) != self._batch
                 or path in self._seen
-                or tensor.shape[1] != getattr(getattr(module, "running_mean", None), "numel", lambda: -1)()
+                or tensor.shape[1] != self._width(path, module)
             ):
                 self._odd.add(path)
                 return
@@ -133,6 +136,10 @@ class _Recorder:
             self.bytes += mean.nbytes + square.nbytes
 
         return look
+
+    def _width(self, path: str, module: nn.Module) -> int:
+        mean = getattr(module, "running_mean", None)
+        return self._channels.get(path, mean.numel() if isinstance(mean, torch.Tensor) else -1)
 
     def note(self, path: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
         """What remembers whether a layer is the first that runs."""

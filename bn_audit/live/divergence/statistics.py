@@ -14,7 +14,8 @@ from typing import Any
 
 from bn_audit.live.divergence.twins import Twins, twins_of
 from bn_audit.live.errors import TargetError, require_torch
-from bn_audit.profile import Profile, Shape
+from bn_audit.profile import Profile, Shape, StateEntry
+from bn_audit.running import Role, moments
 
 require_torch()
 
@@ -106,12 +107,14 @@ class _One:
         order: of the norm layers, and by path how many weights stand before it; None where the file has no order.
         weights: leading elements by key, in order.
         shapes: of all entries but the norm layers', by key.
+        keys: of the norm layers' tensors, by path and name.
     """
 
     norms: Mapping[str, Mapping[str, Array]]
     order: Mapping[str, int | None]
     weights: Mapping[str, Array]
     shapes: Mapping[str, Shape | None]
+    keys: Mapping[tuple[str, str], str]
 
 
 def read(sources: Sequence[Source], *, affine: bool = True) -> Parties:
@@ -146,11 +149,13 @@ def read(sources: Sequence[Source], *, affine: bool = True) -> Parties:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A tensor to read: ``module`` and ``name`` of a norm layer's entry, or a weight's sample (module None)."""
+    """A tensor to read: of a norm layer the ``module``, and the ``name`` that the entry has in torch's own layers,
+    whatever it is called here; or a weight's sample (module None). ``root``: a standard deviation for a variance."""
 
     key: str
     module: str | None
     name: str
+    root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ class _Reader:
         plan = _plan(source.name, profile, self._affine)
         # Views; what is read of a mapped file is a page or two.
         parts = [
-            tensors[one.key] if one.module is not None else tensors[one.key].reshape(-1)[:_SAMPLE]
+            tensors[one.key].reshape(-1) if one.module is not None else tensors[one.key].reshape(-1)[:_SAMPLE]
             for one in plan.wanted
         ]
         if source.path is not None and self._known is None:
@@ -195,8 +200,7 @@ class _Reader:
 
 
 def _plan(party: str, profile: Profile, affine: bool) -> _Plan:
-    paths = {norm.path: norm for norm in profile.norms}
-    names = (*STATISTICS, "num_batches_tracked", *(("weight", "bias") if affine else ()))
+    paths = _torch_names(profile, affine)
     wanted: list[_Wanted] = []
     order: dict[str, int | None] = {}
     shapes: dict[str, Shape | None] = {}
@@ -204,19 +208,54 @@ def _plan(party: str, profile: Profile, affine: bool) -> _Plan:
     for entry in profile.entries:
         if entry.module in paths:
             order.setdefault(entry.module, weights if profile.ordered else None)
-            if entry.name in names:
-                wanted.append(_Wanted(entry.key, entry.module, entry.name))
+            name, root = paths[entry.module].get(entry.name, ("", False))
+            if name and _is_vector(entry):
+                wanted.append(_Wanted(entry.key, entry.module, name, root))
             continue
         shapes[entry.key] = entry.shape
         floating = entry.dtype is not None and entry.dtype.startswith(("float", "bfloat"))
         if floating and entry.alias_of is None and entry.shape is not None and len(entry.shape) > 1:
             weights += 1
             wanted.append(_Wanted(entry.key, None, ""))
-    held = dict.fromkeys(one.module for one in wanted if one.module is not None and one.name in STATISTICS)
+    held = list(
+        dict.fromkeys(
+            entry.module for entry in profile.entries if entry.module in paths and entry.statistic is not None
+        )
+    )
     if not held:
-        raise TargetError(f"{party} holds no running statistics, so there is nothing to compare")
-    listed = [path for path in held if path is not None]
-    return _Plan(tuple(wanted), tuple(listed if profile.ordered else sorted(listed, key=_natural)), order, shapes)
+        told = "" if profile.type else " that its keys would tell"
+        raise TargetError(f"{party} holds no running statistics{told}, so there is nothing to compare")
+    return _Plan(tuple(wanted), tuple(held if profile.ordered else sorted(held, key=_natural)), order, shapes)
+
+
+_AFFINE = {"weight": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+
+
+def _torch_names(profile: Profile, affine: bool) -> dict[str, dict[str, tuple[str, bool]]]:
+    """By the path of each norm layer, what torch calls the entries that are compared, by what they are called; and
+    whether it is a standard deviation that stands for a variance."""
+    statistics: dict[str, dict[str, Role]] = {norm.path: {} for norm in profile.norms}
+    for entry in profile.entries:
+        if entry.module in statistics and entry.statistic is not None:
+            statistics[entry.module][entry.name] = entry.statistic
+    named: dict[str, dict[str, tuple[str, bool]]] = {}
+    for path, roles in statistics.items():
+        own = {"num_batches_tracked": ("num_batches_tracked", False)}
+        if affine:
+            own.update((name, (ours, False)) for name, ours in _AFFINE.items())
+        pair = moments(roles)
+        if pair is not None:
+            mean, spread, root = pair
+            own.update({mean: (STATISTICS[0], False), spread: (STATISTICS[1], root)})
+        named[path] = own
+    return named
+
+
+def _is_vector(entry: StateEntry) -> bool:
+    """Whether an entry has one real number for each channel, or is one number."""
+    if entry.shape is None or (entry.dtype or "").startswith("complex"):
+        return False
+    return sum(size != 1 for size in entry.shape) < 2
 
 
 def _one(plan: _Plan, values: Sequence[Array]) -> _One:
@@ -226,8 +265,11 @@ def _one(plan: _Plan, values: Sequence[Array]) -> _One:
         if one.module is None:
             weights[one.key] = value
         elif one.module in norms:
-            norms[one.module][one.name] = value.reshape(()) if one.name == "num_batches_tracked" else value
-    return _One(norms, plan.order, weights, plan.shapes)
+            # A standard deviation below 0 is as broken as a variance.
+            wide = value * abs(value) if one.root else value
+            norms[one.module][one.name] = wide.reshape(()) if one.name == "num_batches_tracked" else wide
+    keys = {(one.module, one.name): one.key for one in plan.wanted if one.module is not None}
+    return _One(norms, plan.order, weights, plan.shapes, keys)
 
 
 def _values(party: str, key: str, tensor: torch.Tensor) -> Array:
@@ -296,7 +338,7 @@ def _compare(found: Parties, number: int, first: _One, one: _One) -> None:
             if here is not None and there is not None and here.shape != there.shape:
                 layers[path].missing.append(names[number])
                 found.problems.append(
-                    f"different architectures: {path}.{name} is {list(there.shape)} in {names[0]} and "
+                    f"different architectures: {first.keys[path, name]} is {list(there.shape)} in {names[0]} and "
                     f"{list(here.shape)} in {names[number]}"
                 )
                 break

@@ -213,8 +213,8 @@ def test_what_cannot_be_calibrated_says_why(federation: tuple[dict[str, nn.Modul
     ):
         with pytest.raises(TargetError, match=message):
             bn_audit.compare(models, **{"model": Net(), "data": data, "batch_size": 32, **changed})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="go together"):
-        bn_audit.compare(models, model=Net())
+    with pytest.raises(ValueError, match="data needs the model"):
+        bn_audit.compare(models, data=data, batch_size=32)
     with pytest.raises(ValueError, match="give batch_size"):
         bn_audit.compare(models, samples=100)
     with pytest.raises(ValueError, match="one for each party"):
@@ -256,9 +256,10 @@ def test_only_the_first_layer_that_runs_is_told_of(
         save_file(Backwards(model).state_dict(), paths[name])
     assert bn_audit.compare(paths).first.path == "a"
     with pytest.raises(TargetError, match=r"z runs before a, .*--layer z"):
-        bn_audit.compare(paths, model=Backwards(Net()), data=data, batch_size=32)
-    right = bn_audit.compare(paths, layers=["z"], model=Backwards(Net()), data=data, batch_size=32)
-    assert right.first.lines is not None
+        bn_audit.compare(paths, layers=["a"], model=Backwards(Net()), data=data, batch_size=32)
+    # The model knows the order.
+    right = bn_audit.compare(paths, model=Backwards(Net()), data=data, batch_size=32)
+    assert right.first.path == "z" and right.first.lines is not None
 
 
 def test_the_model_is_left_as_it_was(federation: tuple[dict[str, nn.Module], dict[str, object]]) -> None:

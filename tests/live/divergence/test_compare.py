@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -277,3 +278,114 @@ def test_of_many_parties_only_the_first_layers_pairs(monkeypatch: pytest.MonkeyP
     assert few.layers[0].distances == whole.layers[0].distances
     assert few.layers[1].distances == {} and few.layers[1].centre == whole.layers[1].centre
     assert any("the pairs of the first layer were computed" in note for note in few.notes)
+
+
+class Own(nn.Module):
+    """A BatchNorm as people write one, by other names and in other shapes."""
+
+    def __init__(self, names: tuple[str, str], width: int, root: bool = False, whole: bool = False) -> None:
+        super().__init__()
+        self.names, self.root = names, root
+        shape = (1, width, 1, 1) if whole else (width,)
+        self.gamma, self.beta = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.register_buffer(names[0], torch.zeros(shape))
+        self.register_buffer(names[1], torch.ones(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, spread = (getattr(self, name) for name in self.names)
+        if self.training:
+            var, seen = torch.var_mean(x, (0, 2, 3))
+            mean.lerp_(seen.detach().reshape(mean.shape), 0.1)
+            spread.lerp_((var.sqrt() if self.root else var).detach().reshape(mean.shape), 0.1)
+        else:
+            seen, var = mean, spread**2 if self.root else spread
+        parts = [one.reshape(1, -1, 1, 1) for one in (seen, var, self.gamma, self.beta)]
+        out: torch.Tensor = (x - parts[0]) / (parts[1] + 1e-5).sqrt() * parts[2] + parts[3]
+        return out
+
+
+class OwnNet(Net):
+    def __init__(self, names: tuple[str, str] = ("mean_ema", "var_ema"), root: bool = False, whole: bool = False):
+        super().__init__()
+        self.bn1, self.bn2 = (Own(names, width, root, whole) for width in (6, 12))  # type: ignore[assignment]
+
+
+def _own(**kinds: Any) -> list[nn.Module]:
+    torch.manual_seed(7)
+    model = OwnNet(**kinds)
+    return [party(shift, seed=seed, model=model) for shift, seed in ((0.0, 1), (0.5, 2))]
+
+
+def _first(parties: Any, **options: Any) -> Any:
+    found = bn_audit.compare(parties, **options)
+    assert [layer.path for layer in found.layers] == ["bn1", "bn2"]
+    return found.first
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("names", [("moving_mean", "moving_variance"), ("running_mu", "running_sigma"), ("m", "v")])
+def test_statistics_by_other_names_are_compared(names: tuple[str, str], whole: bool) -> None:
+    expected = _first([party(seed=1), party(0.5, seed=2)])
+    found = _first(_own(names=names, root=names[1] == "running_sigma", whole=whole))
+    assert found.distances["nw2"].values[0] == pytest.approx(expected.distances["nw2"].values[0], rel=0.02)
+    assert found.affine is not None and found.features == 6
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_names_that_tell_nothing_are_told_by_the_model(tmp_path: Path, suffix: str, prefix: str) -> None:
+    models = _own()
+    paths = [tmp_path / f"{number}{suffix}" for number in range(len(models))]
+    for model, path in zip(models, paths, strict=True):
+        state = {prefix + key: value for key, value in model.state_dict().items()}
+        if suffix == ".pt":
+            torch.save(state, path)
+        else:
+            from safetensors.torch import save_file
+
+            save_file(state, path)
+    with pytest.raises(TargetError, match="no running statistics that its keys would tell"):
+        bn_audit.compare(paths)
+    found = bn_audit.compare(paths, model=OwnNet())
+    assert found.layers == bn_audit.compare(models).layers
+    assert not any("order" in note for note in found.notes)
+    with pytest.raises(TargetError, match="holds no entry of the model's"):
+        bn_audit.compare(paths, model=nn.Sequential(Net()))
+
+
+def test_a_state_dict_with_names_of_its_own_and_models_that_are_wrapped() -> None:
+    class Renamed(Net):
+        def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+            state = super().state_dict(*args, **kwargs)
+            return {key.replace("bn1.", "norms/1/"): value.clone() for key, value in state.items()}
+
+    models = [party(seed=1), party(0.5, seed=2)]
+    expected = _first(models)
+    renamed = [Renamed(), Renamed()]
+    for one, own in zip(renamed, models, strict=True):
+        nn.Module.load_state_dict(one, own.state_dict())
+    assert _first(renamed).distances == expected.distances
+    assert _first([nn.DataParallel(models[0]), torch.compile(models[1])]).distances == expected.distances
+    states = [model.state_dict() for model in renamed]
+    assert _first(states, model=Renamed()).distances == expected.distances
+    wrapped = {f"module.{key}": value for key, value in models[0].state_dict().items()}
+    assert _first([wrapped, models[1].state_dict()]).distances == expected.distances
+
+
+def test_a_layer_without_a_mean_and_a_variance_is_told() -> None:
+    models = []
+    for seed in (1, 2):
+        model = party(0.1 * seed, seed=seed)
+        model.bn2.register_buffer("running_cov", model.bn2.running_var.clone())
+        del model.bn2.running_var
+        models.append(model.state_dict())
+    found = bn_audit.compare(models)
+    assert [one.path for one in found.left_out] == ["bn2"]
+    assert "no running mean and variance" in found.left_out[0].reason
+
+
+def test_chance_at_a_layer_of_ones_own() -> None:
+    generator = torch.Generator().manual_seed(3)
+    data = {f"party {n}": (torch.randn((60, 1, 8, 8), generator=generator), torch.zeros(60).long()) for n in (1, 2)}
+    found = bn_audit.compare(_own(), model=OwnNet(), data=data, batch_size=16)
+    assert found.calibration is not None and found.calibration.how == "split-half"
