@@ -179,17 +179,19 @@ class Attributes(Variables):
             return
         self._busy.add(key)
         try:
-            written = False
+            written = known = False
             for write, env in self.writes_of(made, attr):
                 written = written or not is_empty(write.value)
                 passed = self._passed(write.node, env) if write.deep else ()
                 yield from filtered(self._combined(write.node, env), passed)
-                yield from filtered(self._take(self.origins(write.value, env), write.path), passed)
+                for origin in filtered(self._take(self.origins(write.value, env), write.path), passed):
+                    known = known or not isinstance(origin, (Opaque, Received))
+                    yield origin
             if not written:
                 yield from self._held(made, attr)
                 yield from self._given_as(attr, made)
-                if classes.find(made.cls, attr) is None:
-                    yield from self._set_outside(made, attr)
+            if not known and classes.find(made.cls, attr) is None:
+                yield from self._set_outside(made, attr)
             member = classes.find(made.cls, attr)
             method = function_of(member[0]) if member is not None else None
             if method is not None:

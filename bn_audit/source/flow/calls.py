@@ -18,6 +18,7 @@ from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text
 from bn_audit.source.flow.index import PARTIES, Scope, arguments_of
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.passing import (
+    CIPHERS,
     INSTANTIATE,
     JOINING_FUNCTIONS,
     PASSING_FUNCTIONS,
@@ -101,6 +102,9 @@ class Calls(Attributes):
             if attr in PASSING_METHODS:
                 given = self.items(self.origins(func.value, env))
                 yield from no_vectors(given) if attr in REDUCING else given
+                return
+            if attr in CIPHERS and node.args:
+                yield from self.origins(node.args[0].value, env)
                 return
             base = tuple(self.items(self.origins(func.value, env)))
             if any(isinstance(origin, Received) for origin in base):
@@ -197,6 +201,9 @@ class Calls(Attributes):
             for origin in self.items(self.origins(func, env)):
                 if isinstance(origin, Callee):
                     found.append((origin.value, origin.receiver))
+                elif isinstance(origin, Opaque) and makes_models(origin.name) and not found:
+                    # ``{"resnet18": models.resnet18, ...}[name]()``: what the call makes says what it may be.
+                    found.append((External(origin.name), None))
                 elif isinstance(origin, Made) and origin.cls is not None and origin.kind != "model":
                     member = classes.find(origin.cls, "__call__")  # an object that is called as a function is
                     method = function_of(member[0]) if member is not None else None

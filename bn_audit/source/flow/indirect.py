@@ -124,9 +124,13 @@ def _files(project: Project, word: str, module: PyModule) -> list[str]:
     if is_notebook(module.path):
         return [module.path]
     stem = os.path.basename(module.folder) if module.is_package else os.path.splitext(os.path.basename(module.path))[0]
-    others = (
+    others = [
         path for path in project.outside.mentioning(word, stem, module.path) if os.path.abspath(path) != module.path
-    )
+    ]
+    if len(others) >= _MAX_FILES:
+        # Files that are called as their class is, one in each of several folders: who means this one names its folder.
+        folder = [os.path.basename(module.folder).encode()]
+        others.sort(key=lambda path: not project.outside.holds(os.path.abspath(path), folder))
     return [module.path, *others][:_MAX_FILES]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "CIPHERS",
     "INSTANTIATE",
     "JOINING_FUNCTIONS",
     "MODEL_MAKERS",
@@ -89,6 +90,9 @@ PASSING_METHODS = frozenset(
     ]
 )
 """Methods and attributes that give what they are asked of, or an item of it, as far as we care."""
+
+CIPHERS = frozenset(["encrypt", "decrypt"])
+"""Methods that give their first argument in another form: ``Fernet(key).encrypt(pickle.dumps(state))``."""
 
 PASSING_FUNCTIONS = frozenset(
     [
