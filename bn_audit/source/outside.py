@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bn_audit.source.raw import SourceError, read_bytes
@@ -40,6 +41,8 @@ ABOUT_WORDS = frozenset(["mention", "near", "holding"])
 
 YES, NO, UNREADABLE, UNSTABLE = "yes", "no", "!", "?"
 """``UNREADABLE`` comes before the reason. ``UNSTABLE``: two answers in one run were not the same, so no later is."""
+_MANY = 300
+"""Questions about files from which on it is worth it to answer them in several processes."""
 MOST_NEAR = 24
 """Files that are looked into for something that is named, but not where it comes from."""
 
@@ -222,6 +225,27 @@ class Outside:
         files = self.sources.files
         return files if self._stdin is None or self._stdin in files else (*files, self._stdin)
 
+    def read_all(self, queries: Sequence[Query], jobs: int) -> None:
+        """Find the answers to questions about what files hold, if they are many: in several processes, for whoever asks
+        later. ``jobs``: how many; 0 chooses."""
+        if jobs == 1 or len(queries) < _MANY:
+            return
+        left = []
+        for query in queries:
+            found = self._recalled(query)
+            if found is None:
+                self._sign(query[1])
+                left.append(query)
+            else:
+                self.answers[query] = found
+        if len(left) < _MANY:
+            return
+        from bn_audit.source.workers import share
+
+        sources = self.sources._replace(files=(), teacher=None)  # nobody asks for these
+        for answers in share(partial(_answers, sources), left, jobs):
+            self.answers.update(answers)
+
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def _found_out(self, query: Query) -> Answer:
@@ -381,6 +405,11 @@ class Outside:
     def _settle(self, query: Query, answer: Answer) -> None:
         if self.answers.setdefault(query, answer) != answer:
             self.answers[query] = UNSTABLE
+
+
+def _answers(sources: Sources, queries: Sequence[Query]) -> dict[Query, Answer]:
+    outside = Outside(sources, remembers=False)
+    return {query: outside.ask(query) for query in queries}
 
 
 _IMPORTS_ALL = rb"import\s*(?:\(\s*)?\*|import\s*\\"

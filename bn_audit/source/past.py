@@ -29,11 +29,13 @@ class Past:
         files: Sequence[str],
         wanted: tuple[bytes, ...],
         keeper: Callable[[], Keeper] | None,
+        jobs: int = 1,
     ) -> None:
         self._places = places
         self._files = files
         self._wanted = wanted
         self._make_keeper = keeper
+        self._jobs = jobs
         self._keeper: Keeper | None = None
         self._memory: Memory | None = None
         self._began = time.time_ns()
@@ -61,7 +63,7 @@ class Past:
         memory = self.memory if len(self._files) >= _MANY else None
         known = {} if memory is None or memory.wanted != self._wanted else memory.files
         left = [path for path in self._files if not self._is_same(path, known)] if known else self._files
-        found = screen(left, self._wanted, progress)
+        found = screen(left, self._wanted, progress, self._jobs)
         if known:
             fresh = set(left)
             held = {path: found.hits.get(path, ()) if path in fresh else known[path].held for path in self._files}

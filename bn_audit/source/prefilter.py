@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from bn_audit.source.raw import utf_16_or_32
@@ -20,6 +20,8 @@ __all__ = ["Screening", "hits_in", "mentions", "screen", "triggers_in"]
 
 _BLOCK = 1 << 20
 _PROGRESS_STEP = 256
+_MANY = 2_000
+"""From so many files on, the search is shared by processes."""
 
 
 class Screening(NamedTuple):
@@ -37,12 +39,33 @@ class Screening(NamedTuple):
 
 
 def screen(
-    files: Sequence[str], triggers: Sequence[bytes], progress: Callable[[int, int], None] | None = None
+    files: Sequence[str],
+    triggers: Sequence[bytes],
+    progress: Callable[[int, int], None] | None = None,
+    jobs: int = 1,
 ) -> Screening:
     """Search files for triggers: ASCII names, found wherever these bytes stand, also inside words and strings.
 
-    ``progress`` is told now and then how many files are done, and how many there are.
+    ``progress`` is told now and then how many files are done, and how many there are. ``jobs``: how many processes to
+    use for many files; 0 chooses.
     """
+    if jobs == 1 or len(files) < _MANY:
+        return _screen(triggers, files, progress)
+    from bn_audit.source.workers import share
+
+    parts = share(partial(_screen, triggers), files, jobs)
+    if progress is not None:
+        progress(len(files), len(files))
+    return Screening(
+        {path: held for part in parts for path, held in part.hits.items()},
+        tuple(problem for part in parts for problem in part.problems),
+        frozenset().union(*(part.unread for part in parts)),
+    )
+
+
+def _screen(
+    triggers: Sequence[bytes], files: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> Screening:
     hits: dict[str, tuple[bytes, ...]] = {}
     problems: list[str] = []
     unread: set[str] = set()

@@ -115,8 +115,8 @@ def read(
     found = list_files(paths, options=options)
     wanted = (MARK, *TRIGGERS, *_taught_triggers(found.files, stdin, options.teacher))
     folders = tuple(os.path.abspath(path) for path in paths if os.path.isdir(path))
-    past = Past(_places(paths, folders), found.files, wanted, keeper)
-    screening = screen(found.files, wanted, progress) if keeper is None else past.screen(progress)
+    past = Past(_places(paths, folders), found.files, wanted, keeper, options.jobs)
+    screening = screen(found.files, wanted, progress, options.jobs) if keeper is None else past.screen(progress)
     hits = hits_in(contents or {}, found.files, wanted, screening.hits)
     total = len(found.files) + (stdin is not None)
     read_paths = found.files

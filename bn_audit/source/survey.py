@@ -57,6 +57,7 @@ def survey(
         limits: what one file may cost; nothing bounds it, and nothing is contained, unless they are given.
     """
     work = _Survey(sources, memory, changed, limits, remembers=keep is not None)
+    work.outside.read_all([("triggers", os.path.abspath(path)) for path in hits], jobs)
     tasks = work.candidates(hits)
     done = len(work.outside.files) + len(tasks)
     left = [task for task in tasks if not work.recall(_task_key(task))]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from bn_audit.source.outside import Answer, Outside, Query
 from bn_audit.source.part import REMEDY, Limits, Part, Task
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     _Found = tuple[list[tuple[Part, Mapping[Query, Answer]]], dict[str, Signature | None]]
 
-__all__ = ["cores", "look_into_all", "processes", "stretches"]
+__all__ = ["cores", "look_into_all", "processes", "share", "stretches"]
 
 _MANY = 8
 """From so many files to look into on, the work is spread over processes if nobody says how many: each has a parser to
@@ -25,6 +25,9 @@ import first, which takes as long as to look into one or two files."""
 _MOST = 8
 _SHORTEST = 4
 """Files of a stretch: neighbours share what they import, which is parsed once for all of a stretch."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _inspector: Inspector | None = None
 """Of a process that works for another."""
@@ -43,6 +46,27 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         return os.cpu_count() or 1
+
+
+def share(function: Callable[[Sequence[_Item]], _Result], items: Sequence[_Item], jobs: int) -> list[_Result]:
+    """What a function makes of the parts of a sequence, in their order: of the first one here, of the others in other
+    processes. ``jobs``: how many processes; 0 chooses."""
+    count = jobs or min(cores(), _MOST)
+    if count == 1:
+        return [function(items)]
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    first, *others = (items[len(items) * at // count : len(items) * (at + 1) // count] for at in range(count))
+    with ProcessPoolExecutor(max_workers=count - 1, initializer=_end_at_an_interrupt) as pool:
+        work = [pool.submit(function, part) for part in others]
+        found = [function(first)]
+        for part, one in zip(others, work, strict=True):
+            try:
+                found.append(one.result())
+            except BrokenProcessPool:  # a system that is short of memory may have ended it
+                found.append(function(part))
+    return found
 
 
 def look_into_all(
@@ -117,14 +141,18 @@ def stretches(tasks: Sequence[Task], count: int) -> list[tuple[int, Sequence[Tas
 
 def _start(sources: Sources, answers: Mapping[Query, Answer], remembers: bool, limits: Limits | None) -> None:
     global _inspector
-    import signal
-
-    # An interrupt goes to all processes of a terminal; the first one says what there is to say.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _end_at_an_interrupt()
     from bn_audit.source.inspector import Inspector
 
     _inspector = Inspector(Outside(sources, answers=answers, remembers=remembers), limits)
     gc.disable()  # see collection.py; this process lives as long as there are files to look into
+
+
+def _end_at_an_interrupt() -> None:
+    import signal
+
+    # An interrupt goes to all processes of a terminal; the first one says what there is to say.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _look_into(tasks: Sequence[Task]) -> _Found:

@@ -68,6 +68,18 @@ def test_the_questions_a_site_rests_on(folder: Path) -> None:
     assert not any("other.py" in part for query in asked for part in query)
 
 
+def test_many_questions_are_answered_as_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bn_audit.source.outside._MANY", 2)
+    held = {str(folder / "other.py"): b"from secretflow import FLModel"}
+    one, many = (outside(folder, contents=held, teacher=lambda path: None) for _ in range(2))
+    queries = [("triggers", str(path)) for path in [*sorted(folder.rglob("*.py")), folder / "gone.py"]]
+    many.read_all(queries, 2)
+    assert many.answers == {query: one.ask(query) for query in queries}
+    assert many.signatures == one.signatures
+    assert many.answers[("triggers", str(folder / "other.py"))] == "flmodel"
+    assert many.asked == set()
+
+
 def test_the_same_questions_again_whatever_was_looked_into_before(folder: Path) -> None:
     world = outside(folder)
     one = Inspector(world)

@@ -43,6 +43,18 @@ def test_screen(tree: Tree) -> None:
     assert seen[-1] == (7, 7)
 
 
+def test_many_files_are_shared_by_processes(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree({f"{number:02}.py": "FLModel()" if number % 3 else "BatchNorm" for number in range(20)})
+    files = ["gone.py", *(f"{number:02}.py" for number in range(20)), "lost.py"]
+    alone = screen(files, TRIGGERS)
+    monkeypatch.setattr("bn_audit.source.prefilter._MANY", 20)
+    seen: list[tuple[int, int]] = []
+    shared = screen(files, TRIGGERS, lambda done, total: seen.append((done, total)), 3)
+    assert shared == alone
+    assert list(shared.hits) == list(alone.hits)
+    assert seen == [(22, 22)]
+
+
 def test_the_buffer_of_the_last_file_is_not_searched(tree: Tree) -> None:
     tree({"long.py": "# " + "x" * 100 + "FLModel", "short.py": "#"})
     assert screen(("long.py", "short.py"), TRIGGERS).hits == {"long.py": (b"FLModel",)}

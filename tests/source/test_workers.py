@@ -15,7 +15,7 @@ from bn_audit.source.inspector import Inspector
 from bn_audit.source.outside import Outside
 from bn_audit.source.part import Task
 from bn_audit.source.sources import Sources
-from bn_audit.source.workers import look_into_all, processes, stretches
+from bn_audit.source.workers import look_into_all, processes, share, stretches
 from tests.source.projects import CALL, IMPORTS, NET
 
 
@@ -67,6 +67,29 @@ def test_how_many_processes(jobs: int, count: int, expected: int) -> None:
 def test_as_many_as_there_are_cores_for_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "cores", lambda: 3)
     assert processes(0, [Task(str(number)) for number in range(50)]) == 3
+
+
+def _described(items: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    return os.getpid(), tuple(items)
+
+
+@pytest.mark.parametrize(("jobs", "length"), [(1, 9), (2, 9), (3, 7), (3, 2)])
+def test_parts_are_shared_in_order_and_the_first_stays_here(jobs: int, length: int) -> None:
+    found = share(_described, range(length), jobs)
+    assert len(found) == jobs
+    assert [item for _, items in found for item in items] == list(range(length))
+    assert found[0][0] == os.getpid()
+    assert all(process != os.getpid() for process, _ in found[1:])
+
+
+def _dies_elsewhere(items: Sequence[int]) -> int:
+    if items[0] != 0 and multiprocessing.parent_process() is not None:
+        os._exit(9)
+    return sum(items)
+
+
+def test_what_a_process_leaves_behind_is_done_here() -> None:
+    assert share(_dies_elsewhere, range(10), 2) == [10, 35]
 
 
 def _sleep(tasks: Sequence[Task]) -> object:
