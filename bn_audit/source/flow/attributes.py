@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 
 import libcst as cst
@@ -22,6 +23,7 @@ from bn_audit.source.flow.values import (
     Origin,
     Received,
     State,
+    is_of_message,
 )
 from bn_audit.source.flow.variables import Variables, argument_at, is_empty
 from bn_audit.source.interpreter import classes
@@ -66,7 +68,7 @@ class Attributes(Variables):
         if value is not None and node is not None and not isinstance(value, (Const, Module, Instance)):
             inner = self.lookup.dotted(node, env)
             if isinstance(inner, External):
-                yield Opaque(inner.name)
+                yield from self._of_library(inner.name, node, env)
                 return
             if isinstance(value, ModuleRef):
                 if isinstance(inner, (ClassVal, Func, Partial)):
@@ -89,11 +91,18 @@ class Attributes(Variables):
             if attr in PASSING_METHODS and isinstance(origin, (State, Combined, Loaded, Received, Made)):
                 found = True
                 yield origin
+            elif is_of_message(origin):
+                found = True
+                yield origin  # a field of it
             elif isinstance(origin, Received):
                 found = True
                 yield Received(attr)
         if not found:
             yield Opaque(attr)
+
+    @abstractmethod
+    def _of_library(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
+        """What a thing of a library is, by its dotted name."""
 
     def _wrapped(self, made: cst.Call, attr: str, env: Env) -> Iterable[Origin]:
         """``trainer.network`` of ``trainer = SupervisedTrainer(network=model)``, ``converter.model`` of

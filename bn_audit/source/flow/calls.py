@@ -12,7 +12,8 @@ from bn_audit.source.flow.attributes import Attributes
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
-from bn_audit.source.flow.files import READERS, Files
+from bn_audit.source.flow.endpoints import BODY, OPENS, Endpoints
+from bn_audit.source.flow.files import READERS, Files, Written
 from bn_audit.source.flow.following import MAX_CALLS, MAX_STEPS, filtered, kind_of, no_vectors
 from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text_with_holes
 from bn_audit.source.flow.index import PARTIES, Scope, arguments_of
@@ -28,7 +29,9 @@ from bn_audit.source.flow.passing import (
     makes_models,
 )
 from bn_audit.source.flow.values import (
+    Arrival,
     Callee,
+    Combined,
     Env,
     Filter,
     Imported,
@@ -39,6 +42,7 @@ from bn_audit.source.flow.values import (
     Received,
     State,
     Stepped,
+    is_of_message,
 )
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
@@ -65,12 +69,17 @@ _HANDED_IN = frozenset(["gather", "allgather", "bcast"])
 """Methods of an MPI communicator that give what processes hand in, or what one of them does."""
 
 
+_MAX_ARRIVALS = 4
+"""Files and messages on a state's way that are told."""
+
+
 class Calls(Attributes):
     """The part of a follower that knows calls."""
 
     def __init__(self, project: Project, finder: Finder, steps: int = MAX_STEPS) -> None:
         super().__init__(project, finder, steps)
         self.files = Files(self)
+        self.endpoints = Endpoints(self)
 
     def _call(self, node: cst.Call, env: Env) -> Iterable[Origin]:
         func = node.func
@@ -107,6 +116,10 @@ class Calls(Attributes):
                 yield from self.origins(node.args[0].value, env)
                 return
             base = tuple(self.items(self.origins(func.value, env)))
+            parts = [origin for origin in base if is_of_message(origin)]
+            if parts and attr in OPENS:  # ``await request.json()``
+                yield from parts
+                return
             if any(isinstance(origin, Received) for origin in base):
                 yield Received(attr)
                 return
@@ -183,7 +196,7 @@ class Calls(Attributes):
             return [(value.func, None)]
         if value is not None and not isinstance(value, (Module, Instance)) and hasattr(value, "name"):
             name = getattr(value, "name", "")
-            if isinstance(name, str) and (name in PASSING_FUNCTIONS or name == "filter"):
+            if isinstance(name, str) and (name in PASSING_FUNCTIONS or name in ("filter", "open")):
                 return [(External(name), None)]
         found: list[tuple[Value, Made | None]] = []
         if isinstance(func, cst.Attribute):
@@ -277,6 +290,13 @@ class Calls(Attributes):
             yield imported if imported is not None else Opaque(name)
         elif name in READERS:
             yield from self._read(name, node, env)
+        elif name == "open" and node.args:
+            written = self.files.written(node.args[0].value, env)
+            yield from self._those(written, Arrival("file", node, env))
+            if not written:
+                yield Made("library", name, None, node, env)
+        elif BODY.fullmatch(name):
+            yield from self._arrived(name, node, env)
         elif name.startswith("mpi4py.") and name.rpartition(".")[2] in _HANDED_IN and node.args:
             if self.index(env.module).mentions(PARTIES):
                 yield from self.origins(node.args[0].value, env)
@@ -312,11 +332,29 @@ class Calls(Attributes):
             yield from self.items(self.origins(held, env))
             return
         written = self.files.written(held, env) if held is not None else []
+        found = tuple(self._those(written, Arrival("file", node, env)))
+        yield from found
+        if not any(isinstance(origin, (State, Combined, Made)) for origin in found):
+            yield Loaded()
+
+    def _those(self, written: Iterable[Written], arrival: Arrival) -> Iterable[Origin]:
+        """What was written to a file, or sent in a message, where it is taken up."""
         for row in written:
             for origin in self.items(self.origins(row.value, row.env)):
-                yield replace(origin, file=(node, env)) if isinstance(origin, State) and origin.file is None else origin
-        if not written:
-            yield Loaded()
+                if isinstance(origin, State) and len(origin.arrivals) < _MAX_ARRIVALS:
+                    yield replace(origin, arrivals=(*origin.arrivals, arrival))
+                else:
+                    yield origin
+
+    def _of_library(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
+        if BODY.fullmatch(name):
+            yield from self._arrived(name, node, env)
+        else:
+            yield Opaque(name)
+
+    def _arrived(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
+        found = tuple(self._those(self.endpoints.posted(env), Arrival("message", node, env)))
+        yield from found or (Received(name),)
 
     def _is_in_memory(self, node: cst.BaseExpression, env: Env) -> bool:
         """Whether what is read from is no file: ``io.BytesIO(message)``."""

@@ -43,7 +43,7 @@ _WRITERS = {
     "dill.dump": ("obj", "file"),
 }
 """Functions that write their first argument to the file that is their second."""
-_CALLED = ("save", "save_file", "dump")
+_CALLED = ("save", "save_file", "dump", "write")
 _PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|part(?:y|ies)(?![a-z])|hospital|institution|silo")
 """Words of which a program has one that averages what its parties have written."""
 _OVER_TIME = re.compile(r"(?i)epoch|step|iter|round|snapshot|history|(?<![a-z])(?:swa|ema|t|e|ep)(?![a-z])")
@@ -170,19 +170,33 @@ class Files:
         if known is None:
             known = self._writers[module.path] = []
             index = self._follower.index(module)
-            for name in _CALLED:
-                for call in index.calls_of(name):
-                    env = self._follower.env(module, call)
-                    called = self._follower.lookup.dotted(call.func, env)
-                    names = _WRITERS.get(canonical(called.name)) if isinstance(called, External) else None
-                    positional, keywords, _ = arguments_of(call)
-                    given = [
-                        keywords.get(word, positional[place] if place < len(positional) else None)
-                        for place, word in enumerate(names or ())
-                    ]
-                    if len(known) < _MAX_WRITERS and len(given) == 2 and given[0] is not None and given[1] is not None:
-                        known.append(_Writer(given[0], given[1], env))
+            calls = (call for name in _CALLED for call in index.calls_of(name))
+            for call in calls:
+                if len(known) >= _MAX_WRITERS:
+                    break
+                env = self._follower.env(module, call)
+                value, path = self._written_by(call, env)
+                if value is not None and path is not None:
+                    known.append(_Writer(value, path, env))
         return known
+
+    def _written_by(self, call: cst.Call, env: Env) -> tuple[cst.BaseExpression | None, cst.BaseExpression | None]:
+        """What a call writes to a file, and to which: ``torch.save(state, path)``, ``file.write(data)``,
+        ``upload.save(path)``; None for each that is not to be seen."""
+        positional, keywords, _ = arguments_of(call)
+        called = self._follower.lookup.dotted(call.func, env)
+        names = _WRITERS.get(canonical(called.name)) if isinstance(called, External) else None
+        if names is not None:
+            value, path = (
+                keywords.get(word, positional[place] if place < len(positional) else None)
+                for place, word in enumerate(names)
+            )
+            return value, path
+        if called is not None or not isinstance(call.func, cst.Attribute) or len(positional) != 1:
+            return None, None
+        if call.func.attr.value == "write":
+            return positional[0], call.func.value
+        return (call.func.value, positional[0]) if call.func.attr.value == "save" else (None, None)
 
 
 def _skeleton(path: Path) -> tuple[str | None, ...]:

@@ -40,6 +40,7 @@ _HANDS_BACK = re.compile(
 _PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|\bpart(?:y|ies)\b")
 _BUFFERS = re.compile(r"(?:named|\w)_buffers\s*\(|[(,*]\s*[\w.\[\]]+\.buffers\s*\(")
 """What a function has that hands buffers on, or goes over them beside others: not one that sets them to something."""
+_ARRIVES = {"file": "the file that it is written to is read here", "message": "it arrives here in a message"}
 _FEDERATED = re.compile(r"(?i)federat|fed_?(?:avg|prox|nova|opt|sgd|per|rep|bn)(?![a-z])")
 _MERGES = re.compile(
     r"(?i)models?_?soup|re-?basin|merge_?(?:the_?|all_?|n_?)?models?|merged_?models?|models?_?merg|merger\b"
@@ -409,11 +410,10 @@ def _live(origins: tuple[Origin, ...]) -> bool:
 
 
 def _taken(state: State) -> Iterator[Step]:
-    """Where a state is taken, and where it is read if it went through a file."""
+    """Where a state is taken, and where it is taken up if it goes through a file or a message."""
     yield Step(state.env.module, state.node, "a party's state is taken here")
-    if state.file is not None:
-        node, env = state.file
-        yield Step(env.module, node, "the file that it is written to is read here")
+    for arrival in state.arrivals:
+        yield Step(arrival.env.module, arrival.node, _ARRIVES[arrival.how])
 
 
 def _is_known(origin: Origin) -> bool:

@@ -277,6 +277,18 @@ class FileIndex:
         self._look_for("global", re.compile(rf"\bglobal\b[^\n]*\b{re.escape(name)}\b"))
         return [scope for scope in self._scopes.values() if name in scope.shared and name in scope.bindings]
 
+    def filling(self, name: str) -> list[Scope]:
+        """The functions that put something into a container by its name, which is none of their own."""
+        self._look_for(name, re.compile(rf"\b{re.escape(name)}\s*[.\[]"))
+        return [
+            scope
+            for scope in self._scopes.values()
+            if name in scope.puts
+            and scope.function is not None
+            and not scope.takes(name)
+            and (name not in scope.bindings or name in scope.shared)
+        ]
+
     def assigned(self, attr: str) -> list[tuple[cst.Assign, cst.Attribute]]:
         """The assignments to an attribute of anything, in order, each with its target."""
         self._look_for(f".{attr}", _assigned(attr))

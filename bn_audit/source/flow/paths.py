@@ -21,7 +21,7 @@ from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter.values import Const
 from bn_audit.source.nodes import dotted_name, leaf_name
 
-__all__ = ["Gap", "Path", "alike", "paths", "same_words"]
+__all__ = ["Gap", "Path", "alike", "literal_names", "paths", "same_words"]
 
 _MAX_WAYS = 4
 """Ways in which one path may be put together that are told apart."""
@@ -71,6 +71,12 @@ def same_words(one: Path, other: Path) -> frozenset[str]:
     here, there = _folders(one), _folders(other)
     rows = (_words(first) & _words(second) for first, second in zip(here, there, strict=False))
     return frozenset().union(*rows)
+
+
+def literal_names(path: Path) -> frozenset[str]:
+    """The names of the file and the folders that are written down as a whole, as far up as :func:`alike` goes."""
+    rows = _folders(path)
+    return frozenset(row[0] for row in rows if len(row) == 1 and row[0] is not None)
 
 
 class _Reader:
@@ -161,7 +167,7 @@ class _Reader:
             yield from (self._filled(way, _FIELD, node, env) for way in self.ways(func.value, env, depth))
         elif leaf == "joinpath" and isinstance(func, cst.Attribute) and not stars:
             yield from self._joined([func.value, *positional], env, depth, by="/")
-        elif leaf in ("join", "Path") and len(positional) > 1 and not stars:
+        elif leaf in ("join", "urljoin", "Path") and len(positional) > 1 and not stars:
             yield from self._joined(positional, env, depth, by="/")
         elif leaf in ("glob", "rglob", "iglob", "listdir", "iterdir", "scandir"):
             yield from self._listed(node, leaf, env, depth)
@@ -331,7 +337,9 @@ def _folders(path: Path) -> list[_Folder]:
         for number, part in enumerate(piece.replace("\\", "/").split("/")):
             if number:
                 rows.append([])
-            if part:
+            if part and rows[-1] and rows[-1][-1] is not None:
+                rows[-1][-1] += part
+            elif part:
                 rows[-1].append(part)
     found: list[_Folder] = []
     for row in reversed(rows):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PARAMETER_KEY",
+    "Arrival",
     "Callee",
     "Combined",
     "Env",
@@ -29,6 +30,7 @@ __all__ = [
     "Received",
     "State",
     "Stepped",
+    "is_of_message",
 ]
 
 
@@ -113,13 +115,22 @@ class Filter:
     among: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """Where a value is taken up that went through a file, or through a message between parts of the program."""
+
+    how: Literal["file", "message"]
+    node: cst.CSTNode
+    env: Env
+
+
 @dataclass(frozen=True, slots=True)
 class State(Origin):
     """A model's state dict, or a part of it; ``what`` is ``state`` or ``parameters``.
 
     ``node`` is where it is taken. ``model`` is None where it could not be followed. ``filters`` are the conditions that
-    its entries have passed since. ``flat`` says that the entries were joined to one vector. ``file`` is where it is
-    read from the file that it was written to, with the run that reads it; None if it is handed on in memory.
+    its entries have passed since. ``flat`` says that the entries were joined to one vector. ``arrivals``
+    are where it is taken up again on its way, if it goes through files or messages.
     """
 
     what: str
@@ -128,7 +139,7 @@ class State(Origin):
     env: Env
     filters: tuple[Filter, ...] = ()
     flat: bool = False
-    file: tuple[cst.CSTNode, Env] | None = None
+    arrivals: tuple[Arrival, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -175,6 +186,11 @@ class Stepped(Origin):
 
     def __hash__(self) -> int:
         return hash(id(self.step))
+
+
+def is_of_message(origin: Origin) -> bool:
+    """Whether it is a state as it comes out of a message."""
+    return isinstance(origin, State) and origin.arrivals != () and origin.arrivals[-1].how == "message"
 
 
 def _nodes(filters: tuple[Filter, ...]) -> tuple[tuple[int, bool], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ from bn_audit.source.flow.values import (
     Opaque,
     Origin,
     Parts,
-    Received,
     State,
 )
 from bn_audit.source.interpreter import classes
@@ -151,6 +151,7 @@ class Variables(Following):
             yield from filtered(self.origins(value, here), passed)
         if name not in scope.puts and alive and all(row.how == "value" and is_empty(row.value) for row in alive):
             yield from self._filled(name, here)
+            yield from self._filled_within(name, here)
         for call in scope.reduced.get(name, ()):
             yield from filtered(self._combined(call, here), removed)
         if not sealed:
@@ -179,6 +180,20 @@ class Variables(Following):
                     for put, at in scope.puts.get(param.name.value, ()) if self._is_given(param, name, inner) else ():
                         yield from self._combined(at, inner)
                         yield from self.origins(put, inner)
+
+    def _filled_within(self, name: str, here: Env) -> Iterable[Origin]:
+        """What functions put into a container of a scope around them: ``updates = []``, ``def receive(state):
+        updates.append(state)``."""
+        for scope in self.index(here.module).filling(name):
+            outer = scope.parent
+            while outer is not None and outer is not here.scope:
+                outer = None if name in outer.bindings or outer.takes(name) else outer.parent
+            if outer is None:
+                continue
+            inner = self.alone(here.module, scope)
+            for value, node in scope.puts[name]:
+                yield from self._combined(node, inner)
+                yield from self.origins(value, inner)
 
     def _is_given(self, param: cst.Param, name: str, env: Env) -> bool:
         """Whether a parameter is given a variable of the caller's."""
@@ -349,7 +364,11 @@ class Variables(Following):
             default = params[number].default if number is not None else None
             if default is not None and not isinstance(default, cst.Name):
                 yield from self.origins(default, self.alone(env.module, scope.parent) if scope.parent else env)
-            yield Received(name)
+            yield from self._arrived(name, function, env)
+
+    @abstractmethod
+    def _arrived(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
+        """What nobody in the project gives a function: what arrives at an endpoint, if it is one."""
 
     def _planned(self, name: str, env: Env) -> Iterator[Origin]:
         """What a plan gives the constructor of a flow, which no call in the project runs."""
