@@ -13,8 +13,9 @@ from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
 from bn_audit.source.flow.endpoints import BODY, OPENS, Endpoints
-from bn_audit.source.flow.files import READERS, Files, Written
+from bn_audit.source.flow.files import READERS, Files
 from bn_audit.source.flow.following import MAX_CALLS, MAX_STEPS, filtered, kind_of, no_vectors
+from bn_audit.source.flow.handover import Handover
 from bn_audit.source.flow.imported import IMPORTERS, imports_of, picked_in, text_with_holes
 from bn_audit.source.flow.index import PARTIES, Scope, arguments_of
 from bn_audit.source.flow.marks import Marks
@@ -44,6 +45,7 @@ from bn_audit.source.flow.values import (
     Stepped,
     is_of_message,
 )
+from bn_audit.source.flow.wires import RECEIVES, WIRES, Wires
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.taught import names_of
@@ -80,6 +82,7 @@ class Calls(Attributes):
         super().__init__(project, finder, steps)
         self.files = Files(self)
         self.endpoints = Endpoints(self)
+        self.wires = Wires(self)
 
     def _call(self, node: cst.Call, env: Env) -> Iterable[Origin]:
         func = node.func
@@ -119,6 +122,14 @@ class Calls(Attributes):
             parts = [origin for origin in base if is_of_message(origin)]
             if parts and attr in OPENS:  # ``await request.json()``
                 yield from parts
+                return
+            if attr in RECEIVES and self.index(env.module).mentions(WIRES):
+                yield from self._over_wire(attr, node, env)
+                return
+            if attr in ("decode", "encode"):  # bytes as text: a model may have methods of these names
+                yield from (origin for origin in base if isinstance(origin, (State, Combined)))
+            if attr == "join" and isinstance(func.value, cst.SimpleString) and node.args:  # ``b"".join(chunks)``
+                yield from self.items(self.origins(node.args[0].value, env))
                 return
             if any(isinstance(origin, Received) for origin in base):
                 yield Received(attr)
@@ -337,7 +348,7 @@ class Calls(Attributes):
         if not any(isinstance(origin, (State, Combined, Made)) for origin in found):
             yield Loaded()
 
-    def _those(self, written: Iterable[Written], arrival: Arrival) -> Iterable[Origin]:
+    def _those(self, written: Iterable[Handover], arrival: Arrival) -> Iterable[Origin]:
         """What was written to a file, or sent in a message, where it is taken up."""
         for row in written:
             for origin in self.items(self.origins(row.value, row.env)):
@@ -354,6 +365,11 @@ class Calls(Attributes):
 
     def _arrived(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
         found = tuple(self._those(self.endpoints.posted(env), Arrival("message", node, env)))
+        yield from found or (Received(name),)
+
+    def _over_wire(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
+        """What comes over a socket or a pipe."""
+        found = tuple(self._those(self.wires.sent(env), Arrival("message", node, env)))
         yield from found or (Received(name),)
 
     def _is_in_memory(self, node: cst.BaseExpression, env: Env) -> bool:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from bn_audit.source.flow.files import Written
 from bn_audit.source.flow.following import Following
+from bn_audit.source.flow.handover import Handover, nearest
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.paths import Gap, Path, alike, literal_names, paths
 from bn_audit.source.flow.values import Env
@@ -60,10 +60,10 @@ class Endpoints:
 
     def __init__(self, follower: Following) -> None:
         self._follower = follower
-        self._found: dict[int, list[Written]] = {}
-        self._posts: dict[str, list[tuple[Path, Written]]] = {}
+        self._found: dict[int, list[Handover]] = {}
+        self._posts: dict[str, list[tuple[Path, Handover]]] = {}
 
-    def posted(self, env: Env) -> list[Written]:
+    def posted(self, env: Env) -> list[Handover]:
         """What the program posts to the endpoint that a scope is, or is run by; empty if it is none, or nobody is seen
         to post to it."""
         run: Env | None = env
@@ -71,12 +71,12 @@ class Endpoints:
             if _is_endpoint(run.scope):
                 known = self._found.get(id(run.scope))
                 if known is None:
-                    known = self._found[id(run.scope)] = list(self._posted_to(run))
+                    known = self._found[id(run.scope)] = nearest(list(self._posted_to(run)), run)
                 return known
             run = run.caller
         return []
 
-    def _posted_to(self, env: Env) -> Iterator[Written]:
+    def _posted_to(self, env: Env) -> Iterator[Handover]:
         routes = [
             route
             for call in _routes(env.scope)
@@ -108,7 +108,7 @@ class Endpoints:
                 except SourceError:
                     continue
 
-    def _posts_in(self, module: PyModule) -> list[tuple[Path, Written]]:
+    def _posts_in(self, module: PyModule) -> list[tuple[Path, Handover]]:
         """The addresses that a file posts to, each with what it posts."""
         known = self._posts.get(module.path)
         if known is None:
@@ -118,14 +118,14 @@ class Endpoints:
                 known.extend(self._post(index, call, self._follower.env(module, call)))
         return known
 
-    def _post(self, index: FileIndex, call: cst.Call, env: Env) -> Iterator[tuple[Path, Written]]:
+    def _post(self, index: FileIndex, call: cst.Call, env: Env) -> Iterator[tuple[Path, Handover]]:
         positional, keywords, _ = arguments_of(call)
         if leaf_name(call.func) == "request":
             positional = positional[1:]  # the method comes first
         address = keywords.get("url", positional[0] if positional else None)
         given = [keywords[name] for name in _GIVEN if name in keywords] or positional[1:2]
         for path in paths(self._follower, address, env) if address is not None and given else ():
-            yield from ((_asked(path), Written(value, env)) for value in given)
+            yield from ((_asked(path), Handover(value, env)) for value in given)
 
 
 def _opened(path: Path) -> Path:

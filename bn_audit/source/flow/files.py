@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import libcst as cst
 
 from bn_audit.source.flow.following import Following
+from bn_audit.source.flow.handover import Handover, nearest
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.loops import loops_around
 from bn_audit.source.flow.paths import Gap, Path, alike, paths, same_words
@@ -25,7 +26,7 @@ from bn_audit.source.nodes import reads
 from bn_audit.source.project import PyModule
 from bn_audit.source.text import SourceError
 
-__all__ = ["READERS", "Files", "Written"]
+__all__ = ["READERS", "Files"]
 
 READERS = {
     "torch.load": "f",
@@ -57,14 +58,6 @@ _MAX_RUNS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What is written to a file: the value, and the run of the scope that writes it."""
-
-    value: cst.BaseExpression
-    env: Env
-
-
-@dataclass(frozen=True, slots=True)
 class _Writer:
     """A call that writes a file."""
 
@@ -82,15 +75,15 @@ class Files:
         self._others: dict[tuple[str, frozenset[str]], list[PyModule]] = {}
         self._places: dict[tuple[int, tuple[int, ...]], list[tuple[Path, Env]]] = {}
 
-    def written(self, path: cst.BaseExpression, env: Env) -> list[Written]:
+    def written(self, path: cst.BaseExpression, env: Env) -> list[Handover]:
         """What the program writes to a file that is read in a run of a scope; empty if nothing, or nobody knows.
 
         Args:
             path: of the file, or the file that was opened.
         """
         index = self._follower.index(env.module)
-        found: list[Written] = []
-        near: list[Written] = []
+        found: list[Handover] = []
+        near: list[Handover] = []
         for wanted, run in self._paths(path, env):
             if not self._is_of_parties(wanted, run):
                 continue
@@ -101,10 +94,10 @@ class Files:
                     same = place == wanted and writer.env.module is env.module
                     if not same and not (alike(place, wanted) and same_words(place, wanted)):
                         continue
-                    row = Written(writer.value, inner)
+                    row = Handover(writer.value, inner)
                     (near if _skeleton(place) == _skeleton(wanted) else found).append(row)
         rows = near or found
-        return list({(id(row.value), row.env.key): row for row in rows}.values())
+        return nearest(list({(id(row.value), row.env.key): row for row in rows}.values()), env)
 
     def _is_of_parties(self, path: Path, env: Env) -> bool:
         """Whether a path, or the files of the program that a run of a scope goes through, speak of parties."""
