@@ -404,34 +404,41 @@ def binary(run: Run, name: str, left: Value, right: Value, frame: Frame, node: c
             deps = dependencies(left) | dependencies(right)
             many = _multiple(name, left, right)
             return run.unknown(side.reason, frame.module, node, deps=deps, text=text, likely=hint, multiple=many)
-    return run.unknown("not followed", frame.module, node, deps=dependencies(left) | dependencies(right))
+    deps = dependencies(left) | dependencies(right)
+    return run.unknown("not followed", frame.module, node, deps=deps, multiple=_multiple(name, left, right))
+
+
+def _times(value: Value) -> tuple[str, float] | None:
+    """What a value that is not known is how many times: itself once, if it is no product."""
+    if isinstance(value, Unknown):
+        return value.multiple or (None if value.key is None else (value.key, 1.0))
+    key = key_of(value) if isinstance(value, BoundMethod) else None  # ``args.width``
+    return None if key is None else (key, 1.0)
 
 
 def _multiple(name: str, left: Value, right: Value) -> tuple[str, float] | None:
     """How many times another value that is not known a product is, or a quotient that is certainly exact."""
     if name == "Multiply" and isinstance(left, Const):
         left, right = right, left
-    if not isinstance(left, Unknown) or left.key is None or not isinstance(right, Const):
+    found = _times(left)
+    if found is None or not isinstance(right, Const):
         return None
     number = right.value
     if type(number) not in (int, float) or not 0 < number < _MANY:
         return None
-    base, times = left.multiple or (left.key, 1.0)
+    base, times = found
     if name == "Multiply":
         return base, times * number
-    found = times / number
-    exact = name == "Divide" or (name == "FloorDivide" and found.is_integer())
-    return (base, found) if exact else None
+    exact = name == "Divide" or (name == "FloorDivide" and (times / number).is_integer())
+    return (base, times / number) if exact else None
 
 
 def _as_often(left: Value, right: Value) -> bool | None:
     """Whether two values that are not known are as many times the same one: ``planes * 1`` and ``4 * planes`` are not.
     What has no width is no layer, so that one is not taken to be 0."""
-    if not isinstance(left, Unknown) or not isinstance(right, Unknown) or left.key is None or right.key is None:
+    one, other = _times(left), _times(right)
+    if one is None or other is None or not any(isinstance(row, Unknown) and row.multiple for row in (left, right)):
         return None
-    if left.multiple is None and right.multiple is None:
-        return None
-    one, other = left.multiple or (left.key, 1.0), right.multiple or (right.key, 1.0)
     return abs(one[1] - other[1]) < 1e-9 * one[1] if one[0] == other[0] else None
 
 

@@ -43,6 +43,19 @@ class Net(nn.Module):
             self.inputs = planes * block.expansion
         return nn.Sequential(*layers)
 """
+_OPTIONS = """\
+import argparse
+
+from model import Block, Net
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--width", type=int, default=16)
+args = parser.parse_args()
+
+server = Net(Block, [2, 2, 1], args.width)
+states = [Net(Block, [2, 2, 1], args.width).state_dict() for client in range(3)]
+server.load_state_dict({key: sum(state[key] for state in states) / len(states) for key in states[0]})
+"""
 _SERVER = """\
 from model import Block, Net
 
@@ -54,12 +67,13 @@ def federated(clients, width):
 """
 
 
+@pytest.mark.parametrize("server", [_SERVER, _OPTIONS], ids=["parameter", "option"])
 @pytest.mark.parametrize("expansion", [1, 4])
 @pytest.mark.parametrize("width", ["width", "width // 1", "3 * width // 3"])
-def test_shortcuts_are_those_of_the_model(expansion: int, width: str, tmp_path: Path) -> None:
+def test_shortcuts_are_those_of_the_model(expansion: int, width: str, server: str, tmp_path: Path) -> None:
     source = _MODEL.replace("EXPANSION", str(expansion)).replace("WIDTH", width)
     (tmp_path / "model.py").write_text(source)
-    (tmp_path / "server.py").write_text(_SERVER)
+    (tmp_path / "server.py").write_text(server)
     module = types.ModuleType("model")
     exec(source, module.__dict__)
     keys = list(module.Net(module.Block, [2, 2, 1], 8).state_dict())
