@@ -43,6 +43,8 @@ from bn_audit.source.text import SourceError
 __all__ = ["Attributes"]
 
 
+_MAX_WRITES = 8
+"""Places of a file where one attribute is written that are looked at."""
 _HELD = frozenset(["model", "network", "net"])
 """What a library's object calls the model that it is given first."""
 
@@ -228,10 +230,16 @@ class Attributes(Variables):
             yield from self.origins(given, made.env)
 
     def _set_outside(self, made: Made, attr: str) -> Iterable[Origin]:
-        """What is written to an object's attribute where it is made: ``server = Server(args); server.nets = nets``."""
+        """What is written to an object's attribute where it is made, ``server = Server(args); server.nets = nets``, or
+        elsewhere in that file: ``for client in self.clients: client.net = Net()``."""
         assert made.cls is not None
         if isinstance(made.node, cst.Call):
-            yield from self._set_beside(made.node, made.env, attr)
+            beside = False
+            for origin in self._set_beside(made.node, made.env, attr):
+                beside = True
+                yield origin
+            if not beside:
+                yield from self._set_elsewhere(made, attr)
             return
         found = classes.find(made.cls, "__init__")
         init = function_of(found[0]) if found is not None else None
@@ -243,6 +251,19 @@ class Attributes(Variables):
             caller = self.env(module, call)
             if any(write.attr == attr for write in caller.scope.writes) and self.callers.runs(call, caller, env):
                 yield from self._set_beside(call, caller, attr)
+
+    def _set_elsewhere(self, made: Made, attr: str) -> Iterator[Origin]:
+        """What is written to an attribute of an object in other functions of the file that makes it."""
+        module = made.env.module
+        for node, target in self.index(module).assigned(attr)[:_MAX_WRITES]:
+            env = self.env(module, node)
+            params = env.scope.parameters
+            own = params[0].name.value if env.scope.owner is not None and params else ""
+            held = target.value
+            if isinstance(held, cst.Name) and held.value == own:
+                continue
+            if not is_empty(node.value) and any(row == made for row in self.items(self.origins(held, env))):
+                yield from self.origins(node.value, env)
 
     def _set_beside(self, call: cst.Call, env: Env, attr: str) -> Iterator[Origin]:
         """What is written to an attribute of what a call gives, in the scope that calls."""

@@ -174,7 +174,7 @@ class ModeSites:
         return EvaluationSite(
             location=self.locator.at(Step(forward.env.module, forward.node)),
             model=_code(forward),
-            participants=self._participants(models),
+            participants=self._participants(_as_met(forward, models)),
             quiet=self._evidence(forward.quiet, "gradients are off here"),
             measured=self._evidence(one.measured),
             trained=self._settings(calls, "put into train mode here"),
@@ -190,7 +190,7 @@ class ModeSites:
         return TrainingSite(
             location=self.locator.at(Step(forward.env.module, forward.node)),
             model=_code(forward),
-            participants=self._participants(models),
+            participants=self._participants(_as_met(forward, models)),
             step=self._evidence(one.trained[0], "the optimizer takes a step here"),
             evaluated=self._settings(calls, "put into eval mode here"),
             federation=self._evidence(federation),
@@ -220,6 +220,16 @@ def _exchanged(client: Client) -> Iterator[Made]:
         for way in send.ways:
             for part in way.parts:
                 yield from part.models
+
+
+def _as_met(forward: Forward, models: Sequence[Made]) -> list[Made]:
+    """Models as a forward has them: of what one function makes for several callers, those that it made for this one,
+    whose layers may be others."""
+    found: list[Made] = []
+    for model in models:
+        runs = {made.env.key: made for made in map(original, forward.objects) if made == model}
+        found.extend(runs.values() if len(runs) == 1 else [model])
+    return found
 
 
 def _tracks(reading: ModelReading) -> bool:
