@@ -101,8 +101,7 @@ def _parse_module(path: str, data: bytes, lazily: bool) -> ParsedFile:
 
 def _parse_sketch(path: str, text: str) -> Part | None:
     """A module without the bodies of its functions; None if it has to be parsed as a whole."""
-    import libcst
-
+    from bn_audit.source.libcst_parser import parse_module
     from bn_audit.source.sketch import sketch
     from bn_audit.source.suite import install
 
@@ -111,7 +110,7 @@ def _parse_sketch(path: str, text: str) -> Part | None:
     if rest is None:
         return None
     try:
-        module = libcst.parse_module(rest.text)
+        module = parse_module(rest.text)
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             return None
@@ -151,19 +150,21 @@ def _tree(text: str) -> tuple[libcst.Module, dict[int, int]]:
     """The tree of a text with ``\\n`` line ends, and the shifts of lines that libcst moved."""
     import libcst
 
+    from bn_audit.source.libcst_parser import parse_module
+
     check_size(text)
     # Only escapes in a notebook's JSON and a few codecs yield lone surrogates; libcst takes UTF-8 and could not.
     text = _SURROGATE.sub("\ufffd", text)
     moved: dict[int, int] = {}
     try:
         try:
-            module = libcst.parse_module(text)
+            module = parse_module(text)
         except libcst.ParserSyntaxError:
             blanks = _indented_by_blanks(text)
             if blanks is None:
                 raise
             text, moved = blanks
-            module = libcst.parse_module(text)
+            module = parse_module(text)
     except libcst.ParserSyntaxError as error:
         raise _syntax_error(text, error) from error
     except (RecursionError, MemoryError) as error:

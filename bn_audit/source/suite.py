@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from bn_audit.source.deep_stack import run_with_deep_stack
+from bn_audit.source.libcst_parser import parse_module
 from bn_audit.source.sketch import MARK, Body
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class LazySuite(cst.IndentedBlock):
 
     def _parse(self) -> cst.Module:
         try:
-            return cst.parse_module(f"{_HEAD}{self.source.text}\n")
+            return parse_module(f"{_HEAD}{self.source.text}\n")
         except BaseException as error:
             # A panic in libcst's Rust code arrives as an exception that is no Exception.
             if isinstance(error, Exception) or type(error).__name__ == "PanicException":

@@ -54,6 +54,14 @@ def test_parses_what_it_was_given(source: str) -> None:
     assert parsed.parts[0].module is parsed.module
 
 
+def test_nodes_are_checked_again_once_a_text_is_parsed() -> None:
+    parse("x.py", b"def f(a): return (a)\n")
+    with pytest.raises(SourceError):
+        parse("x.py", b"def f(:\n")
+    with pytest.raises(libcst.CSTValidationError):
+        libcst.Name("")
+
+
 @pytest.mark.parametrize("newline", ["\r\n", "\r"])
 def test_line_ends(newline: str) -> None:
     parsed = parse("a.py", f"x = 1{newline}y = '''a{newline}b'''{newline}".encode())
