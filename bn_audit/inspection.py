@@ -248,7 +248,7 @@ def inspect(
         choices=() if settings is not None else choices(profile),
         advice=_advice(profile, torch_version, secretflow_version) if _hopeless(cells) else None,
         findings=tuple(sorted(findings, key=lambda finding: (finding.code, finding.message))),
-        notes=(*notes, *evidence(profile), *_refusal(profile)),
+        notes=(*notes, *_nothing(profile), *evidence(profile), *_refusal(profile)),
         modules=tuple((modules or {}).items()),
     )
 
@@ -402,6 +402,12 @@ def _corrupt(settings: FrameworkSettings) -> str:
 
 _NOTHING = Comparison(equal=True, stops=False, error=None, differences=(), open=(), drifts=False)
 """The comparison of a model with which nothing goes wrong: whatever does, is to be told."""
+
+
+def _nothing(profile: Profile) -> Iterator[str]:
+    """That what is right is right of nothing: a script that was frozen has its weights elsewhere."""
+    if not profile.entries and not profile.gaps:
+        yield "the state dict is empty: nothing is exchanged, and nothing can go wrong with it"
 
 
 def _refusal(profile: Profile) -> Iterator[str]:

@@ -190,6 +190,20 @@ assert bn_audit.audit(nn.Linear(1, 1)) == []
         (finding,) = bn_audit.audit(norm)
         assert finding.code == "BNA406" and "1 negative variance" in finding.message
 
+    def test_what_numpy_cannot_hold_is_no_mixture(self) -> None:
+        import bn_audit
+
+        torch, nn = self.torch, self.torch.nn
+        (finding,) = bn_audit.audit(nn.Linear(2, 2).bfloat16())
+        assert finding.message == (
+            "`Linear` holds `weight` and `bias` (bfloat16), of which NumPy has no array: SecretFlow cannot send them"
+        )
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double(), nn.Linear(2, 2))
+        model.register_buffer("scales", torch.zeros(2).to(torch.float8_e5m2))
+        (finding,) = bn_audit.audit(model)
+        assert "mixes floating point types, `1.weight` and `1.bias` (float64) beside the others" in finding.message
+        assert "; it holds `scales` (float8_e5m2), of which NumPy has no array" in finding.message
+
     def test_audit_judges_a_client(self) -> None:
         import bn_audit
 
@@ -267,3 +281,8 @@ def test_what_zeros_are_is_not_told_as_memory() -> None:
     model = profile(layer("fc", (2, 3), (2,)), buffer("ids", (4,), "int64"))
     sentence = judge(model, FlowerSettings()).sentence
     assert sentence == "`ids` is left with a value that is no party's and no mean"
+
+
+def test_a_state_without_entries_is_told() -> None:
+    assert any("state dict is empty" in note for note in inspect(Profile(()), target="x").notes)
+    assert not inspect(Profile((parameter("w", (2,)),)), target="x").notes

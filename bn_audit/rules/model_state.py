@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from bn_audit.exchange.arithmetic.dtypes import NOT_NUMPY
 from bn_audit.exchange.fedbn import owners
 from bn_audit.finding import Finding, Severity
 from bn_audit.profile import Profile, StateEntry
@@ -69,11 +70,19 @@ def _mixed(case: FLModelCase) -> Iterator[Finding]:
         return
     first = case.readings[0]
     place = definition(case, first)
+    mixed = [entry for entry in entries if entry.dtype not in NOT_NUMPY]
+    never = [entry for entry in entries if entry.dtype in NOT_NUMPY]
+    told = []
+    if mixed:
+        told.append(
+            f"mixes floating point types, {_described(mixed)} beside the others: SecretFlow rebuilds every array "
+            "as float32, and SecureAggregator refuses the mixture"
+        )
+    if never:
+        told.append(f"holds {_described(never)}, of which NumPy has no array: SecretFlow cannot send them")
     yield MIXED.finding(
         place,
-        f"{model_name(first)} mixes floating point types, {_described(entries)} beside the others: "
-        "SecretFlow rebuilds every array "
-        "as float32, and SecureAggregator refuses the mixture",
+        f"{model_name(first)} {'; it '.join(told)}",
         evidence=federated(case, first, place),
         help=dtype_advice(case.models[0], entries),
     )
@@ -134,7 +143,8 @@ MIXED = Rule(
     name="mixed-float-state",
     severity=Severity.WARNING,
     summary="A federated model holds floating point state of more than one width",
-    finds="float16 or float64 entries beside float32 ones in the state dict of a model that an FLModel trains.",
+    finds="float16 or float64 entries beside float32 ones, or entries of which NumPy has no array (bfloat16, float8), "
+    "in the state dict of a model that an FLModel trains.",
     why="""\
 What is received is rebuilt as float32 before it is loaded: float64 entries lose their precision with every round. With
 SecureAggregator the round stops (BNA107).""",

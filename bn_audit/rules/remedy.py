@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bn_audit.exchange.arithmetic.dtypes import NOT_NUMPY
 from bn_audit.exchange.fedbn import owners
 from bn_audit.exchange.secretflow import SecretFlowSettings
 from bn_audit.exchange.secretflow.local_batchnorm import ALL_PARAMETERS, SINCE, STRATEGIES, refused
@@ -112,7 +113,7 @@ def oddities(profile: Profile) -> list[StateEntry]:
     owned = owners(profile)
     others = [entry for entry in profile.entries if entry.dtype is not None and entry.key not in owned]
     # bfloat16 is odd even where it is the rule: NumPy, in which SecretFlow exchanges everything, has no such type.
-    floats = Counter(entry.dtype for entry in others if _floating(entry) and entry.dtype != "bfloat16")
+    floats = Counter(entry.dtype for entry in others if _floating(entry) and entry.dtype not in NOT_NUMPY)
     usual = floats.most_common(1)[0][0] if floats else "float32"
     return [entry for entry in others if entry.dtype != usual]
 
