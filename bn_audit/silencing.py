@@ -17,11 +17,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bn_audit.codes import CODES
 from bn_audit.finding import Edit, Finding, Location, Silenced
-from bn_audit.source.comments import Comment, Comments, comments_of
-from bn_audit.suppression import Directive, UnusedSuppression, directives
+
+if TYPE_CHECKING:
+    from bn_audit.source.comments import Comment, Comments
+    from bn_audit.suppression import Directive, UnusedSuppression
 
 __all__ = ["Marks", "Silencing", "marks_of", "silence", "unused"]
 
@@ -98,6 +101,10 @@ def marks_of(path: str, data: bytes) -> Marks:
     # In a notebook a comment may stand anywhere in the JSON text, with anything escaped.
     if (_IN_NOTEBOOK if path.lower().endswith(".ipynb") else _WORTH_A_LOOK).search(data) is None:
         return Marks(path)
+    # Most files have none, and what reads them takes as long to import as a small file to look into.
+    from bn_audit.source.comments import comments_of
+    from bn_audit.suppression import directives
+
     return Marks(
         path,
         tuple(
@@ -144,6 +151,10 @@ def unused(
         used: which of them silence what, from :func:`silence`.
         applied: whether a rule was applied to all of the file, so that its silence means something.
     """
+    if not marks.marks:
+        return ()
+    from bn_audit.suppression import UnusedSuppression
+
     found = []
     for number, mark in enumerate(marks.marks):
         codes = mark.directive.codes or ()

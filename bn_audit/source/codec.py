@@ -12,8 +12,6 @@ import typing
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from bn_audit.federation import FederatedSite
-from bn_audit.site import FLModelSite, Unreadable
 from bn_audit.source.part import Part
 
 __all__ = ["Malformed", "decode", "encode"]
@@ -26,14 +24,24 @@ class Malformed(ValueError):
 _DEEPEST, _LONGEST = 100, 1000
 """Containers in each other, and bits of a number. Past some more of either, Python's own JSON gives up."""
 
-_PART: dict[str, Any] = {
-    "sites": tuple[Union[FLModelSite, FederatedSite], ...],  # noqa: UP007
-    "unreadable": tuple[Unreadable, ...],
-    "parsed": tuple[str, ...],
-    "notes": tuple[str, ...],
-    "exports": Union[tuple[str, ...], None],  # noqa: UP007
-}
-"""A part that has problems is not kept."""
+_KEPT = ("sites", "unreadable", "parsed", "notes", "exports")
+"""The fields of a part: one that has problems is not kept."""
+
+
+@functools.cache
+def _part() -> tuple[Any, ...]:
+    """What its fields may hold."""
+    # Only who decodes needs to know: to make the classes of all kinds of site takes a tenth of a scan of one file.
+    from bn_audit.federation import FederatedSite
+    from bn_audit.site import FLModelSite, Unreadable
+
+    return (
+        tuple[Union[FLModelSite, FederatedSite], ...],  # noqa: UP007
+        tuple[Unreadable, ...],
+        tuple[str, ...],
+        tuple[str, ...],
+        Union[tuple[str, ...], None],  # noqa: UP007
+    )
 
 
 def encode(part: Part) -> list[Any]:
@@ -42,7 +50,7 @@ def encode(part: Part) -> list[Any]:
     Raises:
         Malformed: there is something in it that JSON cannot have.
     """
-    return [_encoded(getattr(part, name)) for name in _PART]
+    return [_encoded(getattr(part, name)) for name in _KEPT]
 
 
 def decode(data: object) -> Part:
@@ -51,10 +59,10 @@ def decode(data: object) -> Part:
     Raises:
         Malformed: it is none.
     """
-    if not isinstance(data, list) or len(data) != len(_PART):
+    if not isinstance(data, list) or len(data) != len(_KEPT):
         raise Malformed("a part has other fields")
     try:
-        return Part(*(_decoded(hint, value) for hint, value in zip(_PART.values(), data, strict=True)))
+        return Part(*(_decoded(hint, value) for hint, value in zip(_part(), data, strict=True)))
     except RecursionError as error:
         raise Malformed("nested too deep") from error
 
