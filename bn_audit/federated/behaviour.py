@@ -35,7 +35,8 @@ _NEAR = 1e-3
 """Relative: float32 sums of some hundred numbers, and the eps under a root."""
 _NOTHING: Mapping[str, Role] = {}
 
-_known: weakref.WeakKeyDictionary[nn.Module, Mapping[str, Role]] = weakref.WeakKeyDictionary()
+_known: dict[int, tuple[weakref.ref[nn.Module], Mapping[str, Role]]] = {}
+"""By identity: what a module of the user's is equal to, or hashes to, is for the user to say."""
 
 
 def seen_statistics(module: nn.Module) -> Mapping[str, Role]:
@@ -47,10 +48,19 @@ def seen_statistics(module: nn.Module) -> Mapping[str, Role]:
         By name, what it follows: ``mean``, ``var`` or ``std`` of a channel, "" for something else that goes with them.
         Empty where nothing was seen. Names of tensors that are neither parameters nor buffers are among them.
     """
-    if module not in _known:
+    own = id(module)
+    kept = _known.get(own)
+    if kept is None or kept[0]() is not module:
         channels = _channels(module)
-        _known[module] = _NOTHING if channels is None else _tried(module, channels)
-    return _known[module]
+        found = _NOTHING if channels is None else _tried(module, channels)
+        kept = _known[own] = weakref.ref(module, lambda gone: _forget(own, gone)), found
+    return kept[1]
+
+
+def _forget(own: int, gone: weakref.ref[nn.Module]) -> None:
+    # Another module may have its identity by now.
+    if own in _known and _known[own][0] is gone:
+        del _known[own]
 
 
 def _channels(module: nn.Module) -> int | None:

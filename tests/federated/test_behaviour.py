@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bn_audit.exchange.fedbn import evidence
-from bn_audit.federated.behaviour import seen_statistics
+from bn_audit.federated.behaviour import _known, seen_statistics
 from bn_audit.federated.state import local_keys
 from bn_audit.live.profile import profile
 
@@ -228,6 +229,38 @@ def test_profile_and_aggregator_agree_on_what_stays_local(where: str) -> None:
     assert "1 (Own) is a norm layer" in sentence
     assert "m follows the mean, v follows the variance" in sentence
     assert ("no state dict" in sentence) == (where in ("attribute", "left out"))
+
+
+class Alike(Own):
+    """Equal to every other layer, as a dataclass of equal fields is."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, nn.Module)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class AlikeConstants(Constants):
+    __eq__, __hash__ = Alike.__eq__, Alike.__hash__
+
+
+def test_layers_that_say_they_are_equal_are_two() -> None:
+    one, other = Alike(), AlikeConstants()
+    assert seen_statistics(one) == MEAN_AND_VARIANCE
+    assert seen_statistics(other) == {}
+    assert seen_statistics(one) == MEAN_AND_VARIANCE
+
+
+def test_what_was_seen_is_forgotten_with_its_layer() -> None:
+    gc.collect()
+    before = len(_known)
+    layer = Own()
+    assert seen_statistics(layer)
+    assert len(_known) == before + 1
+    del layer
+    gc.collect()
+    assert len(_known) == before
 
 
 def test_nothing_is_left_behind(capsys: pytest.CaptureFixture[str]) -> None:
