@@ -24,7 +24,7 @@ from bn_audit.comparison import (
     Pairs,
 )
 from bn_audit.federated.distances import between, nw2, pairwise
-from bn_audit.live.divergence.statistics import Layer, Parties, Source, read
+from bn_audit.live.divergence.statistics import Layer, Parties, Source, place, read
 from bn_audit.live.errors import TargetError
 
 __all__ = ["MOST_NUMBERS", "Options", "compare"]
@@ -71,7 +71,7 @@ def compare(sources: Sequence[Source], options: Options) -> tuple[Comparison, Pa
     found.notes[:0] = [f"compared all the same (--force), though {problem}" for problem in found.problems]
     _note_training(found, options.momentum)
     if not found.layers:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in found.left_out[:5])
+        reasons = "; ".join(f"{place(path)}: {reason}" for path, reason in found.left_out[:5])
         raise TargetError(f"no norm layer is left to compare: {reasons}")
     return _measured(found, masks, options), found
 
@@ -110,8 +110,8 @@ def _judge_health(found: Parties) -> dict[str, NDArray[np.bool_]]:
             "a negative variance": layer.var < 0,
         }
         told = [
-            f"{layer.path} of {name} is broken (BNA406): {int(mask[number].sum())} of {layer.mean.shape[1]} channels "
-            f"{'have ' if what.startswith('a ') else 'are '}{what}"
+            f"{place(layer.path)} of {name} is broken (BNA406): {int(mask[number].sum())} of {layer.mean.shape[1]} "
+            f"channels {'have ' if what.startswith('a ') else 'are '}{what}"
             for what, mask in broken.items()
             for number, name in enumerate(found.names)
             if mask[number].any()
@@ -124,7 +124,7 @@ def _judge_health(found: Parties) -> dict[str, NDArray[np.bool_]]:
             names = [name for name, flag in zip(found.names, flags, strict=True) if flag]
             if not flags.all() and not any("untrained (BNA407)" in problem for problem in found.problems):
                 found.problems.append(
-                    f"{layer.path} of {', '.join(names[:3])} is untrained (BNA407), of others it is not"
+                    f"{place(layer.path)} of {', '.join(names[:3])} is untrained (BNA407), of others it is not"
                 )
             found.left_out.append((layer.path, "untrained (BNA407)" if flags.all() else f"untrained in {names[0]}"))
             continue
@@ -132,7 +132,7 @@ def _judge_health(found: Parties) -> dict[str, NDArray[np.bool_]]:
         if zero.any():
             number = int(zero.any(axis=1).argmax())
             found.problems.append(
-                f"{layer.path} of {found.names[number]} has zero variance in {int(zero[number].sum())} of "
+                f"{place(layer.path)} of {found.names[number]} has zero variance in {int(zero[number].sum())} of "
                 f"{zero.shape[1]} channels: they always had one value there, and no spread to measure a shift by"
             )
         mask = ~zero.any(axis=0)
@@ -196,7 +196,7 @@ def _measured(found: Parties, masks: dict[str, NDArray[np.bool_]], options: Opti
         mean, var = (part[:, mask].astype(np.float64) for part in (layer.mean, layer.var))
         pairs = every or number == 0
         if not mask.all():
-            notes.append(f"{layer.path}: {int((~mask).sum())} channels with zero variance are left out")
+            notes.append(f"{place(layer.path)}: {int((~mask).sum())} channels with zero variance are left out")
         layers.append(
             ComparedLayer(
                 path=layer.path,

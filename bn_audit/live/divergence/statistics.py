@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-__all__ = ["Layer", "Parties", "Source", "read"]
+__all__ = ["Layer", "Parties", "Source", "place", "read"]
 
 Array = NDArray[np.floating[Any]]
 
@@ -223,8 +223,8 @@ def _plan(party: str, profile: Profile, affine: bool) -> _Plan:
         )
     )
     if not held:
-        told = "" if profile.type else " that its keys would tell"
-        raise TargetError(f"{party} holds no running statistics{told}, so there is nothing to compare")
+        told, more = ("", "") if profile.type else (" that its keys would tell", " (--model names what knows more)")
+        raise TargetError(f"{party} holds no running statistics{told}, so there is nothing to compare{more}")
     return _Plan(tuple(wanted), tuple(held if profile.ordered else sorted(held, key=_natural)), order, shapes)
 
 
@@ -274,12 +274,18 @@ def _one(plan: _Plan, values: Sequence[Array]) -> _One:
 
 def _values(party: str, key: str, tensor: torch.Tensor) -> Array:
     if tensor.is_meta:
-        raise TargetError(f"{party}: the values of {key} are not at hand (a large file of torch's old format)")
+        reason = "a large file of torch's old format, or saved from the meta device"
+        raise TargetError(f"{party}: the values of {key} are not at hand ({reason})")
     tensor = tensor.detach()
     if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 4:
         tensor = tensor.double()
     # A copy: a view would keep the whole file mapped.
     return np.array(tensor.cpu().numpy())
+
+
+def place(path: str) -> str:
+    """What to call a layer: its path, of which the model itself has none."""
+    return path or "(root)"
 
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
@@ -331,7 +337,9 @@ def _compare(found: Parties, number: int, first: _One, one: _One) -> None:
     for path in first.norms:
         if path not in one.norms:
             layers[path].missing.append(names[number])
-            found.problems.append(f"different architectures: {names[number]} has no layer {path}, {names[0]} has")
+            found.problems.append(
+                f"different architectures: {names[number]} has no layer {place(path)}, {names[0]} has"
+            )
             continue
         for name in STATISTICS:
             here, there = (of.get(name) for of in (one.norms[path], first.norms[path]))
@@ -344,7 +352,10 @@ def _compare(found: Parties, number: int, first: _One, one: _One) -> None:
                 break
     more = [path for path in one.norms if path not in first.norms]
     if more:
-        found.problems.append(f"different architectures: {names[0]} has no layer {_some(more)}, {names[number]} has")
+        found.problems.append(
+            f"different architectures: {names[0]} has no layer {_some([place(one) for one in more])}, "
+            f"{names[number]} has"
+        )
     differ = [key for key in {**first.shapes, **one.shapes} if first.shapes.get(key, ()) != one.shapes.get(key, ())]
     if differ:
         found.notes.append(f"{_some(differ)}: not in both {names[0]} and {names[number]}, or of other shapes")

@@ -389,3 +389,21 @@ def test_chance_at_a_layer_of_ones_own() -> None:
     data = {f"party {n}": (torch.randn((60, 1, 8, 8), generator=generator), torch.zeros(60).long()) for n in (1, 2)}
     found = bn_audit.compare(_own(), model=OwnNet(), data=data, batch_size=16)
     assert found.calibration is not None and found.calibration.how == "split-half"
+
+
+def test_a_model_that_is_one_norm_layer_has_a_name() -> None:
+    layers = [nn.BatchNorm1d(3), nn.BatchNorm1d(3)]
+    for layer in layers:
+        layer(torch.randn(8, 3))
+    layers[1].running_var[0] = -1.0
+    assert refused(*layers).startswith("not compared: (root) of party 2 is broken (BNA406)")
+    both = nn.Sequential(nn.BatchNorm1d(3))
+    both(torch.randn(8, 3))
+    assert "party 2 has no layer (root), party 1 has" in refused(layers[0], both)
+
+
+def test_values_that_are_on_the_meta_device_are_not_at_hand(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        torch.save(Net().to("meta").state_dict(), tmp_path / f"{name}.pt")
+    message = refused(*(str(tmp_path / f"{name}.pt") for name in ("a", "b")))  # type: ignore[arg-type]
+    assert "saved from the meta device" in message
