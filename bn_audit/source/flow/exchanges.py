@@ -195,10 +195,17 @@ class ClientHunter:
                 heirs.extend(row for row in self.follower.callers.subclasses(heir) if row not in heirs)
         others = {heir.name for heir in heirs if _methods(heir, names) != own}
         alike = [cls, *(heir for heir in heirs if heir.name not in others)]
-        if not others or any(True for one in alike for _ in self._calls_of(one)):
+        cut = self.follower.project.exhausted and self._may_have_others([cls, *heirs])
+        if not (others or cut) or any(True for one in alike for _ in self._calls_of(one)):
             return True
         named = set(self._named_in_jobs(cls.module, {cls.name, *(heir.name for heir in heirs)}))
-        return not named & others or bool(named - others)
+        return bool(named - others) or (not cut and not named & others)
+
+    def _may_have_others(self, known: Sequence[ClassVal]) -> bool:
+        """Whether files that could not be opened any more may derive from some classes."""
+        seen = {os.path.abspath(cls.module.path) for cls in known}
+        found = (path for cls in known for path in self.follower.finder(cls.name, cls.module, "base"))
+        return any(os.path.abspath(path) not in seen for path in found)
 
     def _named_in_jobs(self, module: PyModule, names: Collection[str]) -> Iterator[str]:
         """Which of some classes the settings above a module name."""
