@@ -21,7 +21,8 @@ __all__ = ["MARK", "Body", "Sketch", "sketch"]
 MARK = "_bn_audit_body_"
 """What stands where a body was left out, with its number behind it."""
 
-_GLOBAL = re.compile(r"global(?<!\wglobal)\s")
+_GLOBAL = re.compile(r"(?:^|[;:])[ \t]*global[\s\\]", re.MULTILINE)
+"""Where a statement begins so; the word alone stands in many comments on the global model."""
 
 _LEAST = 160
 """Characters of a body that is worth leaving out."""
@@ -82,7 +83,7 @@ def sketch(text: str) -> Sketch | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # libcst is asked, and says what is wrong
     lines = text.split("\n")
-    uses_global = _GLOBAL.search(text) is not None
+    uses_global = "global" in text and _GLOBAL.search(text) is not None
     kept: list[str] = []
     bodies: list[Body] = []
     done = 0

@@ -232,3 +232,14 @@ def test_a_body_that_libcst_cannot_parse_is_found_out_as_if_it_had_been_parsed_a
     monkeypatch.setattr("bn_audit.source.sketch._LEAST", 1_000_000)
     assert repr(read([str(tmp_path)], options=ReadOptions(jobs=1)).sites) == repr(lazily.sites)
     assert lazily.sites
+
+
+@pytest.mark.parametrize(
+    "statement", ["    global net", "    a = 1; global net", "    if b: global\tnet", "    global \\\n net"]
+)
+def test_who_declares_a_global_is_known_before_the_body_is_parsed(statement: str) -> None:
+    first = f"def first():\n    # of the global model\n{statement}\n    net = 1\n{LONG}\n"
+    found = sketch(f"net = 0\n{first}def second():\n    first()\n{LONG}\n")
+    assert found is not None
+    assert [body.declared for body in found.bodies] == [{"first": {"net"}}, {}]
+    assert found.bodies[1].called["first"] == {"second"}
