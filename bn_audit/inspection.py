@@ -407,7 +407,7 @@ _NOTHING = Comparison(equal=True, stops=False, error=None, differences=(), open=
 def _nothing(profile: Profile) -> Iterator[str]:
     """That what is right is right of nothing: a script that was frozen has its weights elsewhere."""
     if not profile.entries and not profile.gaps:
-        yield "the state dict is empty: nothing is exchanged, and nothing can go wrong with it"
+        yield "the state dict is empty: nothing is exchanged"
 
 
 def _refusal(profile: Profile) -> Iterator[str]:
