@@ -26,6 +26,8 @@ __all__ = ["Gap", "Path", "alike", "literal_names", "paths", "same_words"]
 _MAX_WAYS = 4
 """Ways in which one path may be put together that are told apart."""
 _MAX_DEPTH = 14
+_MAX_WORK = 40_000
+"""Pairs of letters of two names that are compared; longer ones are the same or not."""
 _SAME = re.compile(
     r"str|Path|PosixPath|PurePath|abspath|expanduser|normpath|realpath|fspath|resolve|as_posix|absolute|open"
     r"|sorted|list|tuple|set|iter|reversed|tqdm|natsorted"
@@ -355,22 +357,27 @@ def _folders(path: Path) -> list[_Folder]:
 @lru_cache(maxsize=1024)
 def _meet(one: _Folder, other: _Folder) -> bool:
     """Whether some name fits both."""
-    if not one or not other:
-        return all(part is None for part in (*one, *other))
-    first, second = one[0], other[0]
-    if first is None or second is None:
-        if first is not None:
-            return _meet(other, one)
-        # The gap takes nothing more, or one letter (or gap) more of the other.
-        rest = other[1:] if second is None else ((second[1:], *other[1:]) if len(second) > 1 else other[1:])
-        return _meet(one[1:], other) or _meet(one, rest)
-    length = min(len(first), len(second))
-    if first[:length] != second[:length]:
-        return False
-    return _meet(
-        (first[length:], *one[1:]) if first[length:] else one[1:],
-        (second[length:], *other[1:]) if second[length:] else other[1:],
-    )
+    first, second = _letters(one), _letters(other)
+    if len(first) * len(second) > _MAX_WORK:
+        return one == other
+    # From the end: whether what is left of the first from each place on fits what is left of the second.
+    below = [all(letter is None for letter in second[place:]) for place in range(len(second) + 1)]
+    for letter in reversed(first):
+        row = [letter is None and below[-1]]
+        for place in range(len(second) - 1, -1, -1):
+            if letter is None or second[place] is None:
+                row.append(below[place] or row[-1])  # a gap ends, or takes one letter (or gap) more of the other
+            else:
+                row.append(letter == second[place] and below[place + 1])
+        below = row[::-1]
+    return below[0]
+
+
+def _letters(folder: _Folder) -> list[str | None]:
+    found: list[str | None] = []
+    for part in folder:
+        found.extend([None] if part is None else part)
+    return found
 
 
 def _words(folder: _Folder) -> frozenset[str]:
