@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import libcst as cst
 
 from bn_audit.source.flow.callers import MAX_CALLERS, function_of
+from bn_audit.source.flow.endpoints import ANSWERS
 from bn_audit.source.flow.following import MAX_CALLS, MAX_DEPTH, filtered
 from bn_audit.source.flow.frameworks import held_by
 from bn_audit.source.flow.index import Scope, Write, arguments_of
@@ -93,7 +94,7 @@ class Attributes(Variables):
             if attr in PASSING_METHODS and isinstance(origin, (State, Combined, Loaded, Received, Made)):
                 found = True
                 yield origin
-            elif is_of_message(origin):
+            elif is_of_message(origin) or (attr in ANSWERS and isinstance(origin, Combined)):
                 found = True
                 yield origin  # a field of it
             elif isinstance(origin, Received):

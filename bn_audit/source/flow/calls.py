@@ -12,7 +12,7 @@ from bn_audit.source.flow.attributes import Attributes
 from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.dispatch import dispatch_of, without_remote
 from bn_audit.source.flow.dynamic import PICKERS, picks_by_name
-from bn_audit.source.flow.endpoints import BODY, OPENS, Endpoints
+from bn_audit.source.flow.endpoints import ANSWERS, ASKS, BODY, OPENS, Endpoints
 from bn_audit.source.flow.files import READERS, Files
 from bn_audit.source.flow.following import MAX_CALLS, MAX_STEPS, filtered, kind_of, no_vectors
 from bn_audit.source.flow.handover import Handover
@@ -120,7 +120,9 @@ class Calls(Attributes):
                 return
             base = tuple(self.items(self.origins(func.value, env)))
             parts = [origin for origin in base if is_of_message(origin)]
-            if parts and attr in OPENS:  # ``await request.json()``
+            if attr in ANSWERS:  # ``requests.get(url).json()``
+                parts.extend(origin for origin in base if isinstance(origin, Combined))
+            if parts and (attr in OPENS or attr in ANSWERS):  # ``await request.json()``
                 yield from parts
                 return
             if attr in RECEIVES and self.index(env.module).mentions(WIRES):
@@ -308,6 +310,9 @@ class Calls(Attributes):
                 yield Made("library", name, None, node, env)
         elif BODY.fullmatch(name):
             yield from self._arrived(name, node, env)
+        elif ASKS.fullmatch(name):
+            answers = tuple(self._those(self.endpoints.answered(node, env), Arrival("message", node, env)))
+            yield from answers or (Made("library", name, None, node, env),)
         elif name.startswith("mpi4py.") and name.rpartition(".")[2] in _HANDED_IN and node.args:
             if self.index(env.module).mentions(PARTIES):
                 yield from self.origins(node.args[0].value, env)

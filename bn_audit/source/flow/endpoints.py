@@ -1,14 +1,14 @@
-"""What arrives at the endpoints of a program's own server: ``@app.post("/update")``, ``post(url + "/update")``.
+"""What goes to and comes from the endpoints of a program's server: ``@app.post("/x")``, ``post(url + "/x")``.
 
 An endpoint is known by its route, as far as that is written down, and so is the address that something is posted to.
-Where both may be the same, what is posted is what the endpoint gets.
+Where both may be the same, what is posted is what the endpoint gets, and what its function returns is the answer.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import libcst as cst
 
@@ -21,7 +21,7 @@ from bn_audit.source.nodes import leaf_name
 from bn_audit.source.project import PyModule
 from bn_audit.source.text import SourceError
 
-__all__ = ["BODY", "OPENS", "Endpoints"]
+__all__ = ["ANSWERS", "ASKS", "BODY", "OPENS", "Endpoints"]
 
 BODY = re.compile(
     r"flask\.(?:globals\.)?request\.(?:data|json|files|form|values|stream|get_json|get_data)"
@@ -30,8 +30,14 @@ BODY = re.compile(
 """What holds the message that a function of Flask's answers, or a part of it."""
 OPENS = frozenset(["json", "body", "form", "get_json", "get_data", "model_dump", "dict"])
 """Methods of a message, or of the request that brings it, that give what it holds."""
+ASKS = re.compile(r"(?:requests|httpx)\.(?:get|post|put|patch)")
+"""Functions that give the answer of an endpoint."""
+ANSWERS = frozenset(["content", "text", "json", "read", "data"])
+"""What an answer calls what it holds."""
 _ROUTES = frozenset(["route", "post", "put", "patch", "api_route"])
 """Decorators that give a function a route by which something may be sent to it."""
+_ANSWERING = _ROUTES | {"get"}
+"""Decorators that give a function a route by which it may be asked."""
 _POSTS = ("post", "put", "patch", "request", "Request")
 _GIVEN = ("data", "json", "files", "content")
 """What calls that post something name it by."""
@@ -39,20 +45,20 @@ _HOLE = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 _MAX_FILES = 8
 """Files of a program that are looked into for what posts to one endpoint."""
 _MAX_POSTS = 40
-"""Calls of one file that may post something."""
+"""Calls of one file that may post something, and functions of one file that may answer."""
 
 
 def _is_endpoint(scope: Scope) -> bool:
     """Whether a function has a route by which something may be sent to it."""
-    return next(_routes(scope), None) is not None
+    return next(_routes(scope.function, _ROUTES), None) is not None
 
 
-def _routes(scope: Scope) -> Iterator[cst.Call]:
-    function = scope.function
+def _routes(function: cst.CSTNode | None, names: Collection[str]) -> Iterator[cst.BaseExpression]:
+    """The routes that decorators of some names give a function."""
     for row in function.decorators if isinstance(function, cst.FunctionDef) else ():
         call = row.decorator
-        if isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute) and call.func.attr.value in _ROUTES:
-            yield call
+        if isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute) and call.func.attr.value in names:
+            yield from (arg.value for arg in call.args[:1])
 
 
 class Endpoints:
@@ -62,6 +68,7 @@ class Endpoints:
         self._follower = follower
         self._found: dict[int, list[Handover]] = {}
         self._posts: dict[str, list[tuple[Path, Handover]]] = {}
+        self._answers: dict[str, list[tuple[Path, Handover]]] = {}
 
     def posted(self, env: Env) -> list[Handover]:
         """What the program posts to the endpoint that a scope is, or is run by; empty if it is none, or nobody is seen
@@ -76,26 +83,51 @@ class Endpoints:
             run = run.caller
         return []
 
+    def answered(self, call: cst.Call, env: Env) -> list[Handover]:
+        """What the program's endpoints answer to who asks one; empty if it is nobody's of the program."""
+        positional, keywords, _ = arguments_of(call)
+        address = keywords.get("url", positional[0] if positional else None)
+        asked = [_asked(path) for path in paths(self._follower, address, env)] if address is not None else []
+        found: list[Handover] = []
+        for module in self._files(asked, env.module, ("route", "get", "post")):
+            for route, row in self._answers_in(module):
+                if any(_is_same(path, route) for path in asked):
+                    found.append(row)
+        return nearest(found, env)
+
+    def _answers_in(self, module: PyModule) -> list[tuple[Path, Handover]]:
+        """The routes of a file's functions, each with what the function returns."""
+        known = self._answers.get(module.path)
+        if known is None:
+            known = self._answers[module.path] = []
+            index = self._follower.index(module)
+            for function in index.decorated()[:_MAX_POSTS]:
+                scope = index.scope(function)
+                for route in _routes(function, _ANSWERING) if scope is not None else ():
+                    ways = paths(self._follower, route, self._follower.env(module, route))
+                    run = self._follower.alone(module, scope) if scope is not None else None
+                    if scope is not None and run is not None:
+                        known.extend((_opened(way), Handover(value, run)) for way in ways for value in scope.returns)
+        return known
+
     def _posted_to(self, env: Env) -> Iterator[Handover]:
         routes = [
-            route
-            for call in _routes(env.scope)
-            if call.args
-            for path in paths(self._follower, call.args[0].value, self._follower.env(env.module, call))
-            if (route := _opened(path))
+            _opened(path)
+            for route in _routes(env.scope.function, _ROUTES)
+            for path in paths(self._follower, route, self._follower.env(env.module, route))
         ]
-        for module in self._files(routes, env.module):
+        for module in self._files(routes, env.module, _POSTS):
             for address, row in self._posts_in(module):
-                if any(alike(address, route) and literal_names(address) & literal_names(route) for route in routes):
+                if any(_is_same(address, route) for route in routes):
                     yield row
 
-    def _files(self, routes: list[Path], module: PyModule) -> Iterator[PyModule]:
-        """The files of a project that post something and hold a part of a route, the nearest first."""
+    def _files(self, routes: Sequence[Path], module: PyModule, names: Sequence[str]) -> Iterator[PyModule]:
+        """The files of a project that call something of some names and hold a part of a route, the nearest first."""
         project = self._follower.project
         own = project.root(module.path)
         words = sorted({name.encode() for route in routes for name in literal_names(route)})
         told: set[str] = set()
-        for name in _POSTS if words else ():
+        for name in names if words else ():
             for path in self._follower.finder(name, module, "give"):
                 absolute = os.path.abspath(path)
                 if absolute in told or len(told) >= _MAX_FILES or project.root(absolute) != own:
@@ -126,6 +158,11 @@ class Endpoints:
         given = [keywords[name] for name in _GIVEN if name in keywords] or positional[1:2]
         for path in paths(self._follower, address, env) if address is not None and given else ():
             yield from ((_asked(path), Handover(value, env)) for value in given)
+
+
+def _is_same(address: Path, route: Path) -> bool:
+    """Whether an address may be that of an endpoint, as far as both are written down, and a name is."""
+    return alike(address, route) and bool(literal_names(address) & literal_names(route))
 
 
 def _opened(path: Path) -> Path:
