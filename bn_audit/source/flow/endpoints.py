@@ -53,6 +53,12 @@ def _is_endpoint(scope: Scope) -> bool:
     return next(_routes(scope.function, _ROUTES), None) is not None
 
 
+def _is_remote(scope: Scope) -> bool:
+    """Whether a function is a procedure of a gRPC service, which is given a request and its circumstances."""
+    bases = scope.owner.bases if scope.owner is not None else ()
+    return len(scope.parameters) == 3 and any(leaf_name(base.value).endswith("Servicer") for base in bases)
+
+
 def _routes(function: cst.CSTNode | None, names: Collection[str]) -> Iterator[cst.BaseExpression]:
     """The routes that decorators of some names give a function."""
     for row in function.decorators if isinstance(function, cst.FunctionDef) else ():
@@ -75,13 +81,31 @@ class Endpoints:
         to post to it."""
         run: Env | None = env
         while run is not None:
-            if _is_endpoint(run.scope):
+            remote = _is_remote(run.scope)
+            if remote or _is_endpoint(run.scope):
                 known = self._found.get(id(run.scope))
                 if known is None:
-                    known = self._found[id(run.scope)] = nearest(list(self._posted_to(run)), run)
+                    rows = self._called_with(run) if remote else self._posted_to(run)
+                    known = self._found[id(run.scope)] = nearest(list(rows), run)
                 return known
             run = run.caller
         return []
+
+    def _called_with(self, env: Env) -> Iterator[Handover]:
+        """What the project's calls give a procedure of a gRPC service: ``stub.SendUpdate(Update(weights=...))``."""
+        function = env.scope.function
+        name = function.name.value if isinstance(function, cst.FunctionDef) else ""
+        project = self._follower.project
+        own = project.root(env.module.path)
+        for path in list(self._follower.finder(name, env.module, "give"))[:_MAX_FILES]:
+            try:
+                module = project.open(path) if project.root(os.path.abspath(path)) == own else None
+            except SourceError:
+                continue
+            for call in self._follower.index(module).calls_of(name) if module is not None else ():
+                positional, _, _ = arguments_of(call)
+                if module is not None and positional and isinstance(call.func, cst.Attribute):
+                    yield Handover(positional[0], self._follower.env(module, call))
 
     def answered(self, call: cst.Call, env: Env) -> list[Handover]:
         """What the program's endpoints answer to who asks one; empty if it is nobody's of the program."""
