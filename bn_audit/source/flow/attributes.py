@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import libcst as cst
 
 from bn_audit.source.flow.callers import MAX_CALLERS, function_of
+from bn_audit.source.flow.displays import entries_under
 from bn_audit.source.flow.endpoints import ANSWERS
 from bn_audit.source.flow.following import MAX_CALLS, MAX_DEPTH, filtered
 from bn_audit.source.flow.frameworks import held_by
@@ -80,7 +81,13 @@ class Attributes(Variables):
                     top = self.index(value.module).top
                     yield from self._global_object(attr, Env(value.module, top))
                 return
-        for origin in self.items(self.origins(base, env)):
+        origins = tuple(self.items(self.origins(base, env)))
+        entries = entries_under(self, base, attr, env) if any(map(is_of_message, origins)) else []
+        if entries:  # a field of a message
+            for entry in entries:
+                yield from self.origins(entry.value, entry.env)
+            return
+        for origin in origins:
             if isinstance(origin, Made):
                 for each in self.of_object(origin, attr):
                     found = True

@@ -369,7 +369,7 @@ class Calls(Attributes):
             yield Opaque(name)
 
     def _arrived(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:
-        found = tuple(self._those(self.endpoints.posted(env), Arrival("message", node, env)))
+        found = tuple(self._those(self.endpoints.posted(env, name), Arrival("message", node, env)))
         yield from found or (Received(name),)
 
     def _over_wire(self, name: str, node: cst.CSTNode, env: Env) -> Iterable[Origin]:

@@ -12,11 +12,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 import libcst as cst
 
+from bn_audit.source.flow.changes import text_of
 from bn_audit.source.flow.following import Following
 from bn_audit.source.flow.handover import Handover, nearest
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.paths import Gap, Path, alike, literal_names, paths
 from bn_audit.source.flow.values import Env
+from bn_audit.source.interpreter.values import External
 from bn_audit.source.nodes import leaf_name
 from bn_audit.source.project import PyModule
 from bn_audit.source.text import SourceError
@@ -36,11 +38,26 @@ ANSWERS = frozenset(["content", "text", "json", "read", "data"])
 """What an answer calls what it holds."""
 _ROUTES = frozenset(["route", "post", "put", "patch", "api_route"])
 """Decorators that give a function a route by which something may be sent to it."""
+_BY_METHOD = frozenset(["route", "api_route"])
+"""Those that say for which methods."""
 _ANSWERING = _ROUTES | {"get"}
 """Decorators that give a function a route by which it may be asked."""
 _POSTS = ("post", "put", "patch", "request", "Request")
+_BY_HTTP = re.compile(r"(?i)requests|httpx|aiohttp|urllib|session|client|http|fetch|\bapi\b")
+"""What is posted by."""
 _GIVEN = ("data", "json", "files", "content")
 """What calls that post something name it by."""
+_PARTS = {
+    "files": ("files",),
+    "form": ("data",),
+    "values": ("data",),
+    "json": ("json", "data", "content"),
+    "get_json": ("json", "data", "content"),
+    "data": ("data", "json", "content"),
+    "get_data": ("data", "json", "content"),
+    "stream": ("data", "content"),
+}
+"""What is posted as what a request calls so."""
 _HOLE = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 _MAX_FILES = 8
 """Files of a program that are looked into for what posts to one endpoint."""
@@ -63,8 +80,20 @@ def _routes(function: cst.CSTNode | None, names: Collection[str]) -> Iterator[cs
     """The routes that decorators of some names give a function."""
     for row in function.decorators if isinstance(function, cst.FunctionDef) else ():
         call = row.decorator
-        if isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute) and call.func.attr.value in names:
+        if not isinstance(call, cst.Call) or not isinstance(call.func, cst.Attribute):
+            continue
+        name = call.func.attr.value
+        if name in names and not (name in _BY_METHOD and "get" not in names and not _takes_posts(call)):
             yield from (arg.value for arg in call.args[:1])
+
+
+def _takes_posts(call: cst.Call) -> bool:
+    """Whether a route is for requests that bring something: ``methods=["POST"]``. Without methods it is for GET."""
+    methods = arguments_of(call)[1].get("methods")
+    if not isinstance(methods, (cst.List, cst.Tuple)):
+        return methods is not None
+    words = [text_of(row.value) for row in methods.elements]
+    return any(word is None or word.upper() in ("POST", "PUT", "PATCH") for word in words)
 
 
 class Endpoints:
@@ -76,9 +105,10 @@ class Endpoints:
         self._posts: dict[str, list[tuple[Path, Handover]]] = {}
         self._answers: dict[str, list[tuple[Path, Handover]]] = {}
 
-    def posted(self, env: Env) -> list[Handover]:
+    def posted(self, env: Env, part: str = "") -> list[Handover]:
         """What the program posts to the endpoint that a scope is, or is run by; empty if it is none, or nobody is seen
-        to post to it."""
+        to post to it. ``part`` is what of the request is asked for, by its dotted name, such as
+        ``flask.request.files``; all of it, if nothing."""
         run: Env | None = env
         while run is not None:
             remote = _is_remote(run.scope)
@@ -87,7 +117,8 @@ class Endpoints:
                 if known is None:
                     rows = self._called_with(run) if remote else self._posted_to(run)
                     known = self._found[id(run.scope)] = nearest(list(rows), run)
-                return known
+                kinds = next((kinds for word, kinds in _PARTS.items() if f".{word}" in part), None)
+                return [row for row in known if kinds is None or row.kind in kinds]
             run = run.caller
         return []
 
@@ -176,12 +207,18 @@ class Endpoints:
 
     def _post(self, index: FileIndex, call: cst.Call, env: Env) -> Iterator[tuple[Path, Handover]]:
         positional, keywords, _ = arguments_of(call)
+        called = self._follower.lookup.dotted(call.func, env)
+        name = called.name if isinstance(called, External) else index.code(call.func)
+        if _BY_HTTP.search(name) is None:
+            return  # ``cache.put(key, value)``
         if leaf_name(call.func) == "request":
             positional = positional[1:]  # the method comes first
         address = keywords.get("url", positional[0] if positional else None)
-        given = [keywords[name] for name in _GIVEN if name in keywords] or positional[1:2]
+        given = {name: keywords[name] for name in _GIVEN if name in keywords}
+        if not given and len(positional) > 1:
+            given["data"] = positional[1]
         for path in paths(self._follower, address, env) if address is not None and given else ():
-            yield from ((_asked(path), Handover(value, env)) for value in given)
+            yield from ((_asked(path), Handover(value, env, kind)) for kind, value in given.items())
 
 
 def _is_same(address: Path, route: Path) -> bool:

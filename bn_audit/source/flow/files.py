@@ -16,13 +16,12 @@ import libcst as cst
 
 from bn_audit.source.flow.following import Following
 from bn_audit.source.flow.handover import Handover, nearest
-from bn_audit.source.flow.index import FileIndex, arguments_of
-from bn_audit.source.flow.loops import loops_around
+from bn_audit.source.flow.index import arguments_of
+from bn_audit.source.flow.loops import OVER_TIME, depends, loops_around
 from bn_audit.source.flow.paths import Gap, Path, alike, paths, same_words
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.values import External
-from bn_audit.source.nodes import reads
 from bn_audit.source.project import PyModule
 from bn_audit.source.text import SourceError
 
@@ -45,10 +44,10 @@ _WRITERS = {
 }
 """Functions that write their first argument to the file that is their second."""
 _CALLED = ("save", "save_file", "dump", "write")
-_PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|part(?:y|ies)(?![a-z])|hospital|institution|silo")
-"""Words of which a program has one that averages what its parties have written."""
-_OVER_TIME = re.compile(r"(?i)epoch|step|iter|round|snapshot|history|(?<![a-z])(?:swa|ema|t|e|ep)(?![a-z])")
-"""What tells files from one another that are written one after the other."""
+_PARTIES = re.compile(
+    r"(?i)federat|fed_?avg|(?<![a-z])(?:client|participant|part(?:y|ies)(?![a-z])|hospital|institution|silo|worker|server)"
+)
+"""What the ends are called of a handover between parties."""
 _MAX_FILES = 12
 """Files of a program that are looked into for what writes a file."""
 _MAX_WRITERS = 200
@@ -81,32 +80,61 @@ class Files:
         Args:
             path: of the file, or the file that was opened.
         """
-        index = self._follower.index(env.module)
         found: list[Handover] = []
         near: list[Handover] = []
         for wanted, run in self._paths(path, env):
-            if not self._is_of_parties(wanted, run):
-                continue
-            if _is_over_time(index, path, wanted):
+            spoken = self._speaks_of_parties(path, wanted, run)
+            if self._is_over_time(path, wanted, run):
                 return []
             for writer in self._candidates(wanted, env.module):
                 for place, inner in self._paths(writer.path, writer.env):
                     same = place == wanted and writer.env.module is env.module
                     if not same and not (alike(place, wanted) and same_words(place, wanted)):
                         continue
+                    if not spoken and not self._speaks_of_parties(writer.path, place, inner, writer.value):
+                        continue
+                    if self._is_over_time(writer.path, place, inner):
+                        return []
                     row = Handover(writer.value, inner)
                     (near if _skeleton(place) == _skeleton(wanted) else found).append(row)
         rows = near or found
         return nearest(list({(id(row.value), row.env.key): row for row in rows}.values()), env)
 
-    def _is_of_parties(self, path: Path, env: Env) -> bool:
-        """Whether a path, or the files of the program that a run of a scope goes through, speak of parties."""
+    def _speaks_of_parties(
+        self, node: cst.BaseExpression, path: Path, env: Env, value: cst.BaseExpression | None = None
+    ) -> bool:
+        """Whether one end of a handover speaks of parties: its path, what it is put together of, what is written, the
+        loops around, or the function, the class and the file that it stands in; or those of who calls it."""
         run: Env | None = env
-        while run is not None:
-            if self._follower.index(run.module).mentions(_PARTIES):
-                return True
-            run = run.caller
-        return _PARTIES.search(_text(path)) is not None
+        place: cst.CSTNode | None = node
+        texts = [_text(path), os.path.basename(env.module.path)]
+        while run is not None and place is not None:
+            index = self._follower.index(run.module)
+            texts.append(index.code(place))
+            texts.extend(f"{' '.join(loop.names)} {index.code(loop.iter)}" for loop in loops_around(index, place))
+            for holder in (run.scope.node, run.scope.owner):
+                if isinstance(holder, (cst.FunctionDef, cst.ClassDef)):
+                    texts.append(holder.name.value)
+            place, run = run.call, run.caller
+        if value is not None:
+            texts.append(self._follower.index(env.module).code(value))
+        return any(_PARTIES.search(text) for text in texts)
+
+    def _is_over_time(self, node: cst.BaseExpression, path: Path, env: Env) -> bool:
+        """Whether what tells the files of a path from one another is when they were written, or in which experiment:
+        the snapshots of one training, which are averaged over time. What the innermost loop goes over tells, on which
+        the path hangs; else what fills its gaps, if the path speaks of no party."""
+        run: Env | None = env
+        place: cst.CSTNode | None = node
+        while run is not None and place is not None:
+            index = self._follower.index(run.module)
+            for loop in reversed(loops_around(index, place)):
+                if depends(index, place, loop):
+                    text = f"{' '.join(loop.names)} {index.code(loop.iter)}"
+                    return OVER_TIME.search(text) is not None and _PARTIES.search(text) is None
+            place, run = run.call, run.caller
+        gaps = " ".join(piece.code for piece in path if isinstance(piece, Gap))
+        return _PARTIES.search(_text(path)) is None and OVER_TIME.search(gaps) is not None
 
     def _paths(self, node: cst.BaseExpression, env: Env) -> list[tuple[Path, Env]]:
         """The paths that an expression may be, each with a run that gives it: by the function's callers, where it is
@@ -115,19 +143,15 @@ class Files:
         known = self._places.get(key)
         if known is None:
             found = [(path, env) for path in paths(self._follower, node, env)]
-            if env.call is None and any(self._is_given(path, env) for path, _ in found):
+            by_callers: list[tuple[Path, Env]] = []
+            if env.call is None and any(_is_given(path, env) for path, _ in found):
                 for count, (call, caller) in enumerate(self._follower.callers.running(env)):
                     if count >= _MAX_RUNS:
                         break
                     run = Env(env.module, env.scope, call, caller, env.receiver, caller.depth + 1)
-                    found.extend((path, run) for path in paths(self._follower, node, run))
-            known = self._places[key] = found
+                    by_callers.extend((path, run) for path in paths(self._follower, node, run))
+            known = self._places[key] = by_callers or found
         return known
-
-    def _is_given(self, path: Path, env: Env) -> bool:
-        """Whether a path is, or ends in, what a function is given."""
-        last = path[-1] if path else None
-        return isinstance(last, Gap) and env.scope.takes(last.code.partition(".")[0])
 
     def _candidates(self, wanted: Path, module: PyModule) -> Iterator[_Writer]:
         """The calls that may write a file, of the file that reads it and of others that speak of a word in its path."""
@@ -197,18 +221,11 @@ def _skeleton(path: Path) -> tuple[str | None, ...]:
     return tuple(None if isinstance(piece, Gap) else piece for piece in path)
 
 
+def _is_given(path: Path, env: Env) -> bool:
+    """Whether a path has something in it that a function is given."""
+    return any(isinstance(piece, Gap) and env.scope.takes(piece.code.partition(".")[0]) for piece in path)
+
+
 def _text(path: Path) -> str:
     """All that is known of a path."""
     return "/".join(piece.code if isinstance(piece, Gap) else piece for piece in path)
-
-
-def _is_over_time(index: FileIndex, node: cst.BaseExpression, path: Path) -> bool:
-    """Whether what tells the files of a path from one another is when they were written: the snapshots of one training,
-    which are averaged over time. A file of which the path speaks of a party is its own."""
-    if _PARTIES.search(_text(path)):
-        return False
-    gaps = " ".join(piece.code for piece in path if isinstance(piece, Gap))
-    if _OVER_TIME.search(gaps):
-        return True
-    loop = next((row for row in loops_around(index, node) if any(reads(node, name) for name in row.names)), None)
-    return loop is not None and _OVER_TIME.search(index.code(loop.iter)) is not None

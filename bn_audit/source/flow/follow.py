@@ -14,6 +14,7 @@ import libcst as cst
 from bn_audit.source.flow.calls import Calls
 from bn_audit.source.flow.changes import text_of
 from bn_audit.source.flow.circumstances import Condition, impossible
+from bn_audit.source.flow.displays import entries_under
 from bn_audit.source.flow.following import MAX_DEPTH, Origins, filtered, no_vectors, unfiltered
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.values import (
@@ -184,6 +185,12 @@ class Follower(Calls):
         if isinstance(base, cst.Attribute) and base.attr.value == "__dict__" and isinstance(part, cst.Index):
             yield from self._picked(base.value, part.value, env)
             yield Opaque("getattr")
+            return
+        key = text_of(part.value) if isinstance(part, cst.Index) else None
+        entries = entries_under(self, node.value, key, env) if key is not None else []
+        if entries:
+            for entry in entries:
+                yield from self.origins(entry.value, entry.env)
             return
         found = self.opened(self.origins(node.value, env), "__getitem__")
         number = _literal_index(node)

@@ -18,6 +18,9 @@ from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import ClassVal, Func, Value
 
 if TYPE_CHECKING:
+    from bn_audit.source.flow.endpoints import Endpoints
+    from bn_audit.source.flow.files import Files
+    from bn_audit.source.flow.wires import Wires
     from bn_audit.source.project import Project, PyModule
     from bn_audit.source.words import Using
 
@@ -56,6 +59,10 @@ class Following(ABC):
     Its parts are layers: variables, the attributes of objects, calls; the whole is
     :class:`bn_audit.source.flow.follow.Follower`.
     """
+
+    files: Files
+    endpoints: Endpoints
+    wires: Wires
 
     def __init__(self, project: Project, finder: Finder, steps: int = MAX_STEPS) -> None:
         self.project = project

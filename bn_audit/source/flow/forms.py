@@ -35,7 +35,7 @@ from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.loops import conditions
 from bn_audit.source.flow.numbers import numbers_of
 from bn_audit.source.flow.values import Env
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, leaf_name, walk
 from bn_audit.source.project import PyModule
 
 __all__ = ["forms"]
@@ -49,6 +49,9 @@ _REBUILDS = {
     "Tensor": Rebuild.TENSOR_CLASS,
     "FloatTensor": Rebuild.TENSOR_CLASS,
 }
+_REDUCES = frozenset({"mean", "sum", "median", "average"})
+_CONVERTS = r"(?:\.(?:float|double|to|type)\(|[^\n=]*dtype\s*=)"
+"""How a name goes on that is converted, in the text of a line."""
 _MADE_TENSORS = re.compile(r"\b(?:from_numpy|as_tensor|tensor|Tensor|FloatTensor)\b(?=\s*[(,)])")
 """What makes tensors of arrays, called or handed on."""
 _FLOATS = ("float32", "float", "get_default_dtype")
@@ -173,10 +176,10 @@ class _Reader:
                 yield HandWritten(Loop(begin, term=term, cast=cast, add=add, scale=scale), library=self._library())
         elif how in ("stack", "numpy"):
             library = Library.NUMPY if how == "numpy" else Library.TORCH
-            for by, (term, cast), scale in itertools.product(
-                self._reductors(), self._terms(), self._scales(self.averaging.node)
+            for by, (term, cast), scale, after in itertools.product(
+                self._reductors(), self._terms(), self._scales(self.averaging.node), self._casts_of_stack()
             ):
-                yield HandWritten(Reduction(by, term=term, cast=cast, scale=scale), library=library)
+                yield HandWritten(Reduction(by, term=term, cast=cast or after, scale=scale), library=library)
 
     def is_caught(self) -> bool:
         """Whether the arithmetic stands in a ``try`` whose handler goes on."""
@@ -267,16 +270,9 @@ class _Reader:
             func = node.func if isinstance(node, cst.Call) else node
             if not isinstance(func, cst.Attribute) or not self._holds(func.value):
                 return None
-            name = func.attr.value
-            if isinstance(node, cst.Call):
-                if name in _CASTS:
-                    return _CASTS[name]
-                if name in ("to", "type", "astype"):
-                    named = _dtype_argument(node)
-                    if named in _FLOATS:
-                        return Cast.FLOAT
-                    if named in ("float64", "double"):
-                        return Cast.DOUBLE
+            cast = _casting(node, func) if isinstance(node, cst.Call) else None
+            if cast is not None:
+                return cast
             node = func.value
         return None
 
@@ -457,6 +453,28 @@ class _Reader:
                     operation = Operation.TIMES if name == "mul" else Operation.OVER
                     yield from (Factor(operation, number) for number in self._numbers(positional[1]))
 
+    def _casts_of_stack(self) -> Sequence[Cast | None]:
+        """The conversions that a stack goes through before it is reduced, ``torch.stack(entries).float().mean(0)``, in
+        each way that they may be meant."""
+        current = self.averaging.node
+        for above in self.index.above(self.averaging.node):
+            if isinstance(above, cst.Call):
+                cast = _converted_by(above) or _casting(above, current)
+                if cast is not None:
+                    return (cast,)
+                if leaf_name(above.func) in _REDUCES:
+                    return (None,)
+            elif isinstance(above, cst.Assign):
+                # Bound to a name first: some may convert what it stands for, where it is reduced.
+                text = self.index.code(self.index.scope_of(above).node)
+                names = [dotted_name(row.target) for row in above.targets]
+                cast_later = any(name and re.search(rf"\b{re.escape(name)}\b{_CONVERTS}", text) for name in names)
+                return (None, Cast.FLOAT) if cast_later else (None,)
+            elif not isinstance(above, (cst.Attribute, cst.Arg)):
+                break
+            current = above
+        return (None,)
+
     def _reductors(self) -> Sequence[Reductor]:
         """What reduces a stack: the call around it, or NumPy's own name."""
         node = self.averaging.node
@@ -479,6 +497,24 @@ class _Reader:
         text = self.index.code(self.index.scope_of(node).node)
         words = {".mean(": Reductor.MEAN, ".sum(": Reductor.SUM, ".median(": Reductor.MEDIAN}
         return tuple(found for word, found in words.items() if word in text) or (Reductor.MEAN, Reductor.SUM)
+
+
+def _casting(call: cst.Call, current: cst.CSTNode) -> Cast | None:
+    """The conversion that a method makes of what stands before it: ``stack.float()``, ``stack.to(torch.float32)``."""
+    if current is not call.func or not isinstance(call.func, cst.Attribute):
+        return None
+    name = call.func.attr.value
+    if name in _CASTS:
+        return _CASTS[name]
+    named = _dtype_argument(call) if name in ("to", "type", "astype") else ""
+    return Cast.FLOAT if named in _FLOATS else Cast.DOUBLE if named in ("float64", "double") else None
+
+
+def _converted_by(call: cst.Call) -> Cast | None:
+    """The conversion that a reduction makes of what it is given: ``stack.mean(0, dtype=torch.float)``."""
+    if leaf_name(call.func) not in _REDUCES or "dtype" not in arguments_of(call)[1]:
+        return None
+    return Cast.DOUBLE if _dtype_argument(call) in ("float64", "double") else Cast.FLOAT
 
 
 def _raises_again(handler: cst.ExceptHandler) -> bool:

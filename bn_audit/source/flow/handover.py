@@ -15,10 +15,11 @@ __all__ = ["Handover", "nearest", "side_of"]
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A value that is handed over, and the run of the scope that does it."""
+    """A value that is handed over, and the run of the scope that does it; ``kind`` is what a call names it by."""
 
     value: cst.BaseExpression
     env: Env
+    kind: str = ""
 
 
 def side_of(env: Env) -> Env:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,26 @@ import libcst as cst
 from bn_audit.source.flow.index import Binding, FileIndex
 from bn_audit.source.nodes import dotted_name, walk
 
-__all__ = ["TAKERS", "Loop", "comp_loops", "conditions", "depends", "loop_of", "loops_around", "stands_in", "unwrapped"]
+__all__ = [
+    "OVER_TIME",
+    "TAKERS",
+    "Loop",
+    "comp_loops",
+    "conditions",
+    "depends",
+    "loop_of",
+    "loops_around",
+    "stands_in",
+    "unwrapped",
+]
 
 _WRAPPERS = frozenset(["list", "tuple", "enumerate", "sorted", "tqdm", "tqdm.tqdm", "reversed"])
 TAKERS = frozenset(["get", "get_nowait", "pop", "popleft", "recv", "recv_pyobj"])
 _MAX_LOOPS = 6
+OVER_TIME = re.compile(
+    r"(?i)epoch|step|iter|round|snapshot|history|fold|seed|split|trial|(?<![a-z])(?:swa|ema|t|e|ep|rnd|run)(?![a-z])"
+)
+"""What a loop goes over whose turns are no parties: one after the other in time, or an experiment each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,14 @@ _COMMON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What a path has that is not written down; ``code`` is what fills it."""
+    """What a path has that is not written down; ``code`` is what fills it.
+
+    One that is ``wide``, a star of a pattern or a name that a folder lists, stands for whatever is there; any other for
+    one word: ``client_{i}.pt`` is no ``client_3_head.pt``.
+    """
 
     code: str
+    wide: bool = False
 
 
 Piece = str | Gap
@@ -64,7 +69,10 @@ def paths(follower: Following, node: cst.CSTNode, env: Env) -> list[Path]:
 def alike(one: Path, other: Path) -> bool:
     """Whether two paths may be those of one file, as far as both are written down."""
     here, there = _folders(one), _folders(other)
-    return bool(here) and bool(there) and all(map(_meet, here, there))
+    if not here or not there or not all(map(_meet, here, there)):
+        return False
+    first, second = _folder_of(one), _folder_of(other)
+    return first is None or second is None or first == second or first.rpartition(".")[0] != second.rpartition(".")[0]
 
 
 def same_words(one: Path, other: Path) -> frozenset[str]:
@@ -78,7 +86,7 @@ def same_words(one: Path, other: Path) -> frozenset[str]:
 def literal_names(path: Path) -> frozenset[str]:
     """The names of the file and the folders that are written down as a whole, as far up as :func:`alike` goes."""
     rows = _folders(path)
-    return frozenset(row[0] for row in rows if len(row) == 1 and row[0] is not None)
+    return frozenset(row[0] for row in rows if len(row) == 1 and isinstance(row[0], str))
 
 
 class _Reader:
@@ -186,7 +194,7 @@ class _Reader:
         """The names in a folder, ``os.listdir(folder)``; the paths that a pattern fits, ``folder.glob("*.pt")``."""
         func = node.func
         if leaf in ("listdir", "scandir", "iterdir"):
-            yield self._gap(node, env)
+            yield (Gap(self._follower.index(env.module).code(node), wide=True),)
             return
         rows: list[cst.CSTNode] = [node.args[0].value] if node.args else []
         owner = func.value if isinstance(func, cst.Attribute) else None
@@ -297,7 +305,7 @@ def _starred(text: str) -> Iterator[Piece]:
     """A pattern of file names, its stars as gaps."""
     for number, part in enumerate(re.split(r"\*+|\?+|\[[^\]]*\]", text)):
         if number:
-            yield Gap("*")
+            yield Gap("*", wide=True)
         if part:
             yield part
 
@@ -324,33 +332,46 @@ def _asked(test: cst.BaseExpression) -> Iterator[tuple[str, str]]:
             yield test.func.attr.value, text
 
 
-_Folder = tuple[str | None, ...]
-"""A file or a folder: pieces of its name, None for gaps."""
+_Folder = tuple[str | bool, ...]
+"""A file or a folder: pieces of its name; for a gap, whether it is wide."""
+
+
+def _folder_of(path: Path) -> str | None:
+    """The setting that says in which folder a path begins: ``cfg.private`` of ``cfg.private + "/client_1.pt"``. One
+    object's settings are for folders of their own."""
+    first = path[0] if path else None
+    dotted = isinstance(first, Gap) and re.fullmatch(r"\w+(?:\.\w+)+", first.code)
+    after = path[1] if len(path) > 1 else ""
+    return first.code if isinstance(first, Gap) and dotted and isinstance(after, str) and after[:1] == "/" else None
 
 
 def _folders(path: Path) -> list[_Folder]:
     """A path's file and the folders above it, as far up as something of their names is written down."""
-    rows: list[list[str | None]] = [[]]
+    rows: list[list[str | bool]] = [[]]
     for piece in path:
+        row = rows[-1]
         if isinstance(piece, Gap):
-            if not rows[-1] or rows[-1][-1] is not None:
-                rows[-1].append(None)
+            if row and isinstance(row[-1], bool):
+                row[-1] |= piece.wide
+            else:
+                row.append(piece.wide)
             continue
         for number, part in enumerate(piece.replace("\\", "/").split("/")):
             if number:
                 rows.append([])
-            if part and rows[-1] and rows[-1][-1] is not None:
-                rows[-1][-1] += part
+            row = rows[-1]
+            if part and row and isinstance(row[-1], str):
+                row[-1] += part
             elif part:
-                rows[-1].append(part)
+                row.append(part)
     found: list[_Folder] = []
-    for row in reversed(rows):
-        merged = tuple(row)
+    for merged in map(tuple, reversed(rows)):
         if not merged or merged == (".",):
             continue
-        if found and merged == (None,):
+        unknown = len(merged) == 1 and isinstance(merged[0], bool)
+        if found and unknown:
             break  # any folder, perhaps several
-        found.append(merged)
+        found.append((True,) if unknown else merged)  # a whole name may be anything
     return found
 
 
@@ -361,27 +382,37 @@ def _meet(one: _Folder, other: _Folder) -> bool:
     if len(first) * len(second) > _MAX_WORK:
         return one == other
     # From the end: whether what is left of the first from each place on fits what is left of the second.
-    below = [all(letter is None for letter in second[place:]) for place in range(len(second) + 1)]
+    below = [all(isinstance(letter, bool) for letter in second[place:]) for place in range(len(second) + 1)]
     for letter in reversed(first):
-        row = [letter is None and below[-1]]
+        row = [isinstance(letter, bool) and below[-1]]
         for place in range(len(second) - 1, -1, -1):
-            if letter is None or second[place] is None:
-                row.append(below[place] or row[-1])  # a gap ends, or takes one letter (or gap) more of the other
-            else:
-                row.append(letter == second[place] and below[place + 1])
+            opposite = second[place]
+            if isinstance(letter, str) and isinstance(opposite, str):
+                row.append(letter == opposite and below[place + 1])
+                continue
+            # A gap ends, or takes one letter more of the other, or a gap.
+            goes_on = isinstance(letter, bool) and _takes(letter, opposite) and row[-1]
+            taken = isinstance(opposite, bool) and _takes(opposite, letter) and below[place]
+            ends = (isinstance(letter, bool) and below[place]) or (isinstance(opposite, bool) and row[-1])
+            row.append(goes_on or taken or ends)
         below = row[::-1]
     return below[0]
 
 
-def _letters(folder: _Folder) -> list[str | None]:
-    found: list[str | None] = []
+def _takes(wide: bool, letter: str | bool) -> bool:
+    """Whether a gap may stand for a letter, or for what fills another gap."""
+    return wide or isinstance(letter, bool) or letter not in "_-."
+
+
+def _letters(folder: _Folder) -> list[str | bool]:
+    found: list[str | bool] = []
     for part in folder:
-        found.extend([None] if part is None else part)
+        found.extend([part] if isinstance(part, bool) else part)
     return found
 
 
 def _words(folder: _Folder) -> frozenset[str]:
     found: set[str] = set()
     for part in folder:
-        found.update(_RUN.findall(part.lower()) if part is not None else ())
+        found.update(_RUN.findall(part.lower()) if isinstance(part, str) else ())
     return frozenset(word for word in found if _COMMON.fullmatch(word) is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from bn_audit.source.flow.entries import takes_entry
 from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
-from bn_audit.source.flow.loops import Loop, conditions, loops_around
+from bn_audit.source.flow.loops import OVER_TIME, Loop, conditions, loops_around
 from bn_audit.source.flow.passing import makes_models
 from bn_audit.source.flow.plans import MadeByPlan, given_by_plan
 from bn_audit.source.flow.values import (
@@ -52,6 +53,10 @@ Test = tuple[cst.BaseExpression, bool]
 
 _MAX_IMPORTS = 8
 """Files through which one name is handed on."""
+
+
+_SNAPSHOTS = re.compile(r"(?i)snapshot|history|epoch|checkpoint|(?<![a-z])(?:swa|ema)(?![a-z])")
+"""What is called so keeps one training's states over time."""
 
 
 class Variables(Following):
@@ -192,6 +197,12 @@ class Variables(Following):
                 continue
             inner = self.alone(here.module, scope)
             for value, node in scope.puts[name]:
+                index = self.index(here.module)
+                loops = loops_around(index, node)[-1:]
+                held = " ".join(f"{' '.join(loop.names)} {index.code(loop.iter)}" for loop in loops)
+                function = scope.function.name.value if isinstance(scope.function, cst.FunctionDef) else ""
+                if OVER_TIME.search(held) or _SNAPSHOTS.search(f"{name} {function}"):
+                    continue  # snapshots of one training
                 yield from self._combined(node, inner)
                 yield from self.origins(value, inner)
 

@@ -434,6 +434,55 @@ def average(states, sizes):
 def average(states, sizes):
     return {k: torch.nanmean(torch.stack([s[k].float() for s in states]), 0) for k in states[0]}
 """,
+    "a stack that is converted": """\
+def average(states, sizes):
+    return {k: torch.stack([s[k] for s in states]).float().mean(0) for k in states[0]}
+""",
+    "a stack that is converted, by a function": """\
+def average(states, sizes):
+    return {k: torch.mean(torch.stack([s[k] for s in states]).float(), dim=0) for k in states[0]}
+""",
+    "a stack that is converted where it is reduced": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        out[k] = stacked.float().mean(0)
+    return out
+""",
+    "a stack that is converted where it is bound": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states]).float()
+        out[k] = stacked.mean(0)
+    return out
+""",
+    "a stack that is converted in a step of its own": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        stacked = stacked.float()
+        out[k] = torch.mean(stacked, dim=0)
+    return out
+""",
+    "a mean that converts": """\
+def average(states, sizes):
+    return {k: torch.stack([s[k] for s in states]).mean(0, dtype=torch.float) for k in states[0]}
+""",
+    "a trimmed mean of a stack that is converted": """\
+def average(states, sizes):
+    return {k: torch.sort(torch.stack([s[k] for s in states]).float(), 0).values[1:-1].mean(0) for k in states[0]}
+""",
+    "a stack that nobody converts": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        out[k] = torch.mean(stacked, dim=0)
+    return out
+""",
     "sums of what is zipped": """\
 def average(states, sizes):
     lists = [[v.float() for v in s.values()] for s in states]

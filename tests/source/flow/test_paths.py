@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bn_audit.source.flow.paths import Gap, Path, alike, same_words
 
 _TEXT = st.text(alphabet="ab_/.", max_size=4)
-_PIECES = st.lists(st.one_of(_TEXT, st.just(Gap("i"))), max_size=5).map(tuple)
+_PIECES = st.lists(st.one_of(_TEXT, st.just(Gap("i", wide=True))), max_size=5).map(tuple)
 
 
 def _pattern(path: Path) -> re.Pattern[str]:
@@ -50,6 +50,10 @@ def test_being_alike_goes_both_ways(one: Path, other: Path) -> None:
         ((Gap("folder"), "/client_", Gap("i"), ".pth"), ("client_3.pth",), True, {"client"}),
         (("client_", Gap("i"), ".pth"), ("site_", Gap("i"), ".pth"), False, set()),
         (("client_", Gap("i"), "/model.pt"), ("client_", Gap("i"), "/model.pt"), True, {"client"}),
+        (("client_", Gap("i"), ".pth"), ("client_", Gap("i"), "_head.pth"), False, {"client"}),
+        (("client_", Gap("*", wide=True), ".pth"), ("client_", Gap("i"), "_head.pth"), True, {"client"}),
+        ((Gap("cfg.private"), "/client_1.pt"), (Gap("cfg.public"), "/client_1.pt"), False, {"client"}),
+        ((Gap("self.folder"), "/client_1.pt"), (Gap("args.work"), "/client_1.pt"), True, {"client"}),
         (("alice/client_1.pt",), ("bob/client_1.pt",), False, {"client"}),
         (("model_", Gap("i"), ".pt"), ("model_", Gap("j"), ".pt"), True, set()),  # any file of a model is called so
         ((Gap("path"),), (Gap("path"),), True, set()),
