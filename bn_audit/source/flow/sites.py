@@ -55,6 +55,7 @@ class FederatedReader:
         clients = list(self.clients.clients(module))
         if self.follower.exhausted:
             self.notes.append(f"{self.follower.project.display(module.path)}: more to follow than the limit allows")
+        self._want(found)
         averagings = [(id(row.averaging.scope), self._averaging(row)) for row in found]
         steps = _first_steps(self._step(row, stepped) for row in found for stepped in row.steps)
         exchanges = [self.writer.site(client) for client in clients]
@@ -62,6 +63,19 @@ class FederatedReader:
         self.notes.extend(self.modes.notes)
         self.modes.notes.clear()
         return [*merged(dict.fromkeys(averagings)), *dict.fromkeys(steps), *dict.fromkeys(exchanges), *modes]
+
+    def _want(self, found: Sequence[Federation]) -> None:
+        """Say of all federations at once what will be located: a file is gone over for each time that it is asked for
+        something new."""
+        for row in found:
+            steps = [Step(row.env.module, row.averaging.node), *calls_of(row.env), *row.states, row.load]
+            steps.extend(Step(stepped.env.module, stepped.step.node) for stepped in row.steps)
+            for reading in row.readings:
+                raw = (*reading.raw.norm_steps, *reading.raw.gap_steps, *reading.trail)
+                steps.extend(step for step in raw if step is not None)
+            steps.extend(self._pick_steps(row))
+            for step in steps:
+                self.locator.want(step)
 
     def _step(self, found: Federation, stepped: Stepped) -> ServerStepSite:
         step, env = stepped.step, stepped.env
@@ -86,15 +100,14 @@ class FederatedReader:
             through=self.evidence(calls_of(env)),
             states=self.evidence(found.states)[:_MAX_STATES],
             load=None if found.load.node is averaging.node else self.evidence([found.load])[0],
-            picks=self._picks(found),
+            picks=self.evidence(self._pick_steps(found)),
         )
 
-    def _picks(self, found: Federation) -> tuple[Evidence, ...]:
+    def _pick_steps(self, found: Federation) -> list[Step]:
         """Where the conditions on entries stand."""
         tests = [(test, found.averaging.key, found.env) for test, _ in found.averaging.tests]
         tests.extend((row.node, row.key, row.env) for row in found.filters)
-        steps = [Step(env.module, node, "entries are picked here") for node, key, env in tests if concerns(node, key)]
-        return self.evidence(steps)
+        return [Step(env.module, node, "entries are picked here") for node, key, env in tests if concerns(node, key)]
 
     def _covers(self, found: Federation) -> Test:
         """Which entries are combined: those that pass the averaging's own conditions, and all on the way."""
