@@ -378,6 +378,8 @@ def _folders(path: Path) -> list[_Folder]:
 @lru_cache(maxsize=1024)
 def _meet(one: _Folder, other: _Folder) -> bool:
     """Whether some name fits both."""
+    if not _may_meet(one, other):
+        return False
     first, second = _letters(one), _letters(other)
     if len(first) * len(second) > _MAX_WORK:
         return one == other
@@ -397,6 +399,15 @@ def _meet(one: _Folder, other: _Folder) -> bool:
             row.append(goes_on or taken or ends)
         below = row[::-1]
     return below[0]
+
+
+def _may_meet(one: _Folder, other: _Folder) -> bool:
+    """The cheapest question first: whether what is written down of two names begins and ends alike."""
+    for end, same in ((0, str.startswith), (-1, str.endswith)):
+        first, second = one[end], other[end]
+        if isinstance(first, str) and isinstance(second, str) and not same(first, second) and not same(second, first):
+            return False
+    return True
 
 
 def _takes(wide: bool, letter: str | bool) -> bool:
