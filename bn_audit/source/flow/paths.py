@@ -14,10 +14,11 @@ from functools import lru_cache
 import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at
-from bn_audit.source.flow.callers import is_static
-from bn_audit.source.flow.following import Following
+from bn_audit.source.flow.callers import function_of, is_static
+from bn_audit.source.flow.following import MAX_CALLS, Following
 from bn_audit.source.flow.index import Scope, arguments_of
 from bn_audit.source.flow.values import Env, Made
+from bn_audit.source.flow.variables import is_empty
 from bn_audit.source.interpreter.values import Const
 from bn_audit.source.nodes import dotted_name, leaf_name
 
@@ -188,7 +189,11 @@ class _Reader:
         elif leaf == "open" and "file" in keywords:
             yield from self.ways(keywords["file"], env, depth)
         else:
-            yield self._gap(node, env)
+            runs = self._returned(node, env)
+            for value, run in runs:
+                yield from self.ways(value, run, depth)
+            if not runs:
+                yield self._gap(node, env)
 
     def _listed(self, node: cst.Call, leaf: str, env: Env, depth: int) -> Iterator[Path]:
         """The names in a folder, ``os.listdir(folder)``; the paths that a pattern fits, ``folder.glob("*.pt")``."""
@@ -261,37 +266,67 @@ class _Reader:
             yield from self._items(node.value, env, depth)
         elif isinstance(node, cst.Call) and _SAME.fullmatch(leaf_name(node.func)) and node.args:
             yield from self._items(node.args[0].value, env, depth)
-        elif isinstance(node, cst.Name):
-            here = self._follower.holder(node.value, node, env)
-            value: cst.CSTNode | None = None
-            if here is not None:
-                use = node if here.scope is env.scope else None
-                index = self._follower.index(here.module)
-                rows, _ = alive_at(index, here.scope.bindings.get(node.value, []), use)
-                value = rows[0].value if len(rows) == 1 and rows[0].how == "value" and not rows[0].path else None
-            if here is None or value is None or depth > _MAX_DEPTH:
-                yield self._gap(node, env)
-            else:
-                yield from self._items(value, here, depth + 1)
+        elif isinstance(node, cst.Name) and depth <= _MAX_DEPTH:
+            yield from self._items_of(node, env, depth + 1)
+        elif isinstance(node, cst.Call) and depth <= _MAX_DEPTH and (runs := self._returned(node, env)):
+            for value, run in runs:
+                yield from self._items(value, run, depth + 1)
         else:
             yield from self.ways(node, env, depth)
 
-    def _given(self, node: cst.Name, env: Env, depth: int) -> Iterator[Path]:
-        """What a parameter is given by the call that runs its function; a gap where nobody says."""
-        number = _place(env.scope, node.value)
-        if number is None or env.call is None or env.caller is None:
+    def _items_of(self, node: cst.Name, env: Env, depth: int) -> Iterable[Path]:
+        """The items of a list of paths that a variable holds, or is given."""
+        here = self._follower.holder(node.value, node, env)
+        if here is None:
             yield self._gap(node, env)
             return
+        given = self._argument(node.value, here)
+        if given is not None and node.value not in here.scope.bindings:
+            yield from self._items(*given, depth)
+            return
+        use = node if here.scope is env.scope else None
+        rows, _ = alive_at(self._follower.index(here.module), here.scope.bindings.get(node.value, []), use)
+        value = rows[0].value if len(rows) == 1 and rows[0].how == "value" and not rows[0].path else None
+        puts = here.scope.puts.get(node.value, ())
+        if value is None or (puts and not is_empty(value)):
+            yield self._gap(node, env)
+        elif puts:
+            for put, _ in puts:
+                yield from self.ways(put, here, depth)
+        else:
+            yield from self._items(value, here, depth)
+
+    def _returned(self, node: cst.Call, env: Env) -> list[tuple[cst.BaseExpression, Env]]:
+        """What the one function of the project gives that a call runs."""
+        targets = self._follower.callee(node, env)
+        func = function_of(targets[0][0]) if len(targets) == 1 else None
+        scope = self._follower.index(func.module).scope(func.node) if func is not None else None
+        if func is None or scope is None or env.depth >= MAX_CALLS:
+            return []
+        run = Env(func.module, scope, node, env, targets[0][1], env.depth + 1)
+        return [(value, run) for value in scope.returns]
+
+    def _argument(self, name: str, env: Env) -> tuple[cst.BaseExpression, Env] | None:
+        """What the call that runs a function gives one of its parameters."""
+        number = _place(env.scope, name)
+        if number is None or env.call is None or env.caller is None:
+            return None
         positional, keywords, stars = arguments_of(env.call)
-        method = env.scope.owner is not None and not is_static(env.scope.node)
-        place = number - (1 if method else 0)
-        given = keywords.get(node.value)
+        place = number - (env.scope.owner is not None and not is_static(env.scope.node))
+        given = keywords.get(name)
         if given is None and not stars and 0 <= place < len(positional):
             given = positional[place]
-        default = env.scope.parameters[number].default
+        return None if given is None else (given, env.caller)
+
+    def _given(self, node: cst.Name, env: Env, depth: int) -> Iterator[Path]:
+        """What a parameter is given by the call that runs its function; a gap where nobody says."""
+        given = self._argument(node.value, env)
+        number = _place(env.scope, node.value)
+        left_out = number is not None and env.call is not None and not arguments_of(env.call)[2]
+        default = env.scope.parameters[number].default if number is not None and left_out else None
         if given is not None:
-            yield from self.ways(given, env.caller, depth)
-        elif default is not None and not stars and env.scope.parent is not None:
+            yield from self.ways(*given, depth)
+        elif default is not None and env.scope.parent is not None:
             yield from self.ways(default, self._follower.alone(env.module, env.scope.parent), depth)
         else:
             yield self._gap(node, env)
