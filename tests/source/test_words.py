@@ -9,7 +9,7 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from bn_audit.source.inspector import Inspector
@@ -117,13 +117,16 @@ def test_mentioned_below_a_folder() -> None:
 
 
 @given(TEXTS, st.sampled_from(["", "def ", "class ", "def\t", "undef "]))
+@example("x)(", "")
+@example("x)(", "def ")
 def test_a_call_is_what_a_regular_expression_finds(text: str, before: str) -> None:
     for name in NAMES:
         data = text.replace(name, before + name).encode()
         word = re.escape(name.encode())
         used = [
             (re.search(rb"(?:def|class)[ \t]+\Z", data[: match.start()]) is not None, match[1])
-            for match in re.finditer(rb"(?<!\w)%s\s*\((?=\s*(\S?))" % word, data)
+            # What is handed on to be called, too: ``delayed(train)(client)``.
+            for match in re.finditer(rb"(?<!\w)%s\s*\)?\((?=\s*(\S?))" % word, data)
         ]
         assert calls(data, name) == any(not defined for defined, _ in used)
         assert gives(data, name) == any(not defined and after not in (b"", b")") for defined, after in used)
