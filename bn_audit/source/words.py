@@ -259,7 +259,7 @@ def _called(word: bytes) -> re.Pattern[bytes]:
 
 @lru_cache(maxsize=512)
 def _given(word: bytes) -> re.Pattern[bytes]:
-    return re.compile(re.escape(word) + rb"\s*\)?\(\s*[^\s)]")
+    return re.compile(re.escape(word) + rb"\s*\)?\(\s*(?=[^\s)])")
 
 
 _HEAD = re.compile(rb"class\s+\w+\s*\(")

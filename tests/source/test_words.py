@@ -118,6 +118,7 @@ def test_mentioned_below_a_folder() -> None:
 
 @given(TEXTS, st.sampled_from(["", "def ", "class ", "def\t", "undef "]))
 @example("x)(", "")
+@example("1load(load(1", "")
 @example("x)(", "def ")
 def test_a_call_is_what_a_regular_expression_finds(text: str, before: str) -> None:
     for name in NAMES:
