@@ -158,6 +158,11 @@ class Callers:
         if self._follower.cut == before:
             self._running[key] = found
 
+    def runs_of(self, env: Env) -> Iterator[Env]:
+        """The runs of a scope by the calls in the project that certainly run it."""
+        for call, caller in self.running(env):
+            yield Env(env.module, env.scope, call, caller, env.receiver, caller.depth + 1)
+
     def runs(self, call: cst.Call, caller: Env, env: Env) -> bool:
         """Whether a call certainly runs a scope."""
         function = env.scope.function

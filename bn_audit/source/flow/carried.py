@@ -17,7 +17,6 @@ import libcst as cst
 
 from bn_audit.filters import EVERYTHING, All, Equals, IsParameter, Not, Test, Unclear
 from bn_audit.source.flow.alive import alive_at
-from bn_audit.source.flow.callers import is_static
 from bn_audit.source.flow.cargo import (
     CONSTANT,
     INDEX,
@@ -34,6 +33,7 @@ from bn_audit.source.flow.changes import Change, changes_in, text_of
 from bn_audit.source.flow.filters import read_tests
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.frameworks import frameworks
+from bn_audit.source.flow.given import argument
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.loops import Loop, conditions, loops_around
 from bn_audit.source.flow.values import Env, Made
@@ -751,21 +751,6 @@ def _parameters(scope: Scope) -> Iterator[cst.Param]:
         yield function.params.star_arg
     if function is not None and function.params.star_kwarg is not None:
         yield function.params.star_kwarg
-
-
-def argument(name: str, env: Env) -> cst.BaseExpression | None:
-    """What the call that runs a scope gives one of its parameters; None if it gives nothing, or it is not clear."""
-    if env.call is None:
-        return None
-    positional, keywords, stars = arguments_of(env.call)
-    if name in keywords:
-        return keywords[name]
-    number = next((i for i, param in enumerate(env.scope.parameters) if param.name.value == name), None)
-    if number is None or stars:
-        return None
-    if env.scope.owner is not None and not is_static(env.scope.node):
-        number -= 1
-    return positional[number] if 0 <= number < len(positional) else None
 
 
 def _only(way: Cargo, test: Test) -> Cargo:

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 import libcst as cst
 
-from bn_audit.source.flow.callers import function_of, is_static
+from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.changes import text_of
 from bn_audit.source.flow.endpoints import ANSWERS, BODY, OPENS
 from bn_audit.source.flow.files import READERS
 from bn_audit.source.flow.following import MAX_CALLS, Following
+from bn_audit.source.flow.given import argument
 from bn_audit.source.flow.handover import Handover
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.values import Env
@@ -73,10 +74,7 @@ def _of_name(follower: Following, node: cst.Name, env: Env, depth: int) -> _Foun
         return None
     if here.call is None or here.caller is None:
         return _all(follower, follower.endpoints.posted(here), depth)
-    place = next(i for i, param in enumerate(here.scope.parameters) if param.name.value == node.value)
-    positional, keywords, stars = arguments_of(here.call)
-    place -= here.scope.owner is not None and not is_static(here.scope.node)
-    given = keywords.get(node.value, positional[place] if not stars and 0 <= place < len(positional) else None)
+    given = argument(node.value, here)
     return None if given is None else _displays(follower, given, here.caller, depth)
 
 

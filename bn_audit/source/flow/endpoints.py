@@ -6,7 +6,6 @@ Where both may be the same, what is posted is what the endpoint gets, and what i
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 
@@ -14,14 +13,13 @@ import libcst as cst
 
 from bn_audit.source.flow.changes import text_of
 from bn_audit.source.flow.following import Following
-from bn_audit.source.flow.handover import Handover, nearest
+from bn_audit.source.flow.handover import Handover, files_that_call, nearest
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.paths import Gap, Path, alike, literal_names, paths
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.values import External
 from bn_audit.source.nodes import leaf_name
 from bn_audit.source.project import PyModule
-from bn_audit.source.text import SourceError
 
 __all__ = ["ANSWERS", "ASKS", "BODY", "OPENS", "Endpoints"]
 
@@ -126,16 +124,10 @@ class Endpoints:
         """What the project's calls give a procedure of a gRPC service: ``stub.SendUpdate(Update(weights=...))``."""
         function = env.scope.function
         name = function.name.value if isinstance(function, cst.FunctionDef) else ""
-        project = self._follower.project
-        own = project.root(env.module.path)
-        for path in list(self._follower.finder(name, env.module, "give"))[:_MAX_FILES]:
-            try:
-                module = project.open(path) if project.root(os.path.abspath(path)) == own else None
-            except SourceError:
-                continue
-            for call in self._follower.index(module).calls_of(name) if module is not None else ():
+        for module in files_that_call(self._follower, [name], env.module, [name], _MAX_FILES):
+            for call in self._follower.index(module).calls_of(name):
                 positional, _, _ = arguments_of(call)
-                if module is not None and positional and isinstance(call.func, cst.Attribute):
+                if positional and isinstance(call.func, cst.Attribute):
                     yield Handover(positional[0], self._follower.env(module, call))
 
     def answered(self, call: cst.Call, env: Env) -> list[Handover]:
@@ -158,11 +150,12 @@ class Endpoints:
             index = self._follower.index(module)
             for function in index.decorated()[:_MAX_POSTS]:
                 scope = index.scope(function)
-                for route in _routes(function, _ANSWERING) if scope is not None else ():
+                if scope is None:
+                    continue
+                rows = [Handover(value, self._follower.alone(module, scope)) for value in scope.returns]
+                for route in _routes(function, _ANSWERING):
                     ways = paths(self._follower, route, self._follower.env(module, route))
-                    run = self._follower.alone(module, scope) if scope is not None else None
-                    if scope is not None and run is not None:
-                        known.extend((_opened(way), Handover(value, run)) for way in ways for value in scope.returns)
+                    known.extend((_opened(way), row) for way in ways for row in rows)
         return known
 
     def _posted_to(self, env: Env) -> Iterator[Handover]:
@@ -178,22 +171,8 @@ class Endpoints:
 
     def _files(self, routes: Sequence[Path], module: PyModule, names: Sequence[str]) -> Iterator[PyModule]:
         """The files of a project that call something of some names and hold a part of a route, the nearest first."""
-        project = self._follower.project
-        own = project.root(module.path)
-        words = sorted({name.encode() for route in routes for name in literal_names(route)})
-        told: set[str] = set()
-        for name in names if words else ():
-            for path in self._follower.finder(name, module, "give"):
-                absolute = os.path.abspath(path)
-                if absolute in told or len(told) >= _MAX_FILES or project.root(absolute) != own:
-                    continue
-                if not any(project.outside.holds(absolute, [word]) for word in words):
-                    continue
-                told.add(absolute)
-                try:
-                    yield project.open(path)
-                except SourceError:
-                    continue
+        words = sorted({name for route in routes for name in literal_names(route)})
+        return files_that_call(self._follower, names, module, words, _MAX_FILES)
 
     def _posts_in(self, module: PyModule) -> list[tuple[Path, Handover]]:
         """The addresses that a file posts to, each with what it posts."""

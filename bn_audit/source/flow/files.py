@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import libcst as cst
 
 from bn_audit.source.flow.following import Following
-from bn_audit.source.flow.handover import Handover, nearest
+from bn_audit.source.flow.handover import Handover, files_that_call, nearest
 from bn_audit.source.flow.index import arguments_of
-from bn_audit.source.flow.loops import OVER_TIME, depends, loops_around
+from bn_audit.source.flow.loops import OVER_TIME, depends, loops_around, said_of
 from bn_audit.source.flow.paths import Gap, Path, alike, paths, same_words
 from bn_audit.source.flow.values import Env
 from bn_audit.source.interpreter.libraries import canonical
 from bn_audit.source.interpreter.values import External
 from bn_audit.source.project import PyModule
-from bn_audit.source.text import SourceError
 
 __all__ = ["READERS", "Files"]
 
@@ -111,7 +111,7 @@ class Files:
         while run is not None and place is not None:
             index = self._follower.index(run.module)
             texts.append(index.code(place))
-            texts.extend(f"{' '.join(loop.names)} {index.code(loop.iter)}" for loop in loops_around(index, place))
+            texts.extend(said_of(index, loop) for loop in loops_around(index, place))
             for holder in (run.scope.node, run.scope.owner):
                 if isinstance(holder, (cst.FunctionDef, cst.ClassDef)):
                     texts.append(holder.name.value)
@@ -130,7 +130,7 @@ class Files:
             index = self._follower.index(run.module)
             for loop in reversed(loops_around(index, place)):
                 if depends(index, place, loop):
-                    text = f"{' '.join(loop.names)} {index.code(loop.iter)}"
+                    text = said_of(index, loop)
                     return OVER_TIME.search(text) is not None and _PARTIES.search(text) is None
             place, run = run.call, run.caller
         gaps = " ".join(piece.code for piece in path if isinstance(piece, Gap))
@@ -145,41 +145,19 @@ class Files:
             found = [(path, env) for path in paths(self._follower, node, env)]
             by_callers: list[tuple[Path, Env]] = []
             if env.call is None and any(_is_given(path, env) for path, _ in found):
-                for count, (call, caller) in enumerate(self._follower.callers.running(env)):
-                    if count >= _MAX_RUNS:
-                        break
-                    run = Env(env.module, env.scope, call, caller, env.receiver, caller.depth + 1)
+                for run in islice(self._follower.callers.runs_of(env), _MAX_RUNS):
                     by_callers.extend((path, run) for path in paths(self._follower, node, run))
             known = self._places[key] = by_callers or found
         return known
 
     def _candidates(self, wanted: Path, module: PyModule) -> Iterator[_Writer]:
         """The calls that may write a file, of the file that reads it and of others that speak of a word in its path."""
-        yield from self._writers_in(module)
         words = same_words(wanted, wanted)
         key = (module.path, words)
-        if words and key not in self._others:
-            self._others[key] = list(self._files_with(sorted(words), module))
-        for other in self._others.get(key, ()):
+        if key not in self._others:
+            self._others[key] = list(files_that_call(self._follower, _CALLED, module, sorted(words), _MAX_FILES))
+        for other in self._others[key]:
             yield from self._writers_in(other)
-
-    def _files_with(self, words: Sequence[str], module: PyModule) -> Iterator[PyModule]:
-        """Other files of a project that write files and hold one of some words, the nearest first."""
-        project = self._follower.project
-        own = project.root(module.path)
-        told: set[str] = {module.path}
-        for name in _CALLED:
-            for path in self._follower.finder(name, module, "give"):
-                absolute = os.path.abspath(path)
-                if absolute in told or len(told) > _MAX_FILES or project.root(absolute) != own:
-                    continue
-                if not any(project.outside.holds(absolute, [word.encode()]) for word in words):
-                    continue
-                told.add(absolute)
-                try:
-                    yield project.open(path)
-                except SourceError:
-                    continue
 
     def _writers_in(self, module: PyModule) -> list[_Writer]:
         """The calls of a file that write files."""

@@ -18,7 +18,7 @@ from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Env
 from bn_audit.source.nodes import leaf_name
 
-__all__ = ["given_by", "settled", "taken", "written"]
+__all__ = ["argument", "given_by", "settled", "taken", "written"]
 
 _NAMES = {"True": True, "False": False, "None": None}
 _FORMS: Mapping[str, Callable[[str], str]] = {
@@ -61,6 +61,21 @@ def given_by(env: Env, above: Mapping[str, object]) -> dict[str, object]:
         if known is not None and not scope.bindings.get(name):
             found[name] = known.value
     return found
+
+
+def argument(name: str, env: Env) -> cst.BaseExpression | None:
+    """What the call that runs a scope gives one of its parameters; None if it gives nothing, or it is not clear."""
+    if env.call is None:
+        return None
+    positional, keywords, stars = arguments_of(env.call)
+    if name in keywords:
+        return keywords[name]
+    number = next((i for i, param in enumerate(env.scope.parameters) if param.name.value == name), None)
+    if number is None or stars:
+        return None
+    if env.scope.owner is not None and not is_static(env.scope.node):
+        number -= 1
+    return positional[number] if 0 <= number < len(positional) else None
 
 
 def written(env: Env) -> Mapping[str, object]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
 
+from bn_audit.source.flow.following import Following
 from bn_audit.source.flow.values import Env
+from bn_audit.source.project import PyModule
+from bn_audit.source.text import SourceError
 from bn_audit.source.words import folders_between
 
-__all__ = ["Handover", "nearest", "side_of"]
+__all__ = ["Handover", "files_that_call", "nearest", "side_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,29 @@ class Handover:
     value: cst.BaseExpression
     env: Env
     kind: str = ""
+
+
+def files_that_call(
+    follower: Following, names: Sequence[str], module: PyModule, words: Collection[str], most: int
+) -> Iterator[PyModule]:
+    """A file, and others of its project that call something of some names and hold one of some words: at most so many,
+    the nearest first."""
+    project = follower.project
+    own = project.root(module.path)
+    yield module
+    told = {module.path}
+    for name in names:
+        for path in follower.finder(name, module, "give"):
+            absolute = os.path.abspath(path)
+            if absolute in told or len(told) > most or project.root(absolute) != own:
+                continue
+            if not any(project.outside.holds(absolute, [word.encode()]) for word in words):
+                continue
+            told.add(absolute)
+            try:
+                yield project.open(path)
+            except SourceError:
+                continue
 
 
 def side_of(env: Env) -> Env:

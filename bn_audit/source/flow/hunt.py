@@ -129,8 +129,7 @@ class Hunter:
         with the model."""
         names = [param.name.value for param in env.scope.parameters[1 if env.scope.owner is not None else 0 :]]
         if root_name(receiver) in names and not self.follower.exhausted:
-            for call, caller in self.follower.callers.running(env):
-                yield Env(env.module, env.scope, call, caller, env.receiver, caller.depth + 1)
+            yield from self.follower.callers.runs_of(env)
 
     def _loads(self, module: PyModule) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression, cst.BaseExpression]]:
         """Where a file puts values into a model: (where, the model, the value)."""

@@ -20,6 +20,7 @@ __all__ = [
     "depends",
     "loop_of",
     "loops_around",
+    "said_of",
     "stands_in",
     "unwrapped",
 ]
@@ -80,6 +81,11 @@ def comp_loops(node: cst.BaseComp) -> list[Loop]:
 def loop_of(node: cst.For | cst.CompFor) -> Loop:
     names = tuple(part.value for part in walk(node.target) if isinstance(part, cst.Name))
     return Loop(node, names, node.iter)
+
+
+def said_of(index: FileIndex, loop: Loop) -> str:
+    """What a loop says of what it goes over: the names that it binds, and where they come from."""
+    return f"{' '.join(loop.names)} {index.code(loop.iter)}"
 
 
 def unwrapped(node: cst.BaseExpression) -> cst.BaseExpression:

@@ -14,9 +14,10 @@ from functools import lru_cache
 import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at
-from bn_audit.source.flow.callers import function_of, is_static
+from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.following import MAX_CALLS, Following
-from bn_audit.source.flow.index import Scope, arguments_of
+from bn_audit.source.flow.given import argument
+from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.flow.variables import is_empty
 from bn_audit.source.interpreter.values import Const
@@ -280,9 +281,9 @@ class _Reader:
         if here is None:
             yield self._gap(node, env)
             return
-        given = self._argument(node.value, here)
-        if given is not None and node.value not in here.scope.bindings:
-            yield from self._items(*given, depth)
+        given = argument(node.value, here)
+        if given is not None and here.caller is not None and node.value not in here.scope.bindings:
+            yield from self._items(given, here.caller, depth)
             return
         use = node if here.scope is env.scope else None
         rows, _ = alive_at(self._follower.index(here.module), here.scope.bindings.get(node.value, []), use)
@@ -306,34 +307,18 @@ class _Reader:
         run = Env(func.module, scope, node, env, targets[0][1], env.depth + 1)
         return [(value, run) for value in scope.returns]
 
-    def _argument(self, name: str, env: Env) -> tuple[cst.BaseExpression, Env] | None:
-        """What the call that runs a function gives one of its parameters."""
-        number = _place(env.scope, name)
-        if number is None or env.call is None or env.caller is None:
-            return None
-        positional, keywords, stars = arguments_of(env.call)
-        place = number - (env.scope.owner is not None and not is_static(env.scope.node))
-        given = keywords.get(name)
-        if given is None and not stars and 0 <= place < len(positional):
-            given = positional[place]
-        return None if given is None else (given, env.caller)
-
     def _given(self, node: cst.Name, env: Env, depth: int) -> Iterator[Path]:
         """What a parameter is given by the call that runs its function; a gap where nobody says."""
-        given = self._argument(node.value, env)
-        number = _place(env.scope, node.value)
-        left_out = number is not None and env.call is not None and not arguments_of(env.call)[2]
-        default = env.scope.parameters[number].default if number is not None and left_out else None
-        if given is not None:
-            yield from self.ways(*given, depth)
+        given = argument(node.value, env)
+        left_out = env.call is not None and not arguments_of(env.call)[2]
+        params = env.scope.parameters if left_out else ()
+        default = next((param.default for param in params if param.name.value == node.value), None)
+        if given is not None and env.caller is not None:
+            yield from self.ways(given, env.caller, depth)
         elif default is not None and env.scope.parent is not None:
             yield from self.ways(default, self._follower.alone(env.module, env.scope.parent), depth)
         else:
             yield self._gap(node, env)
-
-
-def _place(scope: Scope, name: str) -> int | None:
-    return next((i for i, param in enumerate(scope.parameters) if param.name.value == name), None)
 
 
 def _starred(text: str) -> Iterator[Piece]:

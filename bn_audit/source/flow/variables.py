@@ -18,7 +18,7 @@ from bn_audit.source.flow.entries import takes_entry
 from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
-from bn_audit.source.flow.loops import OVER_TIME, Loop, conditions, loops_around
+from bn_audit.source.flow.loops import OVER_TIME, Loop, conditions, loops_around, said_of
 from bn_audit.source.flow.passing import makes_models
 from bn_audit.source.flow.plans import MadeByPlan, given_by_plan
 from bn_audit.source.flow.values import (
@@ -198,8 +198,7 @@ class Variables(Following):
             inner = self.alone(here.module, scope)
             for value, node in scope.puts[name]:
                 index = self.index(here.module)
-                loops = loops_around(index, node)[-1:]
-                held = " ".join(f"{' '.join(loop.names)} {index.code(loop.iter)}" for loop in loops)
+                held = " ".join(said_of(index, loop) for loop in loops_around(index, node)[-1:])
                 function = scope.function.name.value if isinstance(scope.function, cst.FunctionDef) else ""
                 if OVER_TIME.search(held) or _SNAPSHOTS.search(f"{name} {function}"):
                     continue  # snapshots of one training
@@ -363,10 +362,10 @@ class Variables(Following):
             yield from self._given(name, number, method, star, env, env.call, env.caller)
             return
         found = False
-        for call, caller in self.callers.running(env):
+        for inner in self.callers.runs_of(env):
+            assert inner.call is not None and inner.caller is not None
             found = True
-            inner = Env(env.module, scope, call, caller, env.receiver, caller.depth + 1)
-            yield from self._given(name, number, method, star, inner, call, caller)
+            yield from self._given(name, number, method, star, inner, inner.call, inner.caller)
         if not found:
             planned = tuple(self._planned(name, env)) if method else ()
             if planned:
