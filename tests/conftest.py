@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,13 @@ import pytest
 # A busy machine is no fault of what is tested.
 hypothesis.settings.register_profile("steady", deadline=None)
 hypothesis.settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True)
+def _no_width_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are as wide as they are without a terminal, whoever runs the tests (xdist's workers have 80 columns)."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
 
 # One wheel for all: its Python files are read, whatever runs here.
 _TARGET = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
@@ -69,6 +77,8 @@ def _fetched(pytestconfig: pytest.Config, name: str, version: str, *more: str) -
     folder = Path(pytestconfig.cache.mkdir(name))
     pattern = f"{name}-{version}-*.whl"
     if not list(folder.glob(pattern)):
+        # Beside, then renamed: another process may be looking for the same wheel.
+        beside = Path(tempfile.mkdtemp(dir=folder))
         command = [
             sys.executable,
             "-m",
@@ -79,7 +89,7 @@ def _fetched(pytestconfig: pytest.Config, name: str, version: str, *more: str) -
             *_TARGET,
             *more,
             "--dest",
-            str(folder),
+            str(beside),
             requirement,
         ]
         fetched = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -88,4 +98,7 @@ def _fetched(pytestconfig: pytest.Config, name: str, version: str, *more: str) -
             if os.environ.get("CI", "").lower() in ("1", "true"):
                 pytest.fail(message)
             pytest.skip(message)
+        for wheel in beside.iterdir():
+            wheel.replace(folder / wheel.name)
+        beside.rmdir()
     return min(folder.glob(pattern))

@@ -23,7 +23,7 @@ def test_the_first_commands_set_everything_up() -> None:
     assert "-m venv .venv" in first
     assert "-c constraints.txt" in first and "[torch,test,dev]" in first
     assert first.rstrip().endswith("bn-audit scan --exit-zero examples/")
-    assert second.rstrip().endswith("pytest -q")
+    assert second.rstrip().endswith("-m pytest -q -n auto --dist loadfile")
     assert len(first.splitlines()) == len(second.splitlines()) == 1
 
 

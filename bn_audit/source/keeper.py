@@ -117,9 +117,10 @@ class Keeper:
             ValueError: it is there and holds something else.
         """
         os.makedirs(self.folder, exist_ok=True)
-        if not os.path.exists(os.path.join(self.folder, TAG)) and os.listdir(self.folder):
+        # In this order: whoever makes the same folder at the same time writes the tag before all else.
+        if os.listdir(self.folder) and not os.path.exists(os.path.join(self.folder, TAG)):
             raise ValueError("it holds something else")
-        for name, text in _MARKS.items():  # the tag first, for whoever makes the same folder at the same time
+        for name, text in _MARKS.items():  # the tag is the first of them
             path = os.path.join(self.folder, name)
             # Not through a link that leads elsewhere; and somebody else may be making the same folder.
             with contextlib.suppress(FileExistsError), open(path, "x", encoding="ascii", newline="\n") as file:

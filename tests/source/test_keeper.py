@@ -48,6 +48,23 @@ def test_what_is_kept_is_recalled(folder: Path) -> None:
     assert one.notes == []
 
 
+def test_another_scan_writes_its_tag_between_two_looks_at_the_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.listdir
+
+    def tagged_meanwhile(path: str) -> list[str]:
+        (folder / TAG).write_text(keeper._MARKS[TAG], encoding="ascii", newline="\n")
+        return listed(path)
+
+    one = Keeper(str(folder), "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", tagged_meanwhile)
+        one.keep(PLACES, MEMORY)
+    assert one.notes == []
+    assert one.recall(PLACES) == MEMORY
+
+
 def test_what_is_kept_of_something_else_is_not(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Keeper(str(folder), "1").keep(PLACES, MEMORY)
     assert Keeper(str(folder), "2").recall(PLACES) is None
