@@ -7,7 +7,7 @@ import libcst as cst
 
 from bn_audit.finding import Edit, Location
 from bn_audit.source.flow.index import FileIndex, Scope
-from bn_audit.source.flow.modes import Forward
+from bn_audit.source.flow.modes.setting import Forward
 from bn_audit.source.interpreter.values import Step
 from bn_audit.source.locate import Locator
 from bn_audit.source.nodes import dotted_name, root_name

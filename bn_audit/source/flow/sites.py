@@ -18,8 +18,8 @@ from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.keys import keys_of, narrowed
-from bn_audit.source.flow.mode_sites import ModeSites
 from bn_audit.source.flow.models import ModelReading
+from bn_audit.source.flow.modes.sites import ModeSites
 from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Env, Filter, Made, State, Stepped
 from bn_audit.source.interpreter.values import Step

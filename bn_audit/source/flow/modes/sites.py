@@ -15,7 +15,8 @@ from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.hunt import Federation
 from bn_audit.source.flow.loops import loops_around
 from bn_audit.source.flow.models import ModelReader, ModelReading
-from bn_audit.source.flow.modes import Forward, Mode, ModeWalk, Setting
+from bn_audit.source.flow.modes.setting import Forward, Mode, Setting
+from bn_audit.source.flow.modes.walk import ModeWalk
 from bn_audit.source.flow.objects import ObjectFollower, original
 from bn_audit.source.flow.purpose import measured, trained_by, tunes_statistics
 from bn_audit.source.flow.values import Env, Made
