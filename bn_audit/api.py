@@ -38,7 +38,7 @@ def profile(model: nn.Module) -> Profile:
         model: on any device, the meta device among them.
 
     Raises:
-        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``).
+        ImportError: torch is not installed (the extra ``torch``).
     """
     from bn_audit.live.profile import profile
 
@@ -74,7 +74,7 @@ def audit(
         options: of Flower and NVFlare, see :class:`bn_audit.clients.ClientOptions`.
 
     Raises:
-        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``).
+        ImportError: torch is not installed (the extra ``torch``).
         ValueError: a framework, strategy, aggregator or release that is not known; an option of another framework.
     """
     from bn_audit.audit import audit_model
@@ -121,7 +121,7 @@ def verify(
         options: of Flower and NVFlare, see :class:`bn_audit.clients.ClientOptions`.
 
     Raises:
-        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``), or what the engine needs.
+        ImportError: torch is not installed (the extra ``torch``), or what the engine needs.
         ValueError: a framework, strategy, aggregator or number that is not known or too small; an option of another
             framework.
         bn_audit.live.errors.TargetError: a model that no round can be run on, a strategy that hands out something else
@@ -181,7 +181,7 @@ def compare(
         force: whether to compare what cannot be compared with good reason.
 
     Raises:
-        ImportError: torch is not installed (``pip install 'bn-audit[torch]'``).
+        ImportError: torch is not installed (the extra ``torch``).
         ValueError: a metric that is not known, or arguments that do not go together.
         bn_audit.live.errors.TargetError: parties that cannot be read or compared, with the reason.
     """

@@ -252,6 +252,16 @@ assert bn_audit.audit(nn.Linear(1, 1)) == []
         with pytest.raises(error, match=re.escape(message)):
             bn_audit.verify(self.torch.nn.Linear(1, 1), framework, **options)
 
+    def test_what_is_no_model_is_told(self) -> None:
+        import bn_audit
+        from bn_audit.live.errors import TargetError
+
+        for give in (bn_audit.verify, bn_audit.audit, bn_audit.profile):
+            with pytest.raises(TargetError, match="this is the class Linear: make one"):
+                give(self.torch.nn.Linear)  # type: ignore[operator]
+            with pytest.raises(TargetError, match=r"a torch\.nn\.Module, and this is of type int"):
+                give(3)  # type: ignore[operator]
+
     @pytest.mark.parametrize(
         "wrong", [{"framework": "mine"}, {"strategy": "mine"}, {"aggregator": "mine"}, {"secretflow_version": "new"}]
     )

@@ -97,7 +97,9 @@ def run(arguments: Sequence[str]) -> int:
             reconfigure(errors="backslashreplace")
     try:
         status = cli.main(list(arguments), prog_name="bn-audit", standalone_mode=False)
-        sys.stdout.flush()
+        # The language server closes it when an editor says good-bye.
+        if not sys.stdout.closed:
+            sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -108,6 +110,9 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except Exception as error:
+        if isinstance(error, ImportError) and _is_missing_extra(error):
+            click.echo(f"Error: {error}", err=True)
+            return 2
         if {"--verbose", "-v"}.intersection(arguments):
             import traceback
 
@@ -115,3 +120,9 @@ def run(arguments: Sequence[str]) -> int:
         hint = "please report it, with the output of --verbose"
         click.echo(f"bn-audit: internal error: {type(error).__name__}: {error} ({hint})", err=True)
         return 2
+
+
+def _is_missing_extra(error: ImportError) -> bool:
+    from bn_audit.extras import MissingExtra
+
+    return isinstance(error, MissingExtra)

@@ -76,7 +76,9 @@ def check_extra(flag: str, module: str) -> None:
     import importlib.util
 
     if importlib.util.find_spec(module) is None:
-        raise Failure(f"{flag} needs {module}, which is not installed: pip install 'bn-audit[compare]'")
+        from bn_audit.extras import install
+
+        raise Failure(f"{flag} needs {module}, which is not installed: {install('compare')}")
 
 
 def write_whole(content: bytes, path: str) -> None:

@@ -21,5 +21,7 @@ def command() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol"):
             raise
-        raise Failure("the language server needs pygls: pip install 'bn-audit[lsp]'") from error
+        from bn_audit.extras import install
+
+        raise Failure(f"the language server needs pygls: {install('lsp')}") from error
     create().start_io()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 import click
 
 from bn_audit.cli.output import Failure, write_whole
+from bn_audit.extras import install
 
 if TYPE_CHECKING:
     from bn_audit.cli.progress import ProgressBar
@@ -96,7 +97,7 @@ def check_training_flags(flags: TrainingFlags) -> None:
     if PurePath(path).suffix.lower() not in SUFFIXES:
         raise click.UsageError(f"--plot {path}: name a file that ends in {' or '.join(SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise Failure("--plot needs matplotlib, which is not installed: pip install 'bn-audit[train]'")
+        raise Failure(f"--plot needs matplotlib, which is not installed: {install('train')}")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.access(folder, os.W_OK):
         raise Failure(f"{path}: {'there is no folder' if not os.path.isdir(folder) else 'cannot write to'} {folder}")

@@ -37,7 +37,9 @@ def watch(paths: Iterable[str], extra: Iterable[str], scan: Callable[[], object]
     except ModuleNotFoundError as error:
         if error.name != "watchfiles":
             raise
-        raise Failure("--watch needs watchfiles: pip install 'bn-audit[watch]'") from error
+        from bn_audit.extras import install
+
+        raise Failure(f"--watch needs watchfiles: {install('watch')}") from error
     others = frozenset(extra)
     ignored = watchfiles.DefaultFilter()
 

@@ -17,6 +17,7 @@ from bn_audit.federated.exact import exact_mean
 from bn_audit.federated.layout import Read, as_it_is
 from bn_audit.federated.mean import RunningMean, is_finite, weighted_mean
 from bn_audit.federated.memory import empty_like
+from bn_audit.federated.owners import what_it_is
 from bn_audit.federated.state import local_keys, tensor_identity, tied_groups
 
 __all__ = ["FedAvg", "FedAvgIntegers", "FedBNAggregator", "FedBNIntegers"]
@@ -41,7 +42,7 @@ class _Aggregator(ABC):
     """Receives the parties' state dicts and combines them entry by entry; a subclass says which, and its integers."""
 
     def __init__(self, *, local: Collection[str], exact: bool, check_finite: bool) -> None:
-        self._local = frozenset(local)
+        self._local = _checked_keys(local)
         self._exact = exact
         self._check_finite = check_finite
         self._parties: list[str] = []
@@ -175,6 +176,9 @@ class _Aggregator(ABC):
         self, state: Mapping[str, Any], party: str, form: Mapping[str, Tensor], parties: Sequence[str]
     ) -> dict[str, Tensor]:
         """The entries that are combined, alike in form to those of the first party (none, if it is the first)."""
+        given: object = state
+        if not isinstance(given, Mapping):
+            raise AggregationError(f"a state dict is wanted, and this is {what_it_is(given)}", party=party)
         values: dict[str, Tensor] = {}
         for key, value in state.items():
             if key in self._local:
@@ -192,7 +196,7 @@ class _Aggregator(ABC):
         ):
             if keys:
                 more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
-                raise AggregationError(f"{message} in {parties[0]}{more}", party=party, key=keys[0])
+                raise AggregationError(f"{message}{more}", party=party, key=keys[0])
         for key, first in form.items():
             value = values[key]
             if value.shape != first.shape:
@@ -258,7 +262,8 @@ class FedBNAggregator(_Aggregator):
             load_shared(party.model, shared)
 
     Args:
-        local_keys: the keys that stay with the party. A state may hold them or not; they are not looked at.
+        local_keys: the keys that stay with the party. A state may hold them or not; they are not looked at. A model
+            or a state in their place is a TypeError: see :meth:`from_module` and :meth:`from_state`.
         integer_state: what becomes of the other integer and bool entries, which have no mean: ``require-equal`` takes
             them if all parties have the same and raises otherwise; ``keep-local`` leaves them out of the result;
             ``first`` takes the first party's, so that the result depends on the parties' order.
@@ -398,6 +403,17 @@ class _IntegerMean:
 
     def result(self) -> Tensor:
         return self._mean.result().to(self._dtype)
+
+
+def _checked_keys(local: Collection[str]) -> frozenset[str]:
+    """Refuse what could be gone through but is no keys: of a Sequential nothing would be local, of a state all."""
+    remedies = {nn.Module: "from_module(model)", Mapping: "from_state(state)"}
+    for kind, remedy in remedies.items():
+        if isinstance(local, kind):
+            raise TypeError(f"local_keys are the keys that stay with the party; FedBNAggregator.{remedy} finds them")
+    if isinstance(local, str) or not all(isinstance(key, str) for key in local):
+        raise TypeError("local_keys are a collection of strings, keys of a state dict")
+    return frozenset(local)
 
 
 def _checked_policy(policy: str, allowed: Sequence[str]) -> str:

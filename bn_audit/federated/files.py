@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bn_audit.extras import MissingExtra, install
 from bn_audit.federated.aggregator import FedBNAggregator, FedBNIntegers
 from bn_audit.federated.errors import AggregationError
 from bn_audit.federated.memory import give_back
@@ -120,7 +121,7 @@ def _mapped_safetensors(path: str) -> dict[str, Tensor]:
     try:
         from safetensors import safe_open
     except ImportError as error:
-        raise ImportError("reading .safetensors needs safetensors: pip install 'bn-audit[torch]'") from error
+        raise MissingExtra(f"reading .safetensors needs safetensors: {install('torch')}") from error
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping

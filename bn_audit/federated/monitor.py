@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bn_audit.extras import MissingExtra, install
 from bn_audit.federated.behaviour import seen_statistics
 from bn_audit.federated.distances import nw2
 from bn_audit.federated.errors import AggregationError
@@ -354,7 +355,7 @@ class _Boards:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError("TensorBoard is not installed: pip install 'bn-audit[monitor]'") from error
+            raise MissingExtra(f"TensorBoard is not installed: {install('monitor')}") from error
         self._make: Any = SummaryWriter
         self._folder = folder
         self._writers: dict[str, Any] = {}

@@ -88,6 +88,15 @@ def _is_own(key: str, names: Mapping[str, Collection[str]]) -> bool:
     return name in names.get(path, ())
 
 
+def what_it_is(given: object) -> str:
+    """In words, for somebody who gave something else than was wanted."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}: make one"
+    if isinstance(given, nn.Module):
+        return f"of type {type(given).__name__}: give its state_dict()"
+    return f"of type {type(given).__name__}"
+
+
 def state_of(module: nn.Module) -> Mapping[str, Any]:
     """The state dict, with parameters and buffers themselves rather than what is detached from them.
 
@@ -97,6 +106,9 @@ def state_of(module: nn.Module) -> Mapping[str, Any]:
         AggregationError: it does not map names to values, or the module was not made as one.
     """
     state: Any
+    given: object = module
+    if not isinstance(given, nn.Module):
+        raise AggregationError(f"a model is wanted, a torch.nn.Module, and this is {what_it_is(given)}")
     if attribute_of(module, "_parameters") is None:
         raise AggregationError(f"the __init__ of {type(module).__name__} does not call that of nn.Module")
     try:

@@ -22,7 +22,7 @@ from torch.nn.modules import batchnorm
 
 from bn_audit.federated.dtypes import AVERAGED, dtype_name
 from bn_audit.federated.errors import AggregationError
-from bn_audit.federated.owners import owned, owns_statistics
+from bn_audit.federated.owners import owned, owns_statistics, what_it_is
 from bn_audit.running import is_statistic
 
 __all__ = [
@@ -66,6 +66,9 @@ def local_keys(model: nn.Module | Mapping[str, Any]) -> frozenset[str]:
             )
             raise AggregationError(message, key=min(found.unknown))
     else:
+        given: object = model
+        if not isinstance(given, Mapping):
+            raise AggregationError(f"a model or a state dict is wanted, and this is {what_it_is(given)}")
         state = dict(model)
         owners = {key: key.rpartition(".")[0] for key in state}
         whole = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from bn_audit import extras
 
 __all__ = ["MissingExtra", "TargetError", "require_torch"]
 
@@ -19,7 +19,7 @@ class TargetError(Exception):
         self.traceback = traceback
 
 
-class MissingExtra(TargetError, ImportError):
+class MissingExtra(TargetError, extras.MissingExtra):
     """An optional dependency that the work at hand needs is not installed."""
 
 
@@ -29,5 +29,7 @@ def require_torch() -> None:
     Raises:
         MissingExtra: if torch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtra("this needs PyTorch, which is not installed: pip install 'bn-audit[torch]'")
+    try:
+        extras.require_torch()
+    except extras.MissingExtra as error:
+        raise MissingExtra(str(error)) from None

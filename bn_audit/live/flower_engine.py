@@ -35,7 +35,7 @@ __all__ = ["run_flower", "settings_of_installed"]
 
 _TIMEOUT = 600.0
 """Seconds that a simulation may take: a minute is usual where others work as well."""
-_MISSING = "pip install 'bn-audit[flower]' 'flwr[simulation]'"
+_MISSING = "pip install 'flwr[simulation]>=1.22,<2'"
 
 
 def settings_of_installed(settings: FlowerSettings) -> FlowerSettings:

@@ -188,7 +188,10 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
     result = _run("model.py:Net", *QUICK, "--plot", "a.png")
     assert result.exit_code == 2
-    assert "--plot needs matplotlib, which is not installed: pip install 'bn-audit[train]'" in result.output
+    assert (
+        "--plot needs matplotlib, which is not installed: pip install 'matplotlib>=3.8' 'scikit-learn>=1.3'"
+        in result.output
+    )
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +199,7 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     result = _run("model.py:Net", "--train")
     assert result.exit_code == 2
-    assert "pip install 'bn-audit[train]', or pass data of your own with --data" in result.output
+    assert "pip install 'matplotlib>=3.8' 'scikit-learn>=1.3', or pass data of your own with --data" in result.output
 
 
 class Terminal(io.StringIO):

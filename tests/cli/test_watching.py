@@ -140,7 +140,7 @@ def test_what_it_does_not_go_with(project: Path, bn_audit: Command, flags: tuple
 def test_without_watchfiles(project: Path, bn_audit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     done = bn_audit("scan", "--watch")
-    assert done.status == 2 and "pip install 'bn-audit[watch]'" in done.err
+    assert done.status == 2 and "pip install 'watchfiles>=1,<2'" in done.err
     assert (project / "train.py").read_text(encoding="utf-8") == TRAIN
 
 

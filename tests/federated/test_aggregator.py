@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -472,3 +473,33 @@ def test_merging_keeps_what_torch_notes_beside_the_entries() -> None:
     merged = merge_state(state, {})
     assert merged._metadata == state._metadata  # type: ignore[attr-defined]
     assert not hasattr(merge_state(dict(state), {}), "_metadata")
+
+
+def test_what_is_no_state_is_refused_in_words() -> None:
+    """Of a Sequential in place of keys nothing would be local, and of a state all of it, without a word."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    for given, remedy in (
+        (model, "FedBNAggregator.from_module(model)"),
+        (model.state_dict(), "FedBNAggregator.from_state(state)"),
+        ("1.weight", "a collection of strings"),
+        ([1], "a collection of strings"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(remedy)):
+            FedBNAggregator(given)  # type: ignore[arg-type]
+    aggregator = FedBNAggregator.from_module(model)
+    with pytest.raises(AggregationError, match="this is of type Sequential: give its state_dict"):
+        aggregator.add(model, weight=1, party="alice")  # type: ignore[arg-type]
+    with pytest.raises(AggregationError, match="and this is the class Linear: make one"):
+        local_keys(nn.Linear)  # type: ignore[arg-type]
+    with pytest.raises(AggregationError, match=r"and this is of type int$"):
+        local_keys(3)  # type: ignore[arg-type]
+
+
+def test_an_entry_too_few_or_too_many_names_the_other_party_once() -> None:
+    aggregator = FedBNAggregator([])
+    aggregator.add({"a": torch.ones(1), "b": torch.ones(1), "c": torch.ones(1)}, 1, "alice")
+    with pytest.raises(AggregationError, match=r"^bob: b: missing, but in alice \(and 1 more\)$"):
+        aggregator.add({"a": torch.ones(1)}, 1, "bob")
+    whole = {key: torch.ones(1) for key in "abcd"}
+    with pytest.raises(AggregationError, match=r"^bob: d: one too many, not in alice$"):
+        aggregator.add(whole, 1, "bob")

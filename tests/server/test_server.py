@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -181,3 +183,21 @@ async def test_the_configuration_is_read_again(client: LanguageClient, workspace
     settings.unlink()
     client.workspace_did_change_watched_files(changed)
     await until(lambda: told(client, train) == ["BNA101"])
+
+
+def test_it_ends_well_when_the_editor_says_good_bye(workspace: Path) -> None:
+    def message(**body: object) -> bytes:
+        text = json.dumps({"jsonrpc": "2.0", **body}).encode()
+        return b"Content-Length: %d\r\n\r\n" % len(text) + text
+
+    session = message(id=1, method="initialize", params={"processId": None, "rootUri": None, "capabilities": {}})
+    session += message(method="initialized", params={}) + message(id=2, method="shutdown") + message(method="exit")
+    done = subprocess.run(
+        [sys.executable, "-m", "bn_audit", "server"],
+        input=session,
+        capture_output=True,
+        cwd=workspace,
+        timeout=WAIT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import importlib.util
 
+from bn_audit.extras import MissingExtra, install
+
 if importlib.util.find_spec("flwr") is None:
-    raise ImportError("Flower is not installed: pip install 'bn-audit[flower]'")
+    raise MissingExtra(f"Flower is not installed: {install('flower')}")
 if importlib.util.find_spec("flwr.serverapp.strategy") is None:
-    raise ImportError("this Flower is older than 1.22 and has no FedAvg for messages: pip install 'bn-audit[flower]'")
+    raise MissingExtra(f"this Flower is older than 1.22 and has no FedAvg for messages: {install('flower')}")
 
 from bn_audit.federated.flower.direct import load_arrays, load_ndarrays, make_arrays, make_ndarrays
 from bn_audit.federated.flower.mod import LocalBatchNormMod

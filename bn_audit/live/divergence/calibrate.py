@@ -163,6 +163,6 @@ def with_groups(comparison: Comparison) -> Comparison:
     outliers = outliers_of(first.distances[NW2], middle)
     comparison = replace(comparison, outliers=outliers, places=places, places_share=share if places else None)
     if importlib.util.find_spec("scipy") is None:
-        note = "groups of parties are not looked for without scipy: pip install 'bn-audit[compare]'"
+        note = "groups of parties are not looked for without scipy: pip install 'scipy>=1.11'"
         return replace(comparison, notes=(*comparison.notes, note))
     return replace(comparison, groups=groups_of(first.distances[NW2], middle))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bn_audit.extras import install
 from bn_audit.live.errors import MissingExtra, TargetError, require_torch
 from bn_audit.live.training.data import Data, Examples, PartyData
 from bn_audit.live.training.local import logits_of
@@ -127,7 +128,7 @@ def _digits() -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"the digits are scikit-learn's, and {error.name} is not installed: pip install 'bn-audit[train]', "
+            f"the digits are scikit-learn's, and {error.name} is not installed: {install('train')}, "
             "or pass data of your own with --data"
         ) from error
     bunch = load_digits()

@@ -29,7 +29,7 @@ def page(template: str, values: Mapping[str, object]) -> str:
         values: what the template asks for.
 
     Raises:
-        ImportError: jinja2 is not installed (``pip install 'bn-audit[compare]'``).
+        ImportError: jinja2 is not installed (the extra ``compare``).
     """
     return _environment().get_template(f"{template}.html.j2").render(values) + "\n"
 
