@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from bn_audit.exchange.flower import FlowerSettings
     from bn_audit.exchange.frameworks import FrameworkSettings
     from bn_audit.exchange.nvflare import NVFlareSettings
     from bn_audit.exchange.secretflow import SecretFlowSettings
-    from bn_audit.federation import ExchangeSite, FederatedSite
+    from bn_audit.federation import ExchangeSite, FederatedSite, Participant
     from bn_audit.finding import Finding, Location
     from bn_audit.rules.case import FLModelCase
     from bn_audit.rules.live_model import LiveModel
@@ -213,28 +213,73 @@ def _judgements(
     """What the rules say of the subjects, as far as the file that a finding stands in wants to hear it."""
     if isinstance(selection, Selection):
         chosen = [rule for rule in rules if rule.code in selection]
-        return tidy(_once(chosen, [finding for one in subjects for rule in chosen for finding in _judge(rule, one)]))
+        return tidy(_once(chosen, [row for one in subjects for row in _told(chosen, one)]))
     every = tuple(rules)
-    found = [finding for subject in subjects for rule in every for finding in _judge(rule, subject)]
-    return tidy(_once(every, [finding for finding in found if finding.code in selection(finding.location.path)]))
+    found = [row for subject in subjects for row in _told(every, subject)]
+    return tidy(_once(every, [row for row in found if row.finding.code in selection(row.finding.location.path)]))
 
 
-def _once(rules: Sequence[Rule[Any]], findings: Sequence[Finding]) -> Iterable[Finding]:
+class _Told(NamedTuple):
+    """A finding, and what tells one exchange from another."""
+
+    finding: Finding
+    trail: frozenset[Location]
+    """The places of its trail that say how states are exchanged: two programs may have a model's in common."""
+    models: tuple[tuple[Location, ...], ...] = ()
+    """The calls that lead to its models, outermost first."""
+
+    def meets(self, trail: Container[Location], begun: Container[Location], models: Container[Location]) -> bool:
+        """Whether it has a part of its trail in common with other findings, or a model: one way to it is then the end
+        of another."""
+        return (
+            any(place in trail for place in self.trail)
+            or any(way[0] in models for way in self.models)
+            or any(place in begun for way in self.models for place in way)
+        )
+
+
+def _told(rules: Iterable[Rule[Any]], subject: object) -> Iterator[_Told]:
+    """What the rules say of a subject."""
+    found = [finding for rule in rules for finding in _judge(rule, subject)]
+    models = _models_of(subject) if found else ()
+    places = {step.location for one in models for step in one.trail}
+    places.update(norm.location for one in models for norm in one.profile.norms if norm.location is not None)
+    ways = tuple(way for one in models for way in one.ways if way)
+    for finding in found:
+        yield _Told(finding, frozenset(step.location for step in finding.evidence) - places, ways)
+
+
+def _models_of(subject: object) -> tuple[Participant, ...]:
+    """The models of a federation whose states are exchanged."""
+    from bn_audit.federation import AveragingSite, ExchangeSite, ServerStepSite
+
+    if isinstance(subject, ExchangeSite):
+        sent = (one for way in subject.sends for one in way.participants)
+        return (*sent, *(one for way in subject.loads for one in way.participants))
+    return subject.participants if isinstance(subject, (AveragingSite, ServerStepSite)) else ()
+
+
+def _once(rules: Sequence[Rule[Any]], rows: Sequence[_Told]) -> Iterable[Finding]:
     """The findings without those of which a rule that they yield to speaks: whose place is part of its trail, or which
-    have a part of their own trail in common with another rule's."""
+    have a part of their own trail, or a model, in common with another rule's."""
     yields = {rule.code: rule.yields_to for rule in rules if rule.yields_to}
-    stronger = {code for finding in findings for code in yields.get(finding.code, ())}
-    trails: dict[str, set[Location]] = {}
-    for finding in findings:
-        if finding.code in stronger:
-            trails.setdefault(finding.code, set()).update(step.location for step in finding.evidence)
-    for finding in findings:
-        own = {step.location for step in finding.evidence}
+    stronger = {code for row in rows for code in yields.get(row.finding.code, ())}
+    trails: dict[str, set[Location]] = {code: set() for code in stronger}
+    begun: dict[str, set[Location]] = {code: set() for code in stronger}
+    models: dict[str, set[Location]] = {code: set() for code in stronger}
+    for row in rows:
+        code = row.finding.code
+        if code in stronger:
+            trails[code].update(row.trail)
+            begun[code].update(way[0] for way in row.models)
+            models[code].update(place for way in row.models for place in way)
+    for row in rows:
         if not any(
-            finding.location in trails.get(code, ()) or (code != finding.code and own & trails.get(code, set()))
-            for code in yields.get(finding.code, ())
+            row.finding.location in trails[code]
+            or (code != row.finding.code and row.meets(trails[code], begun[code], models[code]))
+            for code in yields.get(row.finding.code, ())
         ):
-            yield finding
+            yield row.finding
 
 
 def _judge(rule: Rule[Any], subject: object) -> Iterable[Finding]:

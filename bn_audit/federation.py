@@ -7,7 +7,8 @@ under which conditions that model is the one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bn_audit.filters import EVERYTHING, Test
@@ -26,6 +27,7 @@ __all__ = [
     "Sending",
     "ServerStepSite",
     "TrainingSite",
+    "united",
 ]
 
 
@@ -38,12 +40,25 @@ class Participant:
         profile: what it holds; partial or not.
         conditions: what has to be so for it to be the one, in words (``args.model == 'resnet'``).
         trail: from the call that makes it to its class.
+        ways: the calls that lead to the one that makes it, outermost first, that one last; several where it is the same
+            in all of this, which says no more than that it is of one kind.
     """
 
     name: str
     profile: Profile
     conditions: tuple[str, ...] = ()
     trail: tuple[Evidence, ...] = ()
+    ways: tuple[tuple[Location, ...], ...] = field(default=(), compare=False)
+
+
+def united(participants: Iterable[Participant]) -> tuple[Participant, ...]:
+    """Each model once, with all the ways that lead to it."""
+    found: dict[Participant, Participant] = {}
+    for one in participants:
+        known = found.setdefault(one, one)
+        if known is not one and known.ways != one.ways:
+            found[one] = replace(known, ways=tuple(dict.fromkeys((*known.ways, *one.ways))))
+    return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)

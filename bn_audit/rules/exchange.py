@@ -102,7 +102,8 @@ rule at this place, with the reason.""",
 - Either side keeps BatchNorm back: a filter that asks for it by name or parts the entries of one layer, entries that
   are put back from the client's own state; `LocalBatchNormMod` among the mods of a ClientApp; code of the client, of a
   subclass or of a strategy in the project that names BatchNorm.
-- BNA201, BNA202 or BNA203 speak of the average of what is sent, or BNA203 of what is sent itself.""",
+- BNA201, BNA202 or BNA203 speak of the average of what is sent, or BNA203 of what is sent itself: of the same states or
+  the same model, not of another program that makes a model of its own by the same function.""",
     fix_safety="No edit is offered: what is to stay with a client is the author's decision.",
     references=(
         "Li et al., FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, ICLR 2021, "

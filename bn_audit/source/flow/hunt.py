@@ -68,6 +68,7 @@ class Federation:
         steps: what else is done to entries on this way: noise, a server's momentum.
         onto: what is added to the model's own entries; None if the result takes their place.
         apart: whether parameters and buffers are combined in loops of their own. Counters may be left out.
+        makers: the models before they are read, each as often as it is made in another way.
     """
 
     averaging: Averaging
@@ -80,6 +81,7 @@ class Federation:
     steps: tuple[Stepped, ...] = ()
     onto: cst.BaseExpression | None = None
     apart: bool = False
+    makers: tuple[Made, ...] = ()
 
 
 class Hunter:
@@ -210,7 +212,9 @@ class Hunter:
             if isinstance(origin, State):
                 filters.update({id(one.node): one for one in origin.filters if not one.among})
         steps = tuple(origin for origin in origins if isinstance(origin, Stepped))
-        return Federation(averaging, env, load, readings, states, what, tuple(filters.values()), steps, apart=apart)
+        passed = tuple(filters.values())
+        makers = tuple(without_trials(models, env.module))
+        return Federation(averaging, env, load, readings, states, what, passed, steps, apart=apart, makers=makers)
 
     def _is_merge(self, env: Env, load: Step) -> bool:
         """Whether models that were trained apart are made one, as the words of all files on the way say."""

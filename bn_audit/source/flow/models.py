@@ -25,7 +25,7 @@ from bn_audit.source.nodes import leaf_name
 from bn_audit.source.project import Project, PyModule, Seen
 from bn_audit.source.targets import Tree
 
-__all__ = ["ModelReader", "ModelReading"]
+__all__ = ["ModelReader", "ModelReading", "chain_of"]
 
 _STEPS = 60_000
 """What building one model may take where it is made."""
@@ -87,7 +87,7 @@ class ModelReader:
         """
         if made.picked:
             return ()  # the call stands beside it by itself: it makes what the name picks by default
-        chain = _chain(made)
+        chain = chain_of(made)
         place = (made, tuple(id(call) for _, call in chain))
         found = self._found.get(place)
         if found is None:
@@ -110,7 +110,7 @@ class ModelReader:
         """What a model may hold on a way of the program to somewhere else; empty if it is made on none that goes
         there."""
         if way:
-            chain = _chain(made)
+            chain = chain_of(made)
             if contrary(way, [*self._way(chain, made.env), *self._otherwise(chain)]):
                 return []
         return [reading for reading in self.readings(made) if not contrary(way, reading.every)]
@@ -268,7 +268,7 @@ def _cut_off(reading: ModelReading) -> bool:
     return not profile.norms and any(gap.reason == UNDECIDED and gap.may_hold_norm for gap in profile.gaps)
 
 
-def _chain(made: Made) -> list[tuple[PyModule, cst.Call]]:
+def chain_of(made: Made) -> list[tuple[PyModule, cst.Call]]:
     """The calls that lead to the one that makes a model, outermost first, that one last; empty if there is none."""
     if not isinstance(made.node, cst.Call):
         return []

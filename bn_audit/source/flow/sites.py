@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import libcst as cst
 
-from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite
+from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite, united
 from bn_audit.filters import EVERYTHING, All, Equals, Floating, Not, Test
-from bn_audit.finding import Evidence
+from bn_audit.finding import Evidence, Location
 from bn_audit.source.flow.exchange_sites import ExchangeWriter
 from bn_audit.source.flow.exchanges import ClientHunter
 from bn_audit.source.flow.filters import concerns, read_test, read_tests, words_of
@@ -18,7 +18,7 @@ from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
 from bn_audit.source.flow.keys import keys_of, narrowed
-from bn_audit.source.flow.models import ModelReading
+from bn_audit.source.flow.models import ModelReading, chain_of
 from bn_audit.source.flow.modes.sites import ModeSites
 from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.values import Env, Filter, Made, State, Stepped
@@ -74,6 +74,7 @@ class FederatedReader:
                 raw = (*reading.raw.norm_steps, *reading.raw.gap_steps, *reading.trail)
                 steps.extend(step for step in raw if step is not None)
             steps.extend(self._pick_steps(row))
+            steps.extend(step for made in row.makers for step in _way(made))
             for step in steps:
                 self.locator.want(step)
 
@@ -83,7 +84,7 @@ class FederatedReader:
         return ServerStepSite(
             location=self.locator.at(Step(env.module, step.node)),
             kind=step.kind,
-            participants=self.participants(found.readings),
+            participants=self.participants(found.readings, found.makers),
             covers=read_tests(self.follower, step.tests, step.key, env),
             averaging=self.evidence([combined])[0],
             load=None if found.load.node is found.averaging.node else self.evidence([found.load])[0],
@@ -94,7 +95,7 @@ class FederatedReader:
         return AveragingSite(
             location=self.locator.at(Step(env.module, averaging.node)),
             what="parameters" if found.what == "parameters" else "state",
-            participants=self.participants(found.readings),
+            participants=self.participants(found.readings, found.makers),
             covers=self._covers(found),
             forms=forms(self.follower, averaging, env, found.onto, found.load.module),
             through=self.evidence(calls_of(env)),
@@ -152,26 +153,50 @@ class FederatedReader:
 
     def _participants_of(self, models: Iterable[Made]) -> tuple[Participant, ...]:
         """Models as plain data, each as it may turn out."""
-        return self.participants(reading for made in models for reading in self.hunter.reader.readings(made))
+        makers = list(models)
+        readings = (reading for made in makers for reading in self.hunter.reader.readings(made))
+        return self.participants(readings, makers)
 
-    def participants(self, readings: Iterable[ModelReading]) -> tuple[Participant, ...]:
-        """Models as plain data, each once."""
+    def participants(self, readings: Iterable[ModelReading], makers: Iterable[Made] = ()) -> tuple[Participant, ...]:
+        """Models as plain data, each once.
+
+        Args:
+            readings: as each may turn out.
+            makers: the models, each as often as it is made in another way.
+        """
         readings = list(readings)
+        ways = self._ways(makers)
         for reading in readings:
             for step in (*reading.raw.norm_steps, *reading.raw.gap_steps, *reading.trail):
                 if step is not None:
                     self.locator.want(step)
         rows = (
             Participant(
-                reading.name, self.locator.profile(reading.raw), reading.conditions, self.evidence(reading.trail)
+                reading.name,
+                self.locator.profile(reading.raw),
+                reading.conditions,
+                self.evidence(reading.trail),
+                ways.get(reading.made, ()),
             )
             for reading in readings
         )
-        return tuple(dict.fromkeys(rows))
+        return united(rows)
+
+    def _ways(self, makers: Iterable[Made]) -> Mapping[Made, tuple[tuple[Location, ...], ...]]:
+        """The calls that lead to each model, by what makes it."""
+        found: dict[Made, dict[tuple[Location, ...], None]] = {}
+        for made in makers:
+            found.setdefault(made, {})[tuple(map(self.locator.at, _way(made)))] = None
+        return {made: tuple(ways) for made, ways in found.items()}
 
     def evidence(self, steps: Sequence[Step]) -> tuple[Evidence, ...]:
         """Steps of a trail as plain data, each once."""
         return tuple(dict.fromkeys(Evidence(self.locator.at(step), step.message) for step in steps))
+
+
+def _way(made: Made) -> list[Step]:
+    """The calls that lead to the one that makes a model, outermost first, that one last; its class if there is none."""
+    return [Step(module, call) for module, call in chain_of(made)] or [Step(made.env.module, made.node)]
 
 
 def _first_steps(rows: Iterable[ServerStepSite]) -> list[ServerStepSite]:
@@ -199,7 +224,9 @@ def merged(rows: Iterable[tuple[int, AveragingSite]]) -> list[AveragingSite]:
         elif site.location != known.location:
             first, second = sorted((known, site), key=lambda one: one.location)
             again = Evidence(second.location, "and here, in the same way")
-            found[key] = replace(first, again=tuple(dict.fromkeys((*known.again, *site.again, again))))
+            participants = united((*known.participants, *site.participants))
+            places = tuple(dict.fromkeys((*known.again, *site.again, again)))
+            found[key] = replace(first, participants=participants, again=places)
     return list(found.values())
 
 
@@ -210,7 +237,7 @@ def _of_all_callers(rows: Iterable[tuple[int, AveragingSite]]) -> Iterator[tuple
         key = (function, site.location, site.what, site.covers)
         known = found.setdefault(key, (function, site))[1]
         if site.participants != known.participants:
-            participants = tuple(dict.fromkeys((*known.participants, *site.participants)))
+            participants = united((*known.participants, *site.participants))
             forms = tuple(dict.fromkeys((*known.forms, *site.forms)))
             found[key] = function, replace(known, participants=participants, forms=forms)
     yield from found.values()
