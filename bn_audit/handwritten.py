@@ -116,6 +116,14 @@ class Add(enum.Enum):
     """``acc += term``, ``acc.add_(term)``, ``acc = acc.add_(term)``."""
     ALPHA = "torch.add(acc, v, alpha=w)"
     ALPHA_IN_PLACE = "acc.add_(v, alpha=w)"
+    LERP = "torch.lerp(acc, v, w)"
+    """The mean that is kept up to date: ``acc + w * (v - acc)``."""
+    LERP_IN_PLACE = "acc.lerp_(v, w)"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the accumulator itself is added to."""
+        return self in (Add.IN_PLACE, Add.ALPHA_IN_PLACE, Add.LERP_IN_PLACE)
 
 
 class Cast(enum.Enum):
@@ -146,9 +154,10 @@ class Loop:
     Attributes:
         begin: what the accumulator is at first.
         first: what becomes of the first party's entry, with FIRST, COPY and CLONE: ``w_avg[k] *= weights[0]``.
-        term: what becomes of each party's entry on its way: ``v * w``. For ALPHA the weight is its number.
+        term: what becomes of each party's entry on its way: ``v * w``. For ALPHA and LERP the weight is its number.
         cast: conversion of each party's entry before ``term``: ``v.float() * w``.
         recast: conversion of each term: ``(v * w).type_as(acc)``.
+        fade: what becomes of the accumulator before each addition, in place: ``acc.mul_(c).add_(v)``.
         add: how it is added.
         scale: what becomes of the sum: ``torch.div(acc, n)``.
         difference: whether what is added is ``v - g``, the difference from the server's entry.
@@ -160,6 +169,7 @@ class Loop:
     term: Factor | None = None
     cast: Cast | None = None
     recast: Cast | None = None
+    fade: Factor | None = None
     add: Add = Add.IN_PLACE
     scale: Factor | None = None
     difference: bool = False
@@ -175,6 +185,10 @@ class Reductor(enum.Enum):
     AVERAGE = "average"
     """``np.average([...], axis=0)``, with ``weights=`` if there is a term."""
     MEDIAN = "median"
+    NAN_MEAN = "nanmean"
+    """``torch.stack([...]).nanmean(0)``. With NumPy no plan knows."""
+    QUANTILE = "quantile"
+    """``torch.quantile(torch.stack([...]), 0.5, dim=0)``, likewise."""
 
 
 @dataclass(frozen=True, slots=True)

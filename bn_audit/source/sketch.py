@@ -306,7 +306,7 @@ _SPECIAL: dict[type[ast.AST], Callable[[Any, list[ast.AST], set[str]], None]] = 
 
 
 _REDUCERS = frozenset(("sum", "stack", "average", "mean", "median", "all_reduce", "reduce", "cat", "array"))
-_LOOPS = frozenset((ast.For, ast.AsyncFor, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
+_LOOPS = frozenset((ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
 
 
 def _does(function: _Function) -> tuple[bool, frozenset[str]]:

@@ -18,7 +18,9 @@ from operator import le
 from typing import Literal
 from zlib import crc32
 
-__all__ = ["USES", "Use", "Using", "WordIndex", "calls", "defines", "derives", "gives", "words"]
+from bn_audit.source.puts import PUTS
+
+__all__ = ["USES", "Use", "Using", "WordIndex", "calls", "defines", "derives", "fills", "gives", "words"]
 
 _LETTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz" + bytes(range(0x80, 0x100))
 # Every byte from 0x80 on belongs to a letter of some script, in any encoding that extends ASCII.
@@ -32,8 +34,9 @@ searches."""
 
 Use = Callable[[bytes, str], bool]
 """Whether a text uses a name in some way."""
-Using = Literal["call", "give", "base", "define"]
-"""In which: to call it, to call it with arguments, to have it for a base of a class, to define it."""
+Using = Literal["call", "give", "base", "define", "fill"]
+"""In which: to call it, to call it with arguments, to have it for a base of a class, to define it, to put something
+into it."""
 
 
 def words(data: bytes) -> set[bytes]:
@@ -243,7 +246,13 @@ def derives(data: bytes, name: str) -> bool:
     return False
 
 
-USES: dict[str, Use] = {"call": calls, "give": gives, "base": derives, "define": defines}
+def fills(data: bytes, name: str) -> bool:
+    """Whether something may be put into a container of a name, ``name.append(value)``, ``name[key] = value``, or it has
+    another name where it is imported."""
+    return any(True for _ in _places(_filled(name.encode()), data))
+
+
+USES: dict[str, Use] = {"call": calls, "give": gives, "base": derives, "define": defines, "fill": fills}
 """By :data:`Using`."""
 
 _LETTER = re.compile(rb"\w")
@@ -260,6 +269,12 @@ def _called(word: bytes) -> re.Pattern[bytes]:
 @lru_cache(maxsize=512)
 def _given(word: bytes) -> re.Pattern[bytes]:
     return re.compile(re.escape(word) + rb"\s*\)?\(\s*(?=[^\s)])")
+
+
+@lru_cache(maxsize=512)
+def _filled(word: bytes) -> re.Pattern[bytes]:
+    puts = b"|".join(name.encode() for name in sorted(PUTS))
+    return re.compile(re.escape(word) + rb"\s*(?:\.\s*(?:%s)\s*\(|\[[^\]\n]{0,200}\]\s*=(?!=)|\s+as\s)" % puts)
 
 
 _HEAD = re.compile(rb"class\s+\w+\s*\(")

@@ -26,6 +26,7 @@ CASES: dict[str, Callable[[], object]] = {
     "brackets that never close": lambda: first_look.may_import(
         b"from a import (\n" * (LENGTH // 15), ["Net"], "/a/b.py"
     ),
+    "subscripts that never close": lambda: words.fills(b"states[" * (LENGTH // 7), "states"),
     "bases that never end": lambda: words.derives(b"class a(" * (LENGTH // 8), "Net"),
     "bases of one name": lambda: words.derives(b"Net " * (LENGTH // 4), "Net"),
     "classes of one name": lambda: words.derives(b"class Net(" * (LENGTH // 10), "Net"),

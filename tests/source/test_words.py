@@ -17,7 +17,7 @@ from bn_audit.source.outside import Outside
 from bn_audit.source.prefilter import mentions
 from bn_audit.source.root import search_root
 from bn_audit.source.sources import Sources
-from bn_audit.source.words import WordIndex, calls, defines, derives, gives, steps_between, words
+from bn_audit.source.words import WordIndex, calls, defines, derives, fills, gives, steps_between, words
 
 NAMES = ["load", "loads", "_load", "Größe", "x", "load_state_dict"]
 TEXTS = st.text("load_s.( )\n'\"ö\u00df\u2028x1", max_size=40) | st.lists(
@@ -137,6 +137,13 @@ def test_a_call_is_what_a_regular_expression_finds(text: str, before: str) -> No
 def test_a_partial_may_have_been_given_all() -> None:
     assert not gives(b"run()", "run")
     assert gives(b"run = functools.partial(run, net)\nrun()", "run")
+
+
+def test_what_is_put_into_a_container() -> None:
+    filled = (b"store.states.append(x)", b"states[key] = x", b"states\n.extend(x)", b"from store import states as kept")
+    assert all(fills(data, "states") for data in filled)
+    empty = (b"states[key] == x", b"x = states[key]", b"states.values()", b"my_states.append(x)", b"states = []")
+    assert not any(fills(data, "states") for data in empty)
 
 
 def test_bases_of_classes() -> None:

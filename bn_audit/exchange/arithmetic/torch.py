@@ -21,15 +21,33 @@ __all__ = [
     "divide",
     "floor_divide",
     "in_place",
+    "lerp",
     "mean",
     "median",
     "multiply",
+    "nan_mean",
+    "quantile",
     "subtract",
     "summed",
     "zeros",
 ]
 
 DEFAULT = "float32"
+_CPP = {
+    "bool": "bool",
+    "uint8": "unsigned char",
+    "int8": "signed char",
+    "int16": "short int",
+    "int32": "int",
+    "int64": "long int",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "float32": "float",
+    "float64": "double",
+    "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>",
+}
+"""What some of torch's errors call the dtypes."""
 
 
 def add(a: Value, b: Value) -> Value:
@@ -79,8 +97,25 @@ def add_scaled(a: Value, b: Value, alpha: Value) -> Value:
     return _result(a, b, dtype)
 
 
+def lerp(a: Value, b: Value, weight: Value, *, in_place: bool = False) -> Value:
+    """``torch.lerp(a, b, weight)``, or ``a.lerp_(b, weight)``, of two tensors of one shape."""
+    if a.dtype != b.dtype:
+        raise Refused("RuntimeError", f"expected dtype {_CPP[a.dtype]} for `end` but got dtype {_CPP[b.dtype]}")
+    number = weight.kind is not Kind.TENSOR
+    result = a if number else _result(a, weight, _promoted(a, weight))
+    found = _overwritten(a, result) if in_place else _result(a, b, result.dtype)
+    if category(result.dtype) < 2:
+        kernel = "lerp_kernel_scalar" if number else "lerp_kernel_tensor"
+        raise Refused("NotImplementedError", f"\"{kernel}\" not implemented for '{SCALAR_TYPES[result.dtype]}'")
+    return found
+
+
 def in_place(target: Value, computed: Value) -> Value:
     """What ``target`` is after it was overwritten with what was computed from it."""
+    return _overwritten(target, computed)
+
+
+def _overwritten(target: Value, computed: Value) -> Value:
     have, want = category(computed.dtype), category(target.dtype)
     if (have == 3 and want < 3) or (have >= 2 and want < 2) or (have >= 1 and want == 0):
         raise Refused(
@@ -99,6 +134,27 @@ def mean(values: Value) -> Value:
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
             f"Got: {SCALAR_TYPES[values.dtype]}",
         )
+    return values
+
+
+def nan_mean(values: Value) -> Value:
+    """``torch.stack([...]).nanmean(0)`` of values like this one."""
+    if category(values.dtype) < 2:
+        raise Refused(
+            "RuntimeError",
+            f"nanmean(): expected input to have floating point or complex dtype but got {SCALAR_TYPES[values.dtype]}",
+        )
+    if category(values.dtype) == 3:
+        raise Refused("RuntimeError", "nansum on CPU does not support complex inputs")
+    return values
+
+
+def quantile(values: Value) -> Value:
+    """``torch.quantile(torch.stack([...]), 0.5, dim=0)`` of values like this one."""
+    if values.empty:
+        raise Refused("RuntimeError", "quantile() input tensor must be non-empty")
+    if values.dtype not in ("float32", "float64"):
+        raise Refused("RuntimeError", "quantile() input tensor must be either float or double dtype")
     return values
 
 

@@ -73,6 +73,13 @@ _NUMBERS = {
     Number.NUMPY_INT: Value("int64", Kind.SCALAR, scalar=True),
 }
 _OPERATIONS = {Operation.TIMES: "multiply", Operation.OVER: "divide", Operation.FLOOR: "floor_divide"}
+_REDUCTIONS = {
+    Reductor.MEAN: "mean",
+    Reductor.SUM: "summed",
+    Reductor.MEDIAN: "median",
+    Reductor.NAN_MEAN: "nan_mean",
+    Reductor.QUANTILE: "quantile",
+}
 _DTYPES = {Cast.FLOAT: "float32", Cast.DOUBLE: "float64", Cast.LONG: "int64"}
 
 
@@ -221,8 +228,12 @@ class _Course:
                 return None
 
     def _added(self, loop: Loop, accumulator: Value | None, value: Value) -> Value:
+        if loop.fade is not None:
+            if accumulator is None or accumulator.kind is Kind.NUMBER or not loop.fade.in_place:
+                raise Unsettled
+            accumulator = self._apply(accumulator, loop.fade)
         prepared = self._prepared(loop, value)
-        if loop.add in (Add.ALPHA, Add.ALPHA_IN_PLACE):
+        if loop.add not in (Add.NEW, Add.IN_PLACE):
             return self._added_scaled(loop, accumulator, prepared)
         term = self._apply(prepared, loop.term)
         if loop.recast is not None:
@@ -238,7 +249,10 @@ class _Course:
             raise Unsettled
         if accumulator.kind is Kind.NUMBER:
             raise Unsettled
-        sum_ = torch.add_scaled(accumulator, value, self._number(loop.term.number))
+        weight = self._number(loop.term.number)
+        if loop.add in (Add.LERP, Add.LERP_IN_PLACE):
+            return torch.lerp(accumulator, value, weight, in_place=loop.add is Add.LERP_IN_PLACE)
+        sum_ = torch.add_scaled(accumulator, value, weight)
         return torch.in_place(accumulator, sum_) if loop.add is Add.ALPHA_IN_PLACE else sum_
 
     def _reduced(self, reduction: Reduction, value: Value) -> Value:
@@ -249,5 +263,6 @@ class _Course:
             weights = None if reduction.term is None else self._number(reduction.term.number)
             return self._apply(numpy.average(prepared, weights), reduction.scale)
         term = self._apply(prepared, reduction.term)
-        names = {Reductor.MEAN: "mean", Reductor.SUM: "summed", Reductor.MEDIAN: "median"}
-        return self._apply(self._do(names[reduction.by], term), reduction.scale)
+        if self.form.library is Library.NUMPY and reduction.by in (Reductor.NAN_MEAN, Reductor.QUANTILE):
+            raise Unsettled
+        return self._apply(self._do(_REDUCTIONS[reduction.by], term), reduction.scale)

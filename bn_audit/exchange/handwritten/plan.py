@@ -187,7 +187,7 @@ def _kept(form: HandWritten, one: _Entry) -> frozenset[Fate | None]:
         return _KEPT
     if loop.begin is Begin.NOTHING and loop.term is not None:
         return _KEPT
-    overwritten = loop.add in (Add.IN_PLACE, Add.ALPHA_IN_PLACE) or (loop.first is not None and loop.first.in_place)
+    overwritten = loop.add.in_place or (loop.first is not None and loop.first.in_place)
     return _KEPT | {Fate.CORRUPT} if overwritten else _KEPT
 
 
@@ -236,7 +236,7 @@ def _spoiled(profile: Profile, form: HandWritten, groups: Sequence[int]) -> list
 def _spoils_first(form: HandWritten, spoils: bool | None) -> bool | None:
     """Whether the sum for a tensor's first key is spoiled by what is added for the next."""
     loop = form.arithmetic
-    in_place = form.onto in (Add.IN_PLACE, Add.ALPHA_IN_PLACE)
+    in_place = form.onto is not None and form.onto.in_place
     if in_place or (isinstance(loop, Loop) and loop.order is Order.PARTIES):
         return spoils
     if form.integers is not None or isinstance(loop, Flattened) or (loop.term is not None and loop.term.in_place):
@@ -258,7 +258,7 @@ def _spoils(form: HandWritten, entry: StateEntry) -> bool | None:
     if arithmetic.term is not None and arithmetic.term.in_place and not arithmetic.difference:
         # A conversion to the dtype that is there already gives the tensor itself.
         return True if arithmetic.cast is None else None
-    if form.onto in (Add.IN_PLACE, Add.ALPHA_IN_PLACE):
+    if form.onto is not None and form.onto.in_place:
         return None
     if not isinstance(arithmetic, Loop):
         return False
@@ -274,7 +274,7 @@ def _spoils(form: HandWritten, entry: StateEntry) -> bool | None:
         if shared and arithmetic.first.in_place:
             return verdict
         shared = False
-    return verdict if shared and arithmetic.add in (Add.IN_PLACE, Add.ALPHA_IN_PLACE) else False
+    return verdict if shared and arithmetic.add.in_place else False
 
 
 def _shares_sum(profile: Profile, form: HandWritten, entry: StateEntry) -> frozenset[Fate | None] | None:
@@ -299,7 +299,7 @@ def _gets_of_sum(profile: Profile, form: HandWritten, entry: StateEntry) -> froz
         return frozenset({Fate.STALE, Fate.AVERAGED, Fate.CORRUPT})
     if _spoils(form, entry) is False:
         return None
-    if form.arithmetic.add not in (Add.IN_PLACE, Add.ALPHA_IN_PLACE):
+    if not form.arithmetic.add.in_place:
         # Of the sum only its first part was computed in place.
         return frozenset({Fate.STALE, Fate.CORRUPT})
     scale = form.arithmetic.scale

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import libcst as cst
 
 from bn_audit.source.flow.callers import MAX_CALLERS, function_of
+from bn_audit.source.flow.containers import argument_at, is_empty
 from bn_audit.source.flow.displays import entries_under
 from bn_audit.source.flow.endpoints import ANSWERS
 from bn_audit.source.flow.following import MAX_CALLS, MAX_DEPTH, filtered
@@ -27,7 +28,7 @@ from bn_audit.source.flow.values import (
     State,
     is_of_message,
 )
-from bn_audit.source.flow.variables import Variables, argument_at, is_empty
+from bn_audit.source.flow.variables import Variables
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import (
     ClassVal,

@@ -675,6 +675,8 @@ class CargoReader:
         found: list[Cargo] = []
         for loop in reversed(loops_around(index, change.node)):
             names = set(loop.names)
+            if loop.target is None:
+                continue
             if change.how == "append" or (change.key is not None and _name_in(change.key) in names):
                 found = self._in_loop(way, change, loop, env, sure=self._is_made(loop.node, use, env))
                 break
@@ -685,7 +687,7 @@ class CargoReader:
         tests = conditions(index, change.node, loop)
         found: list[Cargo] = []
         for over in self.read(loop.iter, env):
-            for turn in self._turns(loop.node.target, over):
+            for turn in self._turns(loop.target, over) if loop.target is not None else ():
                 if change.how == "append":
                     entry = self._entry(change.value, turn, env)
                     name = next(iter(turn.keys), "")

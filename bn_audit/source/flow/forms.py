@@ -49,7 +49,17 @@ _REBUILDS = {
     "Tensor": Rebuild.TENSOR_CLASS,
     "FloatTensor": Rebuild.TENSOR_CLASS,
 }
-_REDUCES = frozenset({"mean", "sum", "median", "average"})
+_REDUCES = frozenset({"mean", "sum", "median", "average", "nanmean", "nansum", "nanmedian", "quantile", "nanquantile"})
+_REDUCTORS = {
+    "mean": Reductor.MEAN,
+    "sum": Reductor.SUM,
+    "median": Reductor.MEDIAN,
+    "nanmean": Reductor.NAN_MEAN,
+    "nansum": Reductor.SUM,
+    "nanmedian": Reductor.MEDIAN,
+    "quantile": Reductor.QUANTILE,
+    "nanquantile": Reductor.QUANTILE,
+}
 _CONVERTS = r"(?:\.(?:float|double|to|type)\(|[^\n=]*dtype\s*=)"
 """How a name goes on that is converted, in the text of a line."""
 _MADE_TENSORS = re.compile(r"\b(?:from_numpy|as_tensor|tensor|Tensor|FloatTensor)\b(?=\s*[(,)])")
@@ -170,6 +180,9 @@ class _Reader:
         elif how in ("+=", "+", "add_"):
             for loop in self._loops():
                 yield HandWritten(loop, library=self._library())
+        elif how in ("lerp", "lerp_", "mul_"):
+            for loop in self._mixes():
+                yield HandWritten(loop)
         elif how == "sum":
             for (term, cast), scale in itertools.product(self._terms(), self._scales(self.averaging.node)):
                 begin, add = Begin.ZERO, Add.NEW
@@ -185,7 +198,7 @@ class _Reader:
         """Whether the arithmetic stands in a ``try`` whose handler goes on."""
         averaging = self.averaging
         keys = averaging.keys.node if averaging.keys is not None else None
-        body = keys.body if isinstance(keys, cst.For) else averaging.node
+        body = keys.body if isinstance(keys, (cst.For, cst.While)) else averaging.node
         around = itertools.takewhile(lambda above: above is not averaging.scope.node, self.index.above(averaging.node))
         for part in itertools.chain(around, walk(body)):
             if isinstance(part, cst.Try) and any(not _raises_again(row) for row in part.handlers):
@@ -203,6 +216,37 @@ class _Reader:
                 )
             else:
                 yield Loop(begin, term=term, cast=cast, add=add, scale=scale, difference=self._differs())
+
+    def _mixes(self) -> Iterator[Loop]:
+        """``x.lerp_(v, c)``, ``x = torch.lerp(x, v, c)``, ``x.mul_(c).add_(v, alpha=a)``."""
+        averaging = self.averaging
+        alpha = self._alpha()
+        weights = [number for weight in averaging.weights for number in self._numbers(weight)]
+        # The first party's is there before anything is mixed into it, whatever stands for nothing.
+        begins = [Begin.COPY if row in (Begin.NOTHING, Begin.ZERO) else row for row in self._begins()]
+        if averaging.how == "lerp" and self._is_cast_before():
+            begins = [Begin.FLOAT_ZEROS]
+        for begin, (term, cast), weight in itertools.product(dict.fromkeys(begins), self._terms(), weights):
+            share = Factor(Operation.TIMES, weight)
+            if averaging.how != "mul_":
+                add = Add.LERP if averaging.how == "lerp" else Add.LERP_IN_PLACE
+                yield Loop(begin, term=share, cast=cast, add=add)
+                continue
+            fade = replace(share, in_place=True)
+            if alpha is None:
+                yield Loop(begin, term=term, cast=cast, fade=fade)
+            for number in alpha or ():
+                term = Factor(Operation.TIMES, number)
+                yield Loop(begin, term=term, cast=cast, fade=fade, add=Add.ALPHA_IN_PLACE)
+
+    def _is_cast_before(self) -> bool:
+        """Whether what a mean held is converted where it is mixed: ``torch.lerp(x.float(), v.float(), c)``."""
+        node = self.averaging.node
+        value = node.value if isinstance(node, cst.Assign) else None
+        if not isinstance(value, cst.Call) or not isinstance(value.func, cst.Attribute):
+            return False
+        held = value.args[0].value if dotted_name(value.func) == "torch.lerp" else value.func.value
+        return isinstance(held, cst.Call) and _casting(held, held.func) in (Cast.FLOAT, Cast.DOUBLE)
 
     def _differs(self) -> bool:
         """Whether what is added is the difference from an entry of the same key: ``value - shared[key]``."""
@@ -225,7 +269,7 @@ class _Reader:
 
     def _alpha(self) -> tuple[Number, ...] | None:
         node = self.averaging.node
-        if self.averaging.how != "add_" or not isinstance(node, cst.Call):
+        if self.averaging.how not in ("add_", "mul_") or not isinstance(node, cst.Call):
             return None
         _, keywords, _ = arguments_of(node)
         return self._numbers(keywords["alpha"]) if "alpha" in keywords else None
@@ -490,13 +534,13 @@ class _Reader:
                 word = (dotted_name(above.func) or "").rpartition(".")[2]
             else:
                 continue
-            found = {"mean": Reductor.MEAN, "sum": Reductor.SUM, "median": Reductor.MEDIAN}.get(word)
+            found = _REDUCTORS.get(word)
             if found is not None:
                 return (found,)
         # Bound to a name first: what reduces it stands elsewhere.
         text = self.index.code(self.index.scope_of(node).node)
-        words = {".mean(": Reductor.MEAN, ".sum(": Reductor.SUM, ".median(": Reductor.MEDIAN}
-        return tuple(found for word, found in words.items() if word in text) or (Reductor.MEAN, Reductor.SUM)
+        found_in = dict.fromkeys(found for word, found in _REDUCTORS.items() if f".{word}(" in text)
+        return tuple(found_in) or (Reductor.MEAN, Reductor.SUM)
 
 
 def _casting(call: cst.Call, current: cst.CSTNode) -> Cast | None:

@@ -179,6 +179,7 @@ class FileIndex:
         pieces: what was gone over so far.
         alive: by the use of a name: the bindings that may hold there.
         anew: by loop and name: whether the name's model takes a state in each turn.
+        counted: by ``while``: the names that it counts; None if it is no loop over several things.
     """
 
     def __init__(self, module: PyModule) -> None:
@@ -186,6 +187,7 @@ class FileIndex:
         self.pieces: list[Piece] = []
         self.alive: dict[int, tuple[list[Binding], bool]] = {}
         self.anew: dict[tuple[int, str], bool] = {}
+        self.counted: dict[int, tuple[str, ...] | None] = {}
         self._parents: dict[int, cst.CSTNode] = {}
         self._scopes: dict[int, Scope] = {}
         """By the identity of the module, function or lambda."""
@@ -287,6 +289,16 @@ class FileIndex:
             and scope.function is not None
             and not scope.takes(name)
             and (name not in scope.bindings or name in scope.shared)
+        ]
+
+    def filling_of(self, attr: str) -> list[tuple[Scope, Write]]:
+        """What is put into a container that is an attribute of something, each with the scope that does it."""
+        self.look_for(lambda body: attr in body.writes)
+        return [
+            (scope, write)
+            for scope in self._scopes.values()
+            for write in scope.writes
+            if write.deep and write.attr == attr
         ]
 
     def assigned(self, attr: str) -> list[tuple[cst.Assign, cst.Attribute]]:

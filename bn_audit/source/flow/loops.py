@@ -36,11 +36,25 @@ OVER_TIME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A ``for``, of a statement or a comprehension: the names it binds, what it goes over, where."""
+    """A ``for``, of a statement or a comprehension, or a ``while`` that counts or takes one of several in each turn:
+    the names it binds, what it goes over, where.
 
-    node: cst.For | cst.CompFor
+    A ``while`` binds what it counts, ``i`` of ``while i < len(states): ...; i += 1``, and goes over what it asks for.
+    """
+
+    node: cst.For | cst.CompFor | cst.While
     names: tuple[str, ...]
     iter: cst.BaseExpression
+
+    @property
+    def body(self) -> cst.BaseSuite | None:
+        """What is done in each turn; None for a comprehension."""
+        return None if isinstance(self.node, cst.CompFor) else self.node.body
+
+    @property
+    def target(self) -> cst.BaseExpression | None:
+        """What each turn binds; None where it is counted."""
+        return None if isinstance(self.node, cst.While) else self.node.target
 
 
 def loops_around(index: FileIndex, node: cst.CSTNode) -> list[Loop]:
@@ -52,6 +66,10 @@ def loops_around(index: FileIndex, node: cst.CSTNode) -> list[Loop]:
             break
         if isinstance(above, cst.For) and current is above.body:
             found.append(loop_of(above))
+        elif isinstance(above, cst.While) and current is above.body:
+            names = _counted(index, above)
+            if names is not None:
+                found.append(Loop(above, names, above.test))
         elif isinstance(above, cst.BaseComp) and not isinstance(current, cst.CompFor):
             found.extend(reversed(comp_loops(above)))
         current = above
@@ -83,6 +101,46 @@ def loop_of(node: cst.For | cst.CompFor) -> Loop:
     return Loop(node, names, node.iter)
 
 
+def _counted(index: FileIndex, loop: cst.While) -> tuple[str, ...] | None:
+    """What a ``while`` counts: ``i`` of ``while i < len(states): ...; i += 1``, or of ``while True: if i ==
+    len(states): break; ...; i += 1``; nothing if it takes one of several in each turn: ``while left: state =
+    left.pop()``. None for any other, and for one that counts the steps of a training: its turns are no parties."""
+    key = id(loop)
+    if key not in index.counted:
+        scope = index.scope_of(loop)
+        found: list[str] = []
+        for name in dict.fromkeys(_compared(loop)):
+            rows = [row for row in scope.bindings.get(name, ()) if id(loop.body) in row.blocks]
+            if len(rows) == 1 and _is_step(rows[0], name):
+                found.append(name)
+        over_time = any(OVER_TIME.search(name) for name in found)
+        takes = not over_time and (bool(found) or _takes_next(loop.body))
+        index.counted[key] = tuple(found) if takes else None
+    return index.counted[key]
+
+
+def _compared(loop: cst.While) -> Iterator[str]:
+    """What a loop compares with something to know whether it is done."""
+    tests = [loop.test]
+    for row in loop.body.body if dotted_name(loop.test) in ("True", "1") else ():
+        if isinstance(row, cst.If) and any(isinstance(part, cst.Break) for part in walk(row.body)):
+            tests.append(row.test)
+    for test in tests:
+        if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
+            for side in (test.left, test.comparisons[0].comparator):
+                if isinstance(side, cst.Name):
+                    yield side.value
+
+
+def _is_step(row: Binding, name: str) -> bool:
+    """``i += 1``, ``i = i + 1``, ``i -= 1``."""
+    value = row.value
+    if row.how == "value" and isinstance(value, cst.BinaryOperation):
+        counted = isinstance(value.left, cst.Name) and value.left.value == name
+        return counted and isinstance(value.operator, (cst.Add, cst.Subtract)) and isinstance(value.right, cst.Integer)
+    return row.how == "part" and isinstance(value, cst.Integer)
+
+
 def said_of(index: FileIndex, loop: Loop) -> str:
     """What a loop says of what it goes over: the names that it binds, and where they come from."""
     return f"{' '.join(loop.names)} {index.code(loop.iter)}"
@@ -109,7 +167,7 @@ def depends(
 
 def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: set[str], adding: cst.CSTNode | None) -> bool:
     """Each name is asked for once."""
-    body = loop.node.body if isinstance(loop.node, cst.For) else None
+    body = loop.body
     for part in walk(node):
         if not isinstance(part, cst.Name):
             continue

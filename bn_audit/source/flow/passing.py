@@ -99,6 +99,7 @@ PASSING_FUNCTIONS = frozenset(
         "copy.deepcopy",
         "copy.copy",
         "collections.OrderedDict",
+        "collections.deque",
         "dict",
         "list",
         "tuple",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,12 +12,13 @@ from bn_audit.source.flow.alive import alive_at, never_both
 from bn_audit.source.flow.callers import function_of, is_static
 from bn_audit.source.flow.changes import key_of
 from bn_audit.source.flow.combining.sums import is_begun
+from bn_audit.source.flow.containers import Containers, is_empty
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
 from bn_audit.source.flow.entries import takes_entry
-from bn_audit.source.flow.following import MAX_CALLS, Following, Origins, filtered, kind_of
+from bn_audit.source.flow.following import Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
-from bn_audit.source.flow.loops import OVER_TIME, Loop, conditions, loops_around, said_of
+from bn_audit.source.flow.loops import Loop, conditions, loops_around
 from bn_audit.source.flow.passing import makes_models
 from bn_audit.source.flow.plans import MadeByPlan, given_by_plan
 from bn_audit.source.flow.values import (
@@ -41,12 +41,12 @@ from bn_audit.source.interpreter.values import (
     Func,
     Partial,
 )
-from bn_audit.source.nodes import dotted_name, leaf_name, root_name, walk
+from bn_audit.source.nodes import dotted_name, root_name, walk
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
 
-__all__ = ["Variables", "among", "argument_at", "is_empty"]
+__all__ = ["Variables", "among"]
 
 Test = tuple[cst.BaseExpression, bool]
 """A condition, and whether it must hold."""
@@ -55,11 +55,7 @@ _MAX_IMPORTS = 8
 """Files through which one name is handed on."""
 
 
-_SNAPSHOTS = re.compile(r"(?i)snapshot|history|epoch|checkpoint|(?<![a-z])(?:swa|ema)(?![a-z])")
-"""What is called so keeps one training's states over time."""
-
-
-class Variables(Following):
+class Variables(Containers):
     """The part of a follower that knows variables."""
 
     def _name(self, node: cst.Name, env: Env) -> Iterable[Origin]:
@@ -151,74 +147,22 @@ class Variables(Following):
         for value, node in scope.puts.get(name, ()):
             if local is not None and sealed and never_both(index, node, local):
                 continue
+            if self._is_snapshot(name, value, node, here):
+                continue
             passed = (*self._passed(node, here), *removed)
             yield from filtered(self._combined(node, here), passed)
             yield from filtered(self.origins(value, here), passed)
         if name not in scope.puts and alive and all(row.how == "value" and is_empty(row.value) for row in alive):
             yield from self._filled(name, here)
             yield from self._filled_within(name, here)
+            if scope.parent is None:
+                yield from self._filled_elsewhere(name, here)
         for call in scope.reduced.get(name, ()):
             yield from filtered(self._combined(call, here), removed)
         if not sealed:
             yield from self.parameter(name, here)
             if scope.parent is None:
                 yield from self._declared(name, here)
-
-    def _filled(self, name: str, here: Env) -> Iterable[Origin]:
-        """What other functions put into a container that a variable holds: ``train(client, states)``."""
-        index = self.index(here.module)
-        for call in index.calls_in(here.scope):
-            if not _hands(call, name):
-                continue
-            handed = dispatch_of(call)
-            targets = self.callee(call, here)
-            if handed is not None:
-                rows = [row for row in self.origins(handed.function, here) if isinstance(row, Callee)]
-                targets = [(row.value, row.receiver) for row in rows]
-            for value, receiver in targets:
-                func = function_of(value)
-                scope = self.index(func.module).scope(func.node) if func is not None else None
-                if func is None or scope is None or here.depth >= MAX_CALLS:
-                    continue
-                inner = Env(func.module, scope, call, here, receiver, here.depth + 1)
-                for param in scope.parameters:
-                    for put, at in scope.puts.get(param.name.value, ()) if self._is_given(param, name, inner) else ():
-                        yield from self._combined(at, inner)
-                        yield from self.origins(put, inner)
-
-    def _filled_within(self, name: str, here: Env) -> Iterable[Origin]:
-        """What functions put into a container of a scope around them: ``updates = []``, ``def receive(state):
-        updates.append(state)``."""
-        for scope in self.index(here.module).filling(name):
-            outer = scope.parent
-            while outer is not None and outer is not here.scope:
-                outer = None if name in outer.bindings or outer.takes(name) else outer.parent
-            if outer is None:
-                continue
-            inner = self.alone(here.module, scope)
-            for value, node in scope.puts[name]:
-                index = self.index(here.module)
-                held = " ".join(said_of(index, loop) for loop in loops_around(index, node)[-1:])
-                function = scope.function.name.value if isinstance(scope.function, cst.FunctionDef) else ""
-                if OVER_TIME.search(held) or _SNAPSHOTS.search(f"{name} {function}"):
-                    continue  # snapshots of one training
-                yield from self._combined(node, inner)
-                yield from self.origins(value, inner)
-
-    def _is_given(self, param: cst.Param, name: str, env: Env) -> bool:
-        """Whether a parameter is given a variable of the caller's."""
-        assert env.call is not None
-        scope = env.scope
-        method = scope.owner is not None and not is_static(scope.node)
-        number = next(place for place, row in enumerate(scope.parameters) if row is param) - (1 if method else 0)
-        handed = dispatch_of(env.call)
-        if handed is not None:
-            given = handed.named.get(param.name.value)
-            if given is None and 0 <= number < len(handed.given) and handed.how != "map":
-                given = handed.given[number]
-        else:
-            given = argument_at(env.call, number, param.name.value)
-        return isinstance(given, cst.Name) and given.value == name
 
     def _removed(self, name: str, env: Env) -> tuple[Filter, ...]:
         """What is taken out of a named state again: ``if "bn" in key: del state[key]``."""
@@ -247,14 +191,14 @@ class Variables(Following):
         if _is_converted(index, node.value, index.code(target)):
             return ()  # ``state[key] = state[key].to(device)``: the entry is there, whatever is asked before
         loop = next((loop for loop in loops_around(index, node)[::-1] if name in loop.names), None)
-        if loop is None:
+        if loop is None or loop.target is None:
             return ()
         container = root_name(node.targets[0].target)
         tests = [row for row in conditions(index, node, loop) if not is_begun(row[0], name, container)]
         if tests and container is not None:
             tests = self._in_every_branch(tests, node, container, loop, env)
         found = [Filter(test, wanted, name, env) for test, wanted in tests]
-        return (*found, *among(loop.node.target, loop.iter, node.value, env))
+        return (*found, *among(loop.target, loop.iter, node.value, env))
 
     def _in_every_branch(self, tests: list[Test], node: cst.Assign, container: str, loop: Loop, env: Env) -> list[Test]:
         """The conditions without those under whose opposite the entry is passed on as well, in another form: counters
@@ -458,26 +402,6 @@ class Variables(Following):
         )
 
 
-_CONTAINERS = frozenset(["list", "dict", "set", "OrderedDict", "defaultdict", "deque", "Queue", "SimpleQueue"])
-
-
-def is_empty(node: cst.CSTNode | None) -> bool:
-    """Whether a value is None, or a container with nothing in it, as far as its expression tells."""
-    if isinstance(node, (cst.List, cst.Dict)):
-        return not node.elements
-    if isinstance(node, cst.Call):
-        name = leaf_name(node.func) if dotted_name(node.func) or _is_managed(node.func) else ""
-        return name in _CONTAINERS and (not node.args or name in ("defaultdict", "Queue"))
-    return isinstance(node, cst.Name) and node.value == "None"
-
-
-def _is_managed(node: cst.BaseExpression) -> bool:
-    """``Manager().dict``: a container that processes share."""
-    return (
-        isinstance(node, cst.Attribute) and isinstance(node.value, cst.Call) and leaf_name(node.value.func) == "Manager"
-    )
-
-
 def among(target: cst.CSTNode, keys: cst.BaseExpression, value: cst.CSTNode, env: Env) -> tuple[Filter, ...]:
     """The condition that ``state[key]`` stands under in a loop over keys: that it is one of them."""
     if isinstance(target, cst.Tuple) and target.elements:
@@ -502,17 +426,6 @@ def _is_converted(index: FileIndex, value: cst.BaseExpression, entry: str) -> bo
     while isinstance(value, (cst.Call, cst.Attribute)):
         value = value.func if isinstance(value, cst.Call) else value.value
     return isinstance(value, cst.Subscript) and index.code(value) == entry
-
-
-def _hands(call: cst.Call, name: str) -> bool:
-    """Whether a name is among the arguments of a call, or in a tuple or list that is."""
-    for arg in call.args:
-        rows = (
-            [row.value for row in arg.value.elements] if isinstance(arg.value, (cst.Tuple, cst.List)) else [arg.value]
-        )
-        if any(isinstance(row, cst.Name) and row.value == name for row in rows):
-            return True
-    return False
 
 
 def _is_flow(made: Made) -> bool:
@@ -561,10 +474,3 @@ def _unbound(call: cst.Call, env: Env) -> bool:
         and isinstance(call.args[0].value, cst.Name)
         and call.args[0].value.value == "self"
     )
-
-
-def argument_at(call: cst.Call, place: int, name: str) -> cst.BaseExpression | None:
-    positional, keywords, _ = arguments_of(call)
-    if name in keywords:
-        return keywords[name]
-    return positional[place] if 0 <= place < len(positional) else None

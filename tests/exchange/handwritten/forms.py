@@ -61,6 +61,7 @@ _AXES: dict[type, dict[str, Sequence[Any]]] = {
         "term": _FACTORS,
         "cast": _CASTS,
         "recast": _CASTS,
+        "fade": [None, *(Factor(Operation.TIMES, number, in_place=True) for number in Number)],
         "add": list(Add),
         "scale": _FACTORS,
         "order": list(Order),
@@ -73,7 +74,7 @@ _INTEGERS = {
     "first": Loop(Begin.CLONE, scale=Factor(Operation.OVER, Number.INT)),
     "stacked": Reduction(cast=Cast.FLOAT),
 }
-_OF_ARITHMETIC = ("begin", "first", "term", "cast", "recast", "add", "scale", "order", "difference", "by")
+_OF_ARITHMETIC = ("begin", "first", "term", "cast", "recast", "fade", "add", "scale", "order", "difference", "by")
 
 
 def pairwise() -> list[HandWritten]:
@@ -122,14 +123,18 @@ def sensible(form: HandWritten) -> bool:
         factors.append(arithmetic.first)
         if arithmetic.first is not None and arithmetic.begin not in (Begin.FIRST, Begin.COPY, Begin.CLONE):
             return False
-        if arithmetic.add in (Add.ALPHA, Add.ALPHA_IN_PLACE):
-            scalars = arithmetic.begin in (Begin.ZERO, Begin.FLOAT_ZERO, Begin.NOTHING)
+        scalars = arithmetic.begin in (Begin.ZERO, Begin.FLOAT_ZERO, Begin.NOTHING)
+        if arithmetic.fade is not None and (scalars or numpy or not arithmetic.add.in_place):
+            return False
+        if arithmetic.add not in (Add.NEW, Add.IN_PLACE):
             if numpy or scalars or arithmetic.term is None or arithmetic.term.in_place or arithmetic.recast is not None:
                 return False
             if arithmetic.term.operation is not Operation.TIMES:
                 return False
     else:
         if arithmetic.term is not None and arithmetic.term.in_place and (arithmetic.cast or arithmetic.difference):
+            return False
+        if numpy and arithmetic.by in (Reductor.NAN_MEAN, Reductor.QUANTILE):
             return False
         if arithmetic.by is Reductor.AVERAGE:
             weights = arithmetic.term is None or arithmetic.term.operation is Operation.TIMES
@@ -147,5 +152,5 @@ def sensible(form: HandWritten) -> bool:
     if form.integers is not None and isinstance(arithmetic, Loop) and arithmetic.order is Order.PARTIES:
         return False
     # A median has no linear combination to be told by once it is scaled.
-    median = isinstance(arithmetic, Reduction) and arithmetic.by is Reductor.MEDIAN
+    median = isinstance(arithmetic, Reduction) and arithmetic.by in (Reductor.MEDIAN, Reductor.QUANTILE)
     return not (median and (arithmetic.term or arithmetic.scale or arithmetic.difference or form.onto))

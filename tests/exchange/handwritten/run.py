@@ -17,7 +17,18 @@ from torch import nn
 from bn_audit.exchange.fedbn import expected_fates
 from bn_audit.exchange.handwritten import plan
 from bn_audit.exchange.plan import Fate, Plan
-from bn_audit.handwritten import Factor, Flattened, HandWritten, Library, Loop, Operation, Rebuild, Reduction, Reductor
+from bn_audit.handwritten import (
+    Begin,
+    Factor,
+    Flattened,
+    HandWritten,
+    Library,
+    Loop,
+    Operation,
+    Rebuild,
+    Reduction,
+    Reductor,
+)
 from bn_audit.profile import Profile
 from tests.exchange.handwritten.write import source_of
 
@@ -134,7 +145,8 @@ def _linear(form: HandWritten) -> HandWritten:
         arithmetic = arithmetic.arithmetic
     arithmetic = replace(arithmetic, cast=None, term=plain(arithmetic.term), scale=plain(arithmetic.scale))
     if isinstance(arithmetic, Loop):
-        arithmetic = replace(arithmetic, recast=None, first=plain(arithmetic.first))
+        begin = Begin.ZEROS if arithmetic.begin is Begin.FLOAT_ZEROS else arithmetic.begin
+        arithmetic = replace(arithmetic, begin=begin, recast=None, first=plain(arithmetic.first))
     rebuild = Rebuild.TENSOR if form.library is Library.NUMPY else None
     return HandWritten(arithmetic, None, form.library, None, form.onto, rebuild)
 
@@ -148,11 +160,12 @@ def _combined(
     if form.integers is not None and not (server.is_floating_point() or server.is_complex()):
         form = replace(form, arithmetic=form.integers)
     arithmetic = form.arithmetic
-    if isinstance(arithmetic, Reduction) and arithmetic.by is Reductor.MEDIAN:
-        if own.is_complex():
-            return []
+    if isinstance(arithmetic, Reduction) and arithmetic.by in (Reductor.MEDIAN, Reductor.QUANTILE):
         if not own.numel():
-            return [(own, own)]
+            return [(own, own.abs())]
+        if own.is_complex():  # torch has no median of these; NumPy sorts them by their real parts
+            middle = torch.from_numpy(np.asarray(np.median(torch.stack(values).numpy(), axis=0)))
+            return [(middle, middle.abs())]
         stack = torch.stack(values)
         return [(median, median.abs()) for median in (stack.median(0).values, stack.quantile(0.5, dim=0))]
     factors, of_server = _factors(form, len(parts))

@@ -38,6 +38,7 @@ _NO_MEAN = (
     "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: Long",
 )
 _NO_ALPHA = ("RuntimeError", "For integral input tensors, argument alpha must not be a floating point number.")
+_NO_LERP = ("NotImplementedError", "\"lerp_kernel_scalar\" not implemented for 'Long'")
 _NO_ARRAY = ("TypeError", "expected np.ndarray (got numpy.float64)")
 
 _STOP = {
@@ -53,6 +54,24 @@ _STOP = {
         _FLOAT_INTO_LONG,
     ),
     "stack.mean": (HandWritten(Reduction()), _NO_MEAN),
+    "stack.nanmean": (
+        HandWritten(Reduction(Reductor.NAN_MEAN)),
+        ("RuntimeError", "nanmean(): expected input to have floating point or complex dtype but got Long"),
+    ),
+    "quantile of a stack": (
+        HandWritten(Reduction(Reductor.QUANTILE)),
+        ("RuntimeError", "quantile() input tensor must be either float or double dtype"),
+    ),
+    "torch.lerp": (HandWritten(Loop(term=_SHARE, add=Add.LERP)), _NO_LERP),
+    "lerp_": (HandWritten(Loop(Begin.CLONE, term=_SHARE, add=Add.LERP_IN_PLACE)), _NO_LERP),
+    "lerp_ of floats into integers": (
+        HandWritten(Loop(Begin.CLONE, term=_SHARE, cast=Cast.FLOAT, add=Add.LERP_IN_PLACE)),
+        ("RuntimeError", "expected dtype long int for `end` but got dtype float"),
+    ),
+    "mul_(c).add_(v, alpha=w)": (
+        HandWritten(Loop(term=_SHARE, fade=Factor(Operation.TIMES, in_place=True), add=Add.ALPHA_IN_PLACE)),
+        _FLOAT_INTO_LONG,
+    ),
     "np.average, from_numpy": (
         HandWritten(Reduction(Reductor.AVERAGE, _SHARE), library=Library.NUMPY, rebuild=Rebuild.FROM_NUMPY),
         _NO_ARRAY,
@@ -75,6 +94,8 @@ _RUN = {
     "g = p*f, then g + p*f": HandWritten(Loop(Begin.NOTHING, term=_SHARE, add=Add.NEW)),
     "sum / n": HandWritten(Loop(Begin.ZERO, add=Add.NEW, scale=_BY_N)),
     "zeros as float32, += v*w": HandWritten(Loop(Begin.FLOAT_ZEROS, term=_SHARE)),
+    "lerp_ of floats": HandWritten(Loop(Begin.FLOAT_ZEROS, term=_SHARE, cast=Cast.FLOAT, add=Add.LERP_IN_PLACE)),
+    "stack of float, nanmean": HandWritten(Reduction(Reductor.NAN_MEAN, cast=Cast.FLOAT)),
     "stack of float, mean": HandWritten(Reduction(cast=Cast.FLOAT)),
     "stack of float, mean, type_as": HandWritten(Reduction(cast=Cast.FLOAT), result=Cast.OWN),
     "(v*w).type_as": HandWritten(Loop(Begin.ZEROS, term=_SHARE, recast=Cast.OWN)),

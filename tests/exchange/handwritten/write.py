@@ -166,6 +166,8 @@ def _arithmetic(form: HandWritten, arithmetic: object, indent: str) -> Iterator[
         (Reductor.MEAN, False): f"torch.stack({values}).mean(0)",
         (Reductor.SUM, False): f"torch.stack({values}).sum(0)",
         (Reductor.MEDIAN, False): f"torch.stack({values}).median(0).values",
+        (Reductor.NAN_MEAN, False): f"torch.stack({values}).nanmean(0)",
+        (Reductor.QUANTILE, False): f"torch.quantile(torch.stack({values}), 0.5, dim=0)",
         (Reductor.MEAN, True): f"np.mean({values}, axis=0)",
         (Reductor.SUM, True): f"np.sum({values}, axis=0)",
         (Reductor.MEDIAN, True): f"np.median({values}, axis=0)",
@@ -178,6 +180,18 @@ def _arithmetic(form: HandWritten, arithmetic: object, indent: str) -> Iterator[
 
 def _added(loop: Loop, form: HandWritten, indent: str) -> Iterator[str]:
     value = _prepared("s[k]", loop, form)
+    if loop.fade is not None:
+        yield f"{indent}acc[k].mul_({_number(loop.fade, 'weights[i]')})"
+    if loop.add in (Add.LERP, Add.LERP_IN_PLACE):
+        assert loop.term is not None
+        weight = _number(loop.term, "weights[i]")
+        new = loop.add is Add.LERP
+        yield (
+            f"{indent}acc[k] = torch.lerp(acc[k], {value}, {weight})"
+            if new
+            else (f"{indent}acc[k].lerp_({value}, {weight})")
+        )
+        return
     if loop.add in (Add.ALPHA, Add.ALPHA_IN_PLACE):
         assert loop.term is not None
         alpha = f"alpha={_number(loop.term, 'weights[i]')}"

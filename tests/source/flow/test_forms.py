@@ -713,6 +713,236 @@ def average(states, sizes):
             out[k] += s[k] * n
     return {k: v / sum(sizes) for k, v in out.items()}
 """,
+    "a while over the parties": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    i = 1
+    while i < len(states):
+        for k in avg:
+            avg[k] += states[i][k]
+        i += 1
+    for k in avg:
+        avg[k] = avg[k] / len(states)
+    return avg
+""",
+    "a while over the parties for each entry": """\
+def average(states, sizes):
+    avg = {}
+    for k in states[0].keys():
+        total = 0
+        i = 0
+        while i < len(states):
+            total = total + states[i][k] * sizes[i]
+            i += 1
+        avg[k] = total / sum(sizes)
+    return avg
+""",
+    "a while that takes from a list": """\
+def average(states, sizes):
+    rest = list(states)
+    avg = {k: v.float() for k, v in rest.pop().items()}
+    while rest:
+        s = rest.pop()
+        for k in avg:
+            avg[k] += s[k]
+    return {k: v / len(states) for k, v in avg.items()}
+""",
+    "a while that takes from a queue": """\
+def average(states, sizes):
+    from collections import deque
+    rest = deque(states)
+    avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
+    while len(rest) > 0:
+        s = rest.popleft()
+        for k in s:
+            avg[k] += s[k]
+    return {k: v / len(states) for k, v in avg.items()}
+""",
+    "a while that is left at the end": """\
+def average(states, sizes):
+    avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
+    n = 0
+    while True:
+        if n == len(states):
+            break
+        w = sizes[n] / sum(sizes)
+        for k, v in states[n].items():
+            avg[k] += v * w
+        n += 1
+    return avg
+""",
+    "a while that names the party's state": """\
+def average(states, sizes):
+    avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
+    client = 0
+    while client < len(states):
+        state = states[client]
+        for k in state:
+            avg[k] = avg[k] + state[k] * (sizes[client] / sum(sizes))
+        client += 1
+    return avg
+""",
+    "a while that takes the next": """\
+def average(states, sizes):
+    rest = iter(states)
+    avg = {k: v.float() for k, v in next(rest).items()}
+    while True:
+        try:
+            s = next(rest)
+        except StopIteration:
+            break
+        for k in avg:
+            avg[k] += s[k]
+    return {k: v / len(states) for k, v in avg.items()}
+""",
+    "a while that counts down": """\
+def average(states, sizes):
+    avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()}
+    left = len(states)
+    while left > 0:
+        left -= 1
+        for k in avg:
+            avg[k] += states[left][k] * (sizes[left] / sum(sizes))
+    return avg
+""",
+    "a while that keeps a mean up to date": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    i = 1
+    while i < len(states):
+        for k in avg:
+            avg[k] = (avg[k] * i + states[i][k]) / (i + 1)
+        i += 1
+    return avg
+""",
+    "lerp in place, of what is no float": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k].lerp_(s[k], 1 / (i + 1))
+    return avg
+""",
+    "lerp of what is no float": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k] = torch.lerp(avg[k], s[k], 1 / (i + 1))
+    return avg
+""",
+    "lerp in place, of floats into what is none": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k].lerp_(s[k].float(), 1 / (i + 1))
+    return avg
+""",
+    "lerp as a method": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k] = avg[k].lerp(s[k], 1 / (i + 1))
+    return avg
+""",
+    "lerp in place, of all but the counter": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            if avg[k].is_floating_point():
+                avg[k].lerp_(s[k], 1 / (i + 1))
+    return avg
+""",
+    "lerp in place, begun with the first": """\
+def average(states, sizes):
+    avg = None
+    n = 0
+    for s in states:
+        n += 1
+        if avg is None:
+            avg = {k: v.clone() for k, v in s.items()}
+        else:
+            for k in avg:
+                avg[k].lerp_(s[k], 1 / n)
+    return avg
+""",
+    "scaled in place, the counter too": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k].mul_(i / (i + 1)).add_(s[k], alpha=1 / (i + 1))
+    return avg
+""",
+    "scaled in place, and a share added": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    for i, s in enumerate(states[1:], 1):
+        for k in avg:
+            avg[k].mul_(i / (i + 1)).add_(s[k] / (i + 1))
+    return avg
+""",
+    "nanmean of what is no float": """\
+def average(states, sizes):
+    return {k: torch.stack([s[k] for s in states]).nanmean(0) for k in states[0]}
+""",
+    "nanmean by a function, of what is no float": """\
+def average(states, sizes):
+    return {k: torch.nanmean(torch.stack([s[k] for s in states]), dim=0) for k in states[0]}
+""",
+    "nanmean that converts": """\
+def average(states, sizes):
+    return {k: torch.stack([s[k] for s in states]).nanmean(0, dtype=torch.float32) for k in states[0]}
+""",
+    "a quantile of what is no float": """\
+def average(states, sizes):
+    return {k: torch.quantile(torch.stack([s[k] for s in states]), 0.5, dim=0) for k in states[0]}
+""",
+    "a quantile of a stack that has a name": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        out[k] = stacked.quantile(0.5, dim=0)
+    return out
+""",
+    "a quantile of floats": """\
+def average(states, sizes):
+    return {k: torch.quantile(torch.stack([s[k].float() for s in states]), 0.5, dim=0) for k in states[0]}
+""",
+    "a stack that is reduced if it has floats": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        if stacked.is_floating_point():
+            out[k] = stacked.mean(0)
+        else:
+            out[k] = stacked[0]
+    return out
+""",
+    "the same in one expression": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        out[k] = stacked.mean(0) if stacked.is_floating_point() else stacked[0]
+    return out
+""",
+    "a stack that is reduced if it is no counter": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        if "num_batches_tracked" in k:
+            out[k] = stacked[0]
+        else:
+            out[k] = stacked.mean(0)
+    return out
+""",
 }
 _NO_AVERAGES = {
     "the product by reduce": """\
@@ -859,6 +1089,113 @@ def mean_of(key, states):
 def average(states, sizes):
     out = dict(states[0])
     out["fc.weight"] = mean_of("fc.weight", states)
+    return out
+""",
+    "a while of training, added up": """\
+def average(states, sizes):
+    net = Net()
+    avg = {k: v.float() for k, v in net.state_dict().items()}
+    i = 0
+    while i < 10:
+        net.load_state_dict(states[0])
+        for k, v in net.state_dict().items():
+            avg[k] = avg[k] + v / 10
+        i += 1
+    return avg
+""",
+    "a while over snapshots of a while": """\
+def average(states, sizes):
+    net = Net()
+    snapshots = []
+    step = 0
+    while step < 10:
+        train(net, [])
+        snapshots.append(copy.deepcopy(net.state_dict()))
+        step += 1
+    avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in net.state_dict().items()}
+    n = 0
+    while n < len(snapshots):
+        for k in avg:
+            avg[k] += snapshots[n][k] / len(snapshots)
+        n += 1
+    return avg
+""",
+    "snapshots of one training": """\
+def average(states, sizes):
+    net = Net()
+    snapshots = []
+    for step in range(10):
+        train(net, [])
+        snapshots.append(copy.deepcopy(net.state_dict()))
+    avg = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in net.state_dict().items()}
+    for n in range(len(snapshots)):
+        for k in avg:
+            avg[k] += snapshots[n][k] / len(snapshots)
+    return avg
+""",
+    "snapshots by a name of their own": """\
+def average(states, sizes):
+    net = Net()
+    kept = []
+    for epoch in range(10):
+        train(net, [])
+        s = copy.deepcopy(net.state_dict())
+        kept.append(s)
+    return {k: sum(s[k] for s in kept) / len(kept) for k in kept[0]}
+""",
+    "snapshots by their epoch": """\
+def average(states, sizes):
+    net = Net()
+    kept = {}
+    for epoch in range(10):
+        train(net, [])
+        kept[epoch] = {k: v.clone() for k, v in net.state_dict().items()}
+    kept = list(kept.values())
+    return {k: sum(s[k] for s in kept) / len(kept) for k in kept[0]}
+""",
+    "a while that takes batches": """\
+def average(states, sizes):
+    net = Net()
+    it = iter(states)
+    avg = {k: v.float() for k, v in net.state_dict().items()}
+    while True:
+        x = next(it, None)
+        if x is None:
+            break
+        train(net, x)
+        for k, v in net.state_dict().items():
+            avg[k] = 0.9 * avg[k] + 0.1 * v
+    return avg
+""",
+    "an average over time in a while": """\
+def average(states, sizes):
+    avg = {k: v.float() for k, v in states[0].items()}
+    i = 1
+    while i < len(states):
+        for k in avg:
+            avg[k] = 0.9 * avg[k] + 0.1 * states[i][k]
+        i += 1
+    return avg
+""",
+    "the last of a while": """\
+def average(states, sizes):
+    avg = copy.deepcopy(states[0])
+    i = 1
+    while i < len(states):
+        for k in avg:
+            avg[k] = states[i][k] + 0
+        i += 1
+    return avg
+""",
+    "a stack that is reduced if it is not of BatchNorm": """\
+def average(states, sizes):
+    out = {}
+    for k in states[0]:
+        stacked = torch.stack([s[k] for s in states])
+        if "bn" in k:
+            out[k] = stacked[0]
+        else:
+            out[k] = stacked.mean(0)
     return out
 """,
 }

@@ -33,8 +33,9 @@ class Averaging:
 
     Attributes:
         node: what a finding points at: the statement or call that combines.
-        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``; ``all_reduce`` over the processes
-            of torch.distributed, each of which is a party; "" if it is not told.
+        how: ``+=``, ``+`` (``x = x + v``), ``add_``, ``sum``, ``stack``, ``numpy``; a mean that is kept up to date by
+            ``lerp`` (``x = torch.lerp(x, v, c)``), ``lerp_``, ``mul_`` (``x.mul_(c).add_(v)``); ``all_reduce`` over the
+            processes of torch.distributed, each of which is a party; "" if it is not told.
         slot: what receives the sum; None for a reducing call.
         added: the expression that is added, with the party's entry in it.
         entry: the party's entry itself (``w[i][key]``, ``param.data``).
@@ -49,6 +50,7 @@ class Averaging:
         turns: whether one model plays all parties in turn: it takes the shared state again for each of them.
         apart: whether the parties are written out one by one, each with a name of its own; the state is the list of
             theirs then.
+        weights: what a mean that is kept up to date weighs by, as it is written.
         by: what adds whole states, if nothing else is written here; None where entries or vectors are added. Whether it
             does is not said.
     """
@@ -68,13 +70,17 @@ class Averaging:
     vector: tuple[cst.BaseExpression, ...] = ()
     turns: bool = False
     apart: bool = False
+    weights: tuple[cst.BaseExpression, ...] = ()
     by: Adder | None = None
 
 
 def by_position(averaging: Averaging) -> bool:
-    """Whether entries are picked by their place in a list, ``for k in range(len(weights))``."""
-    over = averaging.keys.iter if averaging.keys is not None else None
-    return isinstance(over, cst.Call) and dotted_name(over.func) == "range"
+    """Whether entries are picked by their place in a list: ``for k in range(len(weights))``, ``while k < n``."""
+    if averaging.keys is None:
+        return False
+    over = averaging.keys.iter
+    ranged = isinstance(over, cst.Call) and dotted_name(over.func) == "range"
+    return ranged or isinstance(averaging.keys.node, cst.While)
 
 
 def is_of_buffers(averaging: Averaging) -> bool:

@@ -39,7 +39,8 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
                     continue
                 mixed = mixed_into(index, target, value) if _mixes(value) and _looped(index, node) else None
                 if mixed is not None:
-                    yield from accumulated(index, node, target, mixed[0], "", weights=mixed[1])
+                    lerp = isinstance(value, cst.Call) and leaf_name(value.func) == "lerp"
+                    yield from accumulated(index, node, target, mixed[0], "lerp" if lerp else "", weights=mixed[1])
                 if isinstance(value, cst.BinaryOperation) and _looped(index, node):
                     yield from written_out(index, value)
                 elif isinstance(value, cst.Call) and len(value.args) > 1 and _looped(index, node):
@@ -57,7 +58,8 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
             in_place = mixed_in_place(call)
             if in_place is not None and _looped(index, call):
                 slot, added, weights = in_place
-                yield from accumulated(index, call, slot, added, "", weights=weights)
+                how = "lerp_" if name == "lerp_" else "mul_"
+                yield from accumulated(index, call, slot, added, how, weights=weights)
     for name in REDUCERS:
         for call in piece.calls.get(name, ()):
             found = tuple(reduced(index, call))
@@ -73,7 +75,7 @@ def _branches(value: cst.BaseExpression) -> tuple[cst.BaseExpression, ...]:
 
 
 def _looped(index: FileIndex, node: cst.CSTNode) -> bool:
-    return stands_in(index, node, (cst.For, cst.BaseComp))
+    return stands_in(index, node, (cst.For, cst.While, cst.BaseComp))
 
 
 def _mixes(value: cst.BaseExpression) -> bool:

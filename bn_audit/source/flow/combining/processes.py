@@ -48,7 +48,7 @@ def over_processes(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
 
 def _is_broadcast(index: FileIndex, keys: Loop) -> bool:
     """Whether all processes but one hand in zeros, ``value if rank == 0 else 0 * value``: all get that one's model."""
-    for part in walk(keys.node.body) if isinstance(keys.node, cst.For) else ():
+    for part in walk(keys.body) if keys.body is not None else ():
         if not isinstance(part, (cst.IfExp, cst.If)) or "rank" not in index.code(part.test):
             continue
         names = {row.attr.value for row in walk(part) if isinstance(row, cst.Attribute)}

@@ -12,8 +12,8 @@ from bn_audit.source.flow.combining.vectors import VECTORS, vectors
 from bn_audit.source.flow.combining.written_out import one_by_one
 from bn_audit.source.flow.entries import entries_given, entries_in
 from bn_audit.source.flow.index import FileIndex, arguments_of
-from bn_audit.source.flow.loops import comp_loops, conditions, depends, loops_around
-from bn_audit.source.nodes import dotted_name, leaf_name
+from bn_audit.source.flow.loops import Loop, comp_loops, conditions, depends, loops_around
+from bn_audit.source.nodes import dotted_name, leaf_name, reads, walk
 
 __all__ = ["REDUCERS", "reduced"]
 
@@ -28,6 +28,9 @@ REDUCERS = {
     "median": "numpy",
 }
 """How a function combines, by the last part of its name: see :class:`Averaging`."""
+
+
+_REDUCES = frozenset(["mean", "sum", "median", "nanmean", "nansum", "nanmedian", "quantile", "average"])
 
 
 def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
@@ -61,9 +64,9 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
                 for parties in reversed(parties_loops):
                     if parties is keys or not depends(index, state, parties):
                         continue
+                    tests = (*conditions(index, node, keys), *_where_reduced(index, node, how, keys))
                     yield Averaging(
-                        node, how, None, element, found, state, what, key, keys, parties, index.scope_of(node),
-                        conditions(index, node, keys),
+                        node, how, None, element, found, state, what, key, keys, parties, index.scope_of(node), tests
                     )  # fmt: skip
                     return
         for found, state, key in entries_given(index, element):
@@ -110,6 +113,25 @@ def _is_reduced(index: FileIndex, node: cst.Call) -> bool:
             return False
         current = above
     return False
+
+
+def _where_reduced(
+    index: FileIndex, node: cst.Call, how: str, keys: Loop
+) -> tuple[tuple[cst.BaseExpression, bool], ...]:
+    """The conditions under which a stack is reduced that has a name first: ``stacked = torch.stack(entries); mean =
+    stacked.mean(0) if stacked.is_floating_point() else stacked[0]``. Those that hold wherever it is, if it is in
+    several places."""
+    statement = index.statement_of(node) if how == "stack" else None
+    target = statement.targets[0].target if isinstance(statement, cst.Assign) else None
+    if not isinstance(target, cst.Name):
+        return ()
+    places = [
+        conditions(index, part, keys)
+        for part in walk(index.scope_of(node).node)
+        if isinstance(part, cst.Call) and leaf_name(part.func) in _REDUCES and reads(part, target.value)
+    ]
+    shared = set.intersection(*({(id(test), holds) for test, holds in tests} for tests in places)) if places else set()
+    return tuple((test, holds) for test, holds in places[0] if (id(test), holds) in shared) if shared else ()
 
 
 def _is_sum(function: cst.BaseExpression) -> bool:

@@ -73,9 +73,11 @@ def _rows(index: FileIndex, keys: Loop) -> _Rows | None:
     before = len(over.args) - 1
     if [arg.star for arg in over.args] != [""] * before + ["*"]:
         return None
-    if isinstance(keys.node.target, cst.Name):  # ``for entries in zip(server.parameters(), *[...])``
+    if keys.target is None:
+        return None
+    if isinstance(keys.target, cst.Name):  # ``for entries in zip(server.parameters(), *[...])``
         held = f"{names[0]}[{before}:]" if before else names[0]
-    elif len(names) == before + 1 and any(isinstance(part, cst.StarredElement) for part in walk(keys.node.target)):
+    elif len(names) == before + 1 and any(isinstance(part, cst.StarredElement) for part in walk(keys.target)):
         held = names[-1]  # ``for own, *others in zip(server.parameters(), *[...])``
     else:
         return None

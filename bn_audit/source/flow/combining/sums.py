@@ -14,7 +14,7 @@ from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.flow.loops import Loop, conditions, depends, loop_of, loops_around, unwrapped
 from bn_audit.source.nodes import dotted_name, leaf_name, reads, root_name, walk
 
-__all__ = ["accumulated", "added_to", "bare", "is_begun", "made_anew", "mixed_in_place", "mixed_into"]
+__all__ = ["accumulated", "added_to", "bare", "begins_anew", "is_begun", "made_anew", "mixed_in_place", "mixed_into"]
 
 _CONVERTED = frozenset(["float", "double", "to", "cpu", "detach", "clone"])
 _HANDS_OUT = re.compile(r"_?(copy|load|set)_(\w+_)*(params|parameters|weights|state|state_dict)$")
@@ -44,7 +44,7 @@ def accumulated(
                 continue
             turns = parties is None and root_name(slot) != root_name(state)
             if turns:
-                anew = (loop for loop in around if _begins_anew(index, loop, state))
+                anew = (loop for loop in around if begins_anew(index, loop, state))
                 parties = next((loop for loop in anew if not depends(index, slot, loop, own)), None)
             if weights and (parties is None or not any(_counts(index, weight, parties) for weight in weights)):
                 continue
@@ -72,6 +72,7 @@ def accumulated(
                 scope,
                 tests,
                 turns=turns and parties is not None,
+                weights=weights,
             )
             return
     for entry, state, key in entries_given(index, added):
@@ -87,7 +88,7 @@ def accumulated(
 def _counts(index: FileIndex, weight: cst.BaseExpression, parties: Loop) -> bool:
     """Whether a weight counts the parties so far: ``i / (i + 1)``, ``n / total`` where ``total += n`` stands in the
     loop."""
-    body = parties.node.body if isinstance(parties.node, cst.For) else None
+    body = parties.body
     for part in walk(weight):
         if not isinstance(part, cst.Name):
             continue
@@ -155,14 +156,14 @@ def _is_held_by(index: FileIndex, node: cst.BaseExpression, own: str, loop: Loop
     return False
 
 
-def _begins_anew(index: FileIndex, loop: Loop, state: cst.BaseExpression) -> bool:
+def begins_anew(index: FileIndex, loop: Loop, state: cst.BaseExpression) -> bool:
     """Whether a model takes a state in each turn of a loop: ``for i in chosen: net.load_state_dict(shared); ...``."""
     name = root_name(state)
-    if not isinstance(loop.node, cst.For) or name is None:
+    if loop.body is None or name is None:
         return False
     known = index.anew.get((id(loop.node), name))
     if known is None:
-        known = index.anew[id(loop.node), name] = any(_takes_state(part, name) for part in walk(loop.node.body))
+        known = index.anew[id(loop.node), name] = any(_takes_state(part, name) for part in walk(loop.body))
     return known
 
 
@@ -238,7 +239,7 @@ def _fades(index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, keys: 
     if any(isinstance(part, cst.Call) and leaf_name(part.func) == "mul_" for part in walk(slot)):
         return True
     own = index.code(slot)
-    for part in walk(keys.node.body) if isinstance(keys.node, cst.For) else ():
+    for part in walk(keys.body) if keys.body is not None else ():
         scaled: cst.BaseExpression | None = None
         if isinstance(part, cst.AugAssign) and isinstance(part.operator, cst.MultiplyAssign) and part is not node:
             scaled = part.target
