@@ -128,6 +128,9 @@ class Calls(Attributes):
             if attr in RECEIVES and self.index(env.module).mentions(WIRES):
                 yield from self._over_wire(attr, node, env)
                 return
+            if attr == "item" and base and all(_is_of_file(origin) for origin in base):
+                yield from base  # ``np.load(path, allow_pickle=True).item()``: what was a dict is one again
+                return
             if attr in ("decode", "encode"):  # bytes as text: a model may have methods of these names
                 yield from (origin for origin in base if isinstance(origin, (State, Combined)))
             if attr == "join" and isinstance(func.value, cst.SimpleString) and node.args:  # ``b"".join(chunks)``
@@ -347,11 +350,13 @@ class Calls(Attributes):
         if held is not None and self._is_in_memory(held, env):
             yield from self.items(self.origins(held, env))
             return
-        written = self.files.written(held, env) if held is not None else []
+        arrays = name == "numpy.load"
+        written = self.files.written(held, env, arrays=arrays) if held is not None else []
         found = tuple(self._those(written, Arrival("file", node, env)))
         yield from found
         if not any(isinstance(origin, (State, Combined, Made)) for origin in found):
-            yield Loaded()
+            # An array may be anything: only of what torch and its like read is it certain that it was kept.
+            yield Made("library", name, None, node, env) if arrays else Loaded()
 
     def _those(self, written: Iterable[Handover], arrival: Arrival) -> Iterable[Origin]:
         """What was written to a file, or sent in a message, where it is taken up."""
@@ -423,6 +428,11 @@ def _runs_same(row: tuple[Value, Made | None], method: Func, made: Made) -> bool
     """Whether a method is known to run for an object that does the same: not for another class of the same call."""
     value, receiver = row
     return value is method and (receiver is None or receiver.node is not made.node or receiver.cls is made.cls)
+
+
+def _is_of_file(origin: Origin) -> bool:
+    """Whether it is a state as it comes out of a file."""
+    return isinstance(origin, State) and origin.arrivals != () and origin.arrivals[-1].how == "file"
 
 
 def _imports_by_name(module: PyModule) -> bool:

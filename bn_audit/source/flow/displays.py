@@ -86,7 +86,11 @@ def _of_call(follower: Following, node: cst.Call, env: Env, depth: int) -> _Foun
         name = canonical(targets[0][0].name)
         if name in READERS:
             held = positional[0] if positional else keywords.get(READERS[name])
-            return None if held is None else _all(follower, follower.files.written(held, env), depth)
+            return (
+                None
+                if held is None
+                else _all(follower, follower.files.written(held, env, arrays=name == "numpy.load"), depth)
+            )
         if BODY.fullmatch(name):
             return _all(follower, follower.endpoints.posted(env, name), depth)
     if len(targets) == 1 and isinstance(targets[0][0], Func):

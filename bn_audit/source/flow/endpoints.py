@@ -40,6 +40,17 @@ _BY_METHOD = frozenset(["route", "api_route"])
 """Those that say for which methods."""
 _ANSWERING = _ROUTES | {"get"}
 """Decorators that give a function a route by which it may be asked."""
+_REGISTERS = {
+    "add_url_rule": ("view_func", 2),
+    "add_api_route": ("endpoint", 1),
+    "add_route": ("endpoint", 1),
+    "add_post": ("handler", 1),
+    "add_put": ("handler", 1),
+}
+"""Methods of an application that give a function a route, which comes first, each with the name and the place of the
+function: ``app.add_url_rule("/update", "update", update, methods=["POST"])``."""
+_FOR_POSTS = frozenset(["add_post", "add_put"])
+"""Those whose routes are for requests that bring something."""
 _POSTS = ("post", "put", "patch", "request", "Request")
 _BY_HTTP = re.compile(r"(?i)requests|httpx|aiohttp|urllib|session|client|http|fetch|\bapi\b")
 """What is posted by."""
@@ -63,11 +74,6 @@ _MAX_POSTS = 40
 """Calls of one file that may post something, and functions of one file that may answer."""
 
 
-def _is_endpoint(scope: Scope) -> bool:
-    """Whether a function has a route by which something may be sent to it."""
-    return next(_routes(scope.function, _ROUTES), None) is not None
-
-
 def _is_remote(scope: Scope) -> bool:
     """Whether a function is a procedure of a gRPC service, which is given a request and its circumstances."""
     bases = scope.owner.bases if scope.owner is not None else ()
@@ -85,6 +91,27 @@ def _routes(function: cst.CSTNode | None, names: Collection[str]) -> Iterator[cs
             yield from (arg.value for arg in call.args[:1])
 
 
+def _registrations(index: FileIndex) -> Iterator[tuple[cst.Call, cst.BaseExpression]]:
+    """The calls of a file that give functions routes, each with the function."""
+    for name, (keyword, place) in _REGISTERS.items():
+        for call in index.calls_of(name):
+            positional, keywords, _ = arguments_of(call)
+            given = keywords.get(keyword, positional[place] if place < len(positional) else None)
+            if isinstance(given, (cst.Name, cst.Attribute)) and isinstance(call.func, cst.Attribute):
+                yield call, given
+
+
+def _registered(index: FileIndex) -> Iterator[cst.FunctionDef]:
+    """The functions of a file that are given routes by such calls."""
+    for _, given in _registrations(index):
+        yield from index.functions_of(leaf_name(given))
+
+
+def _brings(call: cst.Call) -> bool:
+    """Whether a route is for requests that bring something."""
+    return leaf_name(call.func) in _FOR_POSTS or _takes_posts(call)
+
+
 def _takes_posts(call: cst.Call) -> bool:
     """Whether a route is for requests that bring something: ``methods=["POST"]``. Without methods it is for GET."""
     methods = arguments_of(call)[1].get("methods")
@@ -100,6 +127,7 @@ class Endpoints:
     def __init__(self, follower: Following) -> None:
         self._follower = follower
         self._found: dict[int, list[Handover]] = {}
+        self._registered: dict[str, list[tuple[cst.Call, cst.BaseExpression]]] = {}
         self._posts: dict[str, list[tuple[Path, Handover]]] = {}
         self._answers: dict[str, list[tuple[Path, Handover]]] = {}
 
@@ -110,7 +138,7 @@ class Endpoints:
         run: Env | None = env
         while run is not None:
             remote = _is_remote(run.scope)
-            if remote or _is_endpoint(run.scope):
+            if remote or next(self._routes_of(run, posted=True), None) is not None:
                 known = self._found.get(id(run.scope))
                 if known is None:
                     rows = self._called_with(run) if remote else self._posted_to(run)
@@ -136,7 +164,7 @@ class Endpoints:
         address = keywords.get("url", positional[0] if positional else None)
         asked = [_asked(path) for path in paths(self._follower, address, env)] if address is not None else []
         found: list[Handover] = []
-        for module in self._files(asked, env.module, ("route", "get", "post")):
+        for module in self._files(asked, env.module, ("route", "get", "post", "add_url_rule", "add_api_route")):
             for route, row in self._answers_in(module):
                 if any(_is_same(path, route) for path in asked):
                     found.append(row)
@@ -148,20 +176,36 @@ class Endpoints:
         if known is None:
             known = self._answers[module.path] = []
             index = self._follower.index(module)
-            for function in index.decorated()[:_MAX_POSTS]:
+            for function in [*index.decorated(), *_registered(index)][:_MAX_POSTS]:
                 scope = index.scope(function)
                 if scope is None:
                     continue
-                rows = [Handover(value, self._follower.alone(module, scope)) for value in scope.returns]
-                for route in _routes(function, _ANSWERING):
+                run = self._follower.alone(module, scope)
+                rows = [Handover(value, run) for value in scope.returns]
+                for route in self._routes_of(run, posted=False):
                     ways = paths(self._follower, route, self._follower.env(module, route))
                     known.extend((_opened(way), row) for way in ways for row in rows)
         return known
 
+    def _routes_of(self, env: Env, *, posted: bool) -> Iterator[cst.BaseExpression]:
+        """The routes of the function that a scope is, by decorators or by what registers it in its file; those alone by
+        which something may be sent to it, if so wanted."""
+        function = env.scope.function
+        yield from _routes(function, _ROUTES if posted else _ANSWERING)
+        if not isinstance(function, cst.FunctionDef):
+            return
+        known = self._registered.get(env.module.path)
+        if known is None:
+            known = self._registered[env.module.path] = list(_registrations(self._follower.index(env.module)))
+        for call, given in known:
+            own = isinstance(given, cst.Attribute) == (env.scope.owner is not None)
+            if own and leaf_name(given) == function.name.value and call.args and (not posted or _brings(call)):
+                yield call.args[0].value
+
     def _posted_to(self, env: Env) -> Iterator[Handover]:
         routes = [
             _opened(path)
-            for route in _routes(env.scope.function, _ROUTES)
+            for route in self._routes_of(env, posted=True)
             for path in paths(self._follower, route, self._follower.env(env.module, route))
         ]
         for module in self._files(routes, env.module, _POSTS):

@@ -33,6 +33,7 @@ READERS = {
     "pickle.load": "file",
     "joblib.load": "filename",
     "dill.load": "file",
+    "numpy.load": "file",
 }
 """Functions that give what a file holds, each with the name of its first parameter."""
 _WRITERS = {
@@ -43,7 +44,10 @@ _WRITERS = {
     "dill.dump": ("obj", "file"),
 }
 """Functions that write their first argument to the file that is their second."""
+_ARRAYS = frozenset(["numpy.save", "numpy.savez", "numpy.savez_compressed"])
+"""Functions that write arrays to the file that is their first argument: ``np.savez(path, **arrays)``."""
 _CALLED = ("save", "save_file", "dump", "write")
+_CALLED_FOR_ARRAYS = ("savez", "savez_compressed", "save")
 _PARTIES = re.compile(
     r"(?i)federat|fed_?avg|(?<![a-z])(?:client|participant|part(?:y|ies)(?![a-z])|hospital|institution|silo|worker|server)"
 )
@@ -63,6 +67,8 @@ class _Writer:
     value: cst.BaseExpression
     path: cst.BaseExpression
     env: Env
+    arrays: bool = False
+    """Whether NumPy writes it."""
 
 
 class Files:
@@ -71,14 +77,15 @@ class Files:
     def __init__(self, follower: Following) -> None:
         self._follower = follower
         self._writers: dict[str, list[_Writer]] = {}
-        self._others: dict[tuple[str, frozenset[str]], list[PyModule]] = {}
+        self._others: dict[tuple[str, frozenset[str], bool], list[PyModule]] = {}
         self._places: dict[tuple[int, tuple[int, ...]], list[tuple[Path, Env]]] = {}
 
-    def written(self, path: cst.BaseExpression, env: Env) -> list[Handover]:
+    def written(self, path: cst.BaseExpression, env: Env, *, arrays: bool = False) -> list[Handover]:
         """What the program writes to a file that is read in a run of a scope; empty if nothing, or nobody knows.
 
         Args:
             path: of the file, or the file that was opened.
+            arrays: whether NumPy reads it.
         """
         found: list[Handover] = []
         near: list[Handover] = []
@@ -86,7 +93,7 @@ class Files:
             spoken = self._speaks_of_parties(path, wanted, run)
             if self._is_over_time(path, wanted, run):
                 return []
-            for writer in self._candidates(wanted, env.module):
+            for writer in self._candidates(wanted, env.module, arrays):
                 for place, inner in self._paths(writer.path, writer.env):
                     same = place == wanted and writer.env.module is env.module
                     if not same and not (alike(place, wanted) and same_words(place, wanted)):
@@ -150,14 +157,15 @@ class Files:
             known = self._places[key] = by_callers or found
         return known
 
-    def _candidates(self, wanted: Path, module: PyModule) -> Iterator[_Writer]:
+    def _candidates(self, wanted: Path, module: PyModule, arrays: bool) -> Iterator[_Writer]:
         """The calls that may write a file, of the file that reads it and of others that speak of a word in its path."""
         words = same_words(wanted, wanted)
-        key = (module.path, words)
+        key = (module.path, words, arrays)
         if key not in self._others:
-            self._others[key] = list(files_that_call(self._follower, _CALLED, module, sorted(words), _MAX_FILES))
+            called = _CALLED_FOR_ARRAYS if arrays else _CALLED
+            self._others[key] = list(files_that_call(self._follower, called, module, sorted(words), _MAX_FILES))
         for other in self._others[key]:
-            yield from self._writers_in(other)
+            yield from (row for row in self._writers_in(other) if row.arrays is arrays)
 
     def _writers_in(self, module: PyModule) -> list[_Writer]:
         """The calls of a file that write files."""
@@ -165,22 +173,31 @@ class Files:
         if known is None:
             known = self._writers[module.path] = []
             index = self._follower.index(module)
-            calls = (call for name in _CALLED for call in index.calls_of(name))
+            names = dict.fromkeys((*_CALLED, *_CALLED_FOR_ARRAYS))
+            calls = (call for name in names for call in index.calls_of(name))
             for call in calls:
                 if len(known) >= _MAX_WRITERS:
                     break
                 env = self._follower.env(module, call)
+                if self._name(call, env) in _ARRAYS:
+                    known.extend(_Writer(value, path, env, arrays=True) for value, path in _arrays_of(call))
+                    continue
                 value, path = self._written_by(call, env)
                 if value is not None and path is not None:
                     known.append(_Writer(value, path, env))
         return known
+
+    def _name(self, call: cst.Call, env: Env) -> str:
+        """What a call calls of a library; "" if nothing."""
+        called = self._follower.lookup.dotted(call.func, env)
+        return canonical(called.name) if isinstance(called, External) else ""
 
     def _written_by(self, call: cst.Call, env: Env) -> tuple[cst.BaseExpression | None, cst.BaseExpression | None]:
         """What a call writes to a file, and to which: ``torch.save(state, path)``, ``file.write(data)``,
         ``upload.save(path)``; None for each that is not to be seen."""
         positional, keywords, _ = arguments_of(call)
         called = self._follower.lookup.dotted(call.func, env)
-        names = _WRITERS.get(canonical(called.name)) if isinstance(called, External) else None
+        names = _WRITERS.get(self._name(call, env))
         if names is not None:
             value, path = (
                 keywords.get(word, positional[place] if place < len(positional) else None)
@@ -192,6 +209,16 @@ class Files:
         if call.func.attr.value == "write":
             return positional[0], call.func.value
         return (call.func.value, positional[0]) if call.func.attr.value == "save" else (None, None)
+
+
+def _arrays_of(call: cst.Call) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression]]:
+    """The arrays that a call writes, each with the path: ``np.savez(path, **arrays)``, ``np.save(path, array)``."""
+    positional, keywords, _ = arguments_of(call)
+    path = positional[0] if positional else keywords.get("file")
+    options = ("file", "allow_pickle", "fix_imports")
+    for arg in call.args:
+        if path is not None and arg.value is not path and (arg.keyword is None or arg.keyword.value not in options):
+            yield arg.value, path
 
 
 def _skeleton(path: Path) -> tuple[str | None, ...]:

@@ -53,7 +53,7 @@ class ObjectFollower(Follower):
         for origin in super()._external(name, node, env):
             if name in _COPIES and isinstance(origin, Made) and origin.kind == "model" and not _nested(origin, node):
                 yield Copied(origin.kind, origin.name, origin.cls, node, env, source=origin)
-            elif name in READERS and isinstance(origin, Made):
+            elif name in READERS and isinstance(origin, Made) and origin.kind != "library":
                 yield Loaded()  # an object of its own, in the mode in which it was written: nobody here has set it
             else:
                 yield origin

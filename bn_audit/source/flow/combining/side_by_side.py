@@ -83,7 +83,8 @@ def _rows(index: FileIndex, keys: Loop) -> _Rows | None:
         return None
     given = over.args[-1].value
     if isinstance(given, cst.Name):
-        given = index.scope_of(keys.node).sole_value(given.value) or given
+        named = index.scope_of(keys.node).sole_value(given.value)
+        given = named if isinstance(named, (cst.ListComp, cst.GeneratorExp, cst.Name, cst.Attribute)) else given
     if isinstance(given, (cst.Name, cst.Attribute)):
         return _Rows(held, given)
     if not isinstance(given, (cst.ListComp, cst.GeneratorExp)) or given.for_in.ifs:
