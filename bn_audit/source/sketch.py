@@ -305,7 +305,9 @@ _SPECIAL: dict[type[ast.AST], Callable[[Any, list[ast.AST], set[str]], None]] = 
 }
 
 
-_REDUCERS = frozenset(("sum", "stack", "average", "mean", "median", "all_reduce", "reduce", "cat", "array"))
+_REDUCERS = frozenset(
+    ("sum", "stack", "average", "mean", "median", "all_reduce", "reduce", "cat", "array", "allreduce", "Allreduce")
+)
 _LOOPS = frozenset((ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
 
 

@@ -319,6 +319,8 @@ class Calls(Attributes):
         elif name.startswith("mpi4py.") and name.rpartition(".")[2] in _HANDED_IN and node.args:
             if self.index(env.module).mentions(PARTIES):
                 yield from self.origins(node.args[0].value, env)
+        elif name.startswith("mpi4py.") and name.endswith(".recv"):
+            yield from self._over_wire("recv", node, env)
         elif name in JOINING_FUNCTIONS:
             for given in node.args[:1]:
                 for origin in self.items(self.origins(given.value, env)):

@@ -41,6 +41,7 @@ _PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|\bpart(?:y|ies)\
 _BUFFERS = re.compile(r"(?:named|\w)_buffers\s*\(|[(,*]\s*[\w.\[\]]+\.buffers\s*\(")
 """What a function has that hands buffers on, or goes over them beside others: not one that sets them to something."""
 _ARRIVES = {"file": "the file that it is written to is read here", "message": "it arrives here in a message"}
+_MPI = re.compile(r"\bmpi4py\b")
 _FEDERATED = re.compile(r"(?i)federat|fed_?(?:avg|prox|nova|opt|sgd|per|rep|bn)(?![a-z])")
 _MERGES = re.compile(
     r"(?i)models?_?soup|re-?basin|merge_?(?:the_?|all_?|n_?)?models?|merged_?models?|models?_?merg|merger\b"
@@ -178,7 +179,8 @@ class Hunter:
         averaging, env = row.averaging, row.env
         if averaging.what == "buffers":
             return None  # what stands beside the parameters' is told there
-        if averaging.how == "all_reduce" and not self._between_parties(averaging, env):
+        over = averaging.node if averaging.how == "all_reduce" else averaging.gathers
+        if isinstance(over, cst.Call) and not self._between_parties(over, env):
             return None
         if (averaging.turns or averaging.apart) and not self.follower.index(env.module).mentions(_PARTIES):
             return None
@@ -314,13 +316,15 @@ class Hunter:
             return inner is not None and self._adds_whole(inner, env, depth + 1)
         return adds_whole(self.follower.index(function.module), node, adder, bound=bound)
 
-    def _between_parties(self, averaging: Averaging, env: Env) -> bool:
-        """Whether a sum over processes is one over the parties of a federation: to train one model on many machines is
-        none, so the program has to say that it is."""
-        assert isinstance(averaging.node, cst.Call)
-        called = self.follower.lookup.dotted(averaging.node.func, env)
-        if not isinstance(called, External) or not called.name.startswith("torch.distributed."):
-            return False
+    def _between_parties(self, call: cst.Call, env: Env) -> bool:
+        """Whether what a call combines over processes is the parties' of a federation: to train one model on many
+        machines is none, so the program has to say that it is."""
+        called = self.follower.lookup.dotted(call.func, env)
+        if isinstance(called, External):
+            if not called.name.startswith(("torch.distributed.", "mpi4py.")):
+                return False
+        elif not (isinstance(call.func, cst.Attribute) and self.follower.index(env.module).mentions(_MPI)):
+            return False  # ``self.comm.allreduce(value)``: by its name alone, where there is MPI
         current: Env | None = env
         modules = [env.module, *(module for module, _ in self.follower.callers.of(env))]
         while current is not None:

@@ -25,9 +25,11 @@ __all__ = ["PARTIES", "Binding", "FileIndex", "Piece", "Scope", "Write", "argume
 Function = cst.FunctionDef | cst.Lambda
 
 _COMPREHENSIONS = frozenset([cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp])
-_GATHERS = {"all_gather_object": (0, 1), "gather_object": (1, 0)}
+_GATHERS = {"all_gather_object": (0, 1), "gather_object": (1, 0), "all_gather": (0, 1), "gather": (1, 0)}
 """Functions of torch.distributed that fill a list with what each process hands in: which argument is the list, and
 which is handed in. Whether the processes are parties is for the file to say."""
+_SUMS = {"all_reduce": 0, "reduce": 0, "Allreduce": 1, "Reduce": 1}
+"""Functions that put a sum over processes into one of their arguments, and which."""
 PARTIES = re.compile(r"(?i)federat|fed_?avg|\bclients?\b|\bpart(?:y|ies)\b")
 """Words of which a file has one whose processes are parties."""
 _IN_MEMORY = re.compile(r"\bBytesIO\b")
@@ -492,8 +494,9 @@ class FileIndex:
         self._piece.calls.setdefault(str(name), []).append(node)
         if name == "pop" and isinstance(func, cst.Attribute) and isinstance(func.value, cst.Name) and node.args:
             self._removal(scope, func.value.value, node.args[0].value, node)
-        if name in ("all_reduce", "reduce") and node.args:
-            held = root_name(node.args[0].value)
+        place = _SUMS.get(str(name))
+        if place is not None and len(node.args) > place:
+            held = root_name(node.args[place].value)
             if held is not None:
                 scope.reduced.setdefault(held, []).append(node)
         if name in ("save", "dump") and len(node.args) > 1 and self.mentions(_IN_MEMORY):

@@ -1,4 +1,4 @@
-"""What comes over a socket or a pipe from another part of a program: ``conn.send(data)`` there, ``conn.recv()`` here.
+"""What comes over a socket, a pipe or MPI from another part of a program: ``conn.send(data)`` there, ``recv()`` here.
 
 A wire has no name by which its ends could be told to belong together. So all that the other side sends may come: what
 other files send; in one file, what other functions do.
@@ -16,6 +16,7 @@ from bn_audit.source.flow.following import Following
 from bn_audit.source.flow.handover import Handover, files_that_call, nearest, side_of
 from bn_audit.source.flow.index import Scope, arguments_of
 from bn_audit.source.flow.values import Env
+from bn_audit.source.interpreter.values import External
 from bn_audit.source.nodes import reads
 from bn_audit.source.project import PyModule
 
@@ -63,8 +64,9 @@ class Wires:
             for call in [row for name in _SENDS for row in index.calls_of(name)][:_MAX_SENDS]:
                 positional, _, _ = arguments_of(call)
                 env = self._follower.env(module, call)
-                method = isinstance(call.func, cst.Attribute) and self._follower.lookup.dotted(call.func, env) is None
-                if method and positional:
+                called = self._follower.lookup.dotted(call.func, env)
+                own = called is None or (isinstance(called, External) and called.name.startswith("mpi4py."))
+                if isinstance(call.func, cst.Attribute) and own and positional:
                     known.extend(Handover(positional[0], run) for run in self._runs(positional[0], env))
         return known
 

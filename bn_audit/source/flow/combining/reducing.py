@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.combining.processes import from_processes
 from bn_audit.source.flow.combining.side_by_side import collections_of, gathered, handed_in, mapped, transposed
 from bn_audit.source.flow.combining.vectors import VECTORS, vectors
 from bn_audit.source.flow.combining.written_out import one_by_one
@@ -83,7 +84,7 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
             return
     given = positional[0]
     if leaf != "cat":
-        for reader in (transposed, gathered, mapped, handed_in):
+        for reader in (from_processes, transposed, gathered, mapped, handed_in):
             found_so = next(reader(index, given, node, how), None)
             if found_so is not None:
                 yield found_so
