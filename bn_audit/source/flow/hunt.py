@@ -16,6 +16,7 @@ import libcst as cst
 from bn_audit.source.flow.alive import branches
 from bn_audit.source.flow.circumstances import Condition
 from bn_audit.source.flow.combining.averaging import Adder, Averaging, by_position, is_of_buffers
+from bn_audit.source.flow.combining.in_turn import PARTY, SHARED
 from bn_audit.source.flow.combining.whole import adds_whole, handed_on
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
@@ -184,6 +185,8 @@ class Hunter:
             return None
         if (averaging.turns or averaging.apart) and not self.follower.index(env.module).mentions(_PARTIES):
             return None
+        if averaging.held is not None and not self._takes_over(averaging, env, load):
+            return None
         if averaging.by is not None and not self._adds_whole(averaging.by, env):
             return None
         if averaging.keys is None and averaging.key and keys_of(self.follower, averaging, env) is None:
@@ -195,6 +198,8 @@ class Hunter:
         if by_position(averaging):
             # A state dict has no places; what was made a list of has.
             origins = tuple(origin for origin in origins if not isinstance(origin, State) or self._listed(origin))
+        if averaging.held is not None and any(isinstance(origin, Combined) for origin in origins):
+            return None  # the average of all, which is told by itself
         if not _live(origins) or self._from_files(averaging, env) or self._is_merge(env, load):
             return None
         models = [*models, *(origin.model for origin in origins if isinstance(origin, State) and origin.model)]
@@ -217,6 +222,22 @@ class Hunter:
         passed = tuple(filters.values())
         makers = tuple(without_trials(models, env.module))
         return Federation(averaging, env, load, readings, states, what, passed, steps, apart=apart, makers=makers)
+
+    def _takes_over(self, averaging: Averaging, env: Env, load: Step) -> bool:
+        """Whether it is a server that loads what it has mixed with a party's state: no client that mixes what it gets
+        with its own, nobody who tries a mixture."""
+        assert averaging.held is not None
+        node, index = load.node, self.follower.index(load.module)
+        receiver = averaging.held if node is averaging.node else None
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and receiver is None:
+            receiver = node.func.value
+        owner = index.scope_of(node).owner
+        holder = owner.name.value if owner is not None else ""
+        text = index.code(receiver) if receiver is not None else ""
+        speaks = (self.follower.index(module).mentions(_PARTIES) for module in (env.module, load.module))
+        if receiver is None or PARTY.search(f"{text} {holder}") or not any(speaks):
+            return False
+        return SHARED.search(text) is not None or (SHARED.search(holder) is not None and root_name(receiver) == "self")
 
     def _is_merge(self, env: Env, load: Step) -> bool:
         """Whether models that were trained apart are made one, as the words of all files on the way say."""

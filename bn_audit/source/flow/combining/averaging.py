@@ -50,6 +50,7 @@ class Averaging:
         turns: whether one model plays all parties in turn: it takes the shared state again for each of them.
         apart: whether the parties are written out one by one, each with a name of its own; the state is the list of
             theirs then.
+        held: what a server holds into which it mixes one party's state after the other; None if it does not.
         gathers: what takes the entries of all processes, each of which is a party: ``all_gather(parts, value)``.
         weights: what a mean that is kept up to date weighs by, as it is written.
         by: what adds whole states, if nothing else is written here; None where entries or vectors are added. Whether it
@@ -71,6 +72,7 @@ class Averaging:
     vector: tuple[cst.BaseExpression, ...] = ()
     turns: bool = False
     apart: bool = False
+    held: cst.BaseExpression | None = None
     gathers: cst.Call | None = None
     weights: tuple[cst.BaseExpression, ...] = ()
     by: Adder | None = None

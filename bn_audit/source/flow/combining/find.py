@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.combining.in_turn import mixed_with, mixed_with_by
 from bn_audit.source.flow.combining.processes import PROCESSES, over_processes
 from bn_audit.source.flow.combining.reducing import REDUCERS, reduced
 from bn_audit.source.flow.combining.sums import accumulated, added_to, bare, made_anew, mixed_in_place, mixed_into
@@ -41,7 +42,10 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
                 if mixed is not None:
                     lerp = isinstance(value, cst.Call) and leaf_name(value.func) == "lerp"
                     yield from accumulated(index, node, target, mixed[0], "lerp" if lerp else "", weights=mixed[1])
-                if isinstance(value, cst.BinaryOperation) and _looped(index, node):
+                if _mixes(value) and _looped(index, node):
+                    found = tuple(written_out(index, value)) if isinstance(value, cst.BinaryOperation) else ()
+                    yield from found or mixed_with(index, node, target, value)
+                elif isinstance(value, cst.BinaryOperation) and _looped(index, node):
                     yield from written_out(index, value)
                 elif isinstance(value, cst.Call) and len(value.args) > 1 and _looped(index, node):
                     yield from added_whole(index, node, value)
@@ -49,7 +53,7 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
         element = comp.value if isinstance(comp, cst.DictComp) else comp.elt
         if isinstance(element, cst.BinaryOperation):
             yield from made_anew(index, comp, element) if _looped(index, comp) else ()
-            yield from written_out(index, element)
+            yield from tuple(written_out(index, element)) or mixed_with(index, element, None, element)
     for call in piece.calls.get("add_", ()):
         if isinstance(call.func, cst.Attribute) and call.args and _looped(index, call):
             yield from accumulated(index, call, bare(call.func.value), call.args[0].value, "add_")
@@ -59,7 +63,8 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
             if in_place is not None and _looped(index, call):
                 slot, added, weights = in_place
                 how = "lerp_" if name == "lerp_" else "mul_"
-                yield from accumulated(index, call, slot, added, how, weights=weights)
+                found = tuple(accumulated(index, call, slot, added, how, weights=weights))
+                yield from found or mixed_with_by(index, call, slot, added, weights, how)
     for name in REDUCERS:
         for call in piece.calls.get(name, ()):
             found = tuple(reduced(index, call))
