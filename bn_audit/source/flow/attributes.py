@@ -212,6 +212,7 @@ class Attributes(Variables):
                 yield from self._given_as(attr, made)
             if not known and classes.find(made.cls, attr) is None:
                 yield from self._set_outside(made, attr)
+                yield from self._filled_of_object(made, attr)
             member = classes.find(made.cls, attr)
             method = function_of(member[0]) if member is not None else None
             if method is not None:

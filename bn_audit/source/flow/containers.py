@@ -18,7 +18,7 @@ from bn_audit.source.flow.following import MAX_CALLS, Following
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.loops import OVER_TIME, Loop, depends, loop_of, loops_around, said_of
 from bn_audit.source.flow.passing import STATES
-from bn_audit.source.flow.values import Callee, Env, Origin
+from bn_audit.source.flow.values import Callee, Env, Made, Origin
 from bn_audit.source.interpreter.values import ModuleRef
 from bn_audit.source.nodes import dotted_name, leaf_name, root_name, walk
 from bn_audit.source.text import SourceError
@@ -79,7 +79,11 @@ class Containers(Following):
     def _filled_elsewhere(self, name: str, here: Env) -> Iterable[Origin]:
         """What other files put into a container of a module: ``store.states.append(state)``, ``from store import
         states``."""
-        module = here.module
+        for other in self._files_that_fill(name, here.module):
+            yield from self._filled_in(other, name, here)
+
+    def _files_that_fill(self, name: str, module: PyModule) -> Iterator[PyModule]:
+        """The other files that put something into what goes by a name, and speak of a module."""
         stem = os.path.splitext(os.path.basename(module.path))[0]
         folder = os.path.basename(os.path.dirname(module.path))
         word = (folder if stem == "__init__" else stem).encode()
@@ -91,10 +95,27 @@ class Containers(Following):
             if not self.project.outside.holds(absolute, [word]):
                 continue
             try:
-                other = self.project.open(path)
+                yield self.project.open(path)
             except SourceError:
                 continue
-            yield from self._filled_in(other, name, here)
+
+    def _filled_of_object(self, made: Made, attr: str) -> Iterable[Origin]:
+        """What other files put into a container that an object of a module holds: ``from store import store``,
+        ``store.states.append(state)``."""
+        module, top = made.env.module, made.env.scope
+        if top.parent is not None:
+            return
+        homes = {
+            (module.path, name) for name, rows in top.bindings.items() if any(row.value is made.node for row in rows)
+        }
+        for other in self._files_that_fill(attr, module) if homes else ():
+            for scope, write in self.index(other).filling_of(attr):
+                inner = self.alone(other, scope)
+                if self.holder(write.root, None, inner) is not None:
+                    continue  # a variable of its own
+                found = self.home(write.root, other)
+                if found is not None and (found[0].module.path, found[1]) in homes:
+                    yield from self._put_by(attr, [(write.value, write.node)], inner, alike=True)
 
     def _filled_in(self, module: PyModule, name: str, here: Env) -> Iterable[Origin]:
         """What one of the other files puts into it."""

@@ -47,7 +47,7 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
                     yield from found or mixed_with(index, node, target, value)
                 elif isinstance(value, cst.BinaryOperation) and _looped(index, node):
                     yield from written_out(index, value)
-                elif isinstance(value, cst.Call) and len(value.args) > 1 and _looped(index, node):
+                if isinstance(value, cst.Call) and len(value.args) > 1 and _looped(index, node):
                     yield from added_whole(index, node, value)
     for comp in piece.comprehensions:
         element = comp.value if isinstance(comp, cst.DictComp) else comp.elt
