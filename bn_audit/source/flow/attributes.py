@@ -105,6 +105,9 @@ class Attributes(Variables):
             elif is_of_message(origin) or (attr in ANSWERS and isinstance(origin, Combined)):
                 found = True
                 yield origin  # a field of it
+            elif isinstance(origin, Combined) and origin.averaging.by is not None and origin.averaging.by.own:
+                found = True
+                yield origin  # what the object holds that was added up
             elif isinstance(origin, Received):
                 found = True
                 yield Received(attr)

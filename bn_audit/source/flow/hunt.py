@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import libcst as cst
 
 from bn_audit.source.flow.alive import branches
+from bn_audit.source.flow.callers import function_of
 from bn_audit.source.flow.circumstances import Condition
 from bn_audit.source.flow.combining.averaging import Adder, Averaging, by_position, is_of_buffers
 from bn_audit.source.flow.combining.in_turn import PARTY, SHARED
-from bn_audit.source.flow.combining.whole import adds_whole, handed_on
+from bn_audit.source.flow.combining.whole import adds_whole, handed_on, held_in
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.keys import keys_of
@@ -28,6 +29,7 @@ from bn_audit.source.flow.options import Options
 from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.trials import without_trials
 from bn_audit.source.flow.values import Combined, Env, Filter, Loaded, Made, Origin, State, Stepped
+from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import External, Func, Step
 from bn_audit.source.nodes import root_name, walk
 from bn_audit.source.project import PyModule
@@ -193,6 +195,8 @@ class Hunter:
             return None  # a function that is given one key: nobody is seen to give it all
         if averaging.vector:
             origins: tuple[Origin, ...] = tuple(self._vectors(averaging, env))
+        elif averaging.by is not None and averaging.by.own:
+            origins = tuple(dict.fromkeys(self._held_by(averaging, env)))
         else:
             origins = tuple(self.follower.items(self.follower.origins(averaging.state, env)))
         if by_position(averaging):
@@ -324,11 +328,42 @@ class Hunter:
     def _adds_whole(self, adder: Adder, env: Env, depth: int = 0) -> bool:
         """Whether what is called adds states by their keys, or calls what does: ``lambda total, state: add(total,
         scale(state, share))``."""
+        if adder.own:
+            operators = [found for made in self._objects(adder.function, env) for found in self._operators_of(made)]
+            own = Adder(adder.function, 0, 1)
+            return bool(operators) and all(
+                adds_whole(self.follower.index(found.module), found.node, own, bound=False) for found in operators
+            )
         called = self.follower.callee(cst.Call(adder.function), env)
         return bool(called) and all(
             isinstance(function, Func) and self._adds_so(function, adder, env, depth, bound=_is_bound(function, made))
             for function, made in called
         )
+
+    def _objects(self, node: cst.BaseExpression, env: Env) -> Iterator[Made]:
+        """The objects, other than models, that an expression may be."""
+        for origin in self.follower.items(self.follower.origins(node, env)):
+            if isinstance(origin, Made) and origin.kind == "object" and origin.cls is not None:
+                yield origin
+
+    def _operators_of(self, made: Made) -> Iterator[Func]:
+        """What an object does when it is added."""
+        for name in ("__add__", "__iadd__"):
+            member = classes.find(made.cls, name) if made.cls is not None else None
+            function = function_of(member[0]) if member is not None else None
+            if function is not None and isinstance(function.node, cst.FunctionDef):
+                yield function
+
+    def _held_by(self, averaging: Averaging, env: Env) -> Iterator[Origin]:
+        """The states that objects hold which are added."""
+        for made in self._objects(averaging.state, env):
+            for function in self._operators_of(made):
+                for attr in held_in(function.node) if isinstance(function.node, cst.FunctionDef) else ():
+                    if attr:
+                        yield from self.follower.items(self.follower.of_object(made, attr))
+                    elif isinstance(made.node, cst.Call) and made.node.args:
+                        given = self.follower.origins(made.node.args[0].value, made.env)
+                        yield from self.follower.items(given)
 
     def _adds_so(self, function: Func, adder: Adder, env: Env, depth: int, *, bound: bool) -> bool:
         node = function.node

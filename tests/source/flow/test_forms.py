@@ -943,6 +943,69 @@ def average(states, sizes):
             out[k] = stacked.mean(0)
     return out
 """,
+    "objects that add themselves": """\
+class State:
+    def __init__(self, entries):
+        self.entries = entries
+    def __add__(self, other):
+        return State({k: self.entries[k] + other.entries[k] for k in self.entries})
+    def __truediv__(self, n):
+        return State({k: v / n for k, v in self.entries.items()})
+def average(states, sizes):
+    total = State(states[0])
+    for s in states[1:]:
+        total = total + State(s)
+    return (total / len(states)).entries
+""",
+    "a sum of objects": """\
+class State:
+    def __init__(self, entries):
+        self.entries = entries
+    def __add__(self, other):
+        return State({k: self.entries[k] + other.entries[k] for k in self.entries})
+    def __radd__(self, other):
+        return self if other == 0 else self + other
+    def __truediv__(self, n):
+        return State({k: v / n for k, v in self.entries.items()})
+def average(states, sizes):
+    total = sum(State(s) for s in states) / len(states)
+    return total.entries
+""",
+    "objects that add to themselves": """\
+class Params:
+    def __init__(self, d): self.d = d
+    def __iadd__(self, other):
+        for k in self.d: self.d[k] = self.d[k] + other.d[k]
+        return self
+    def __mul__(self, c): return Params({k: v * c for k, v in self.d.items()})
+def average(states, sizes):
+    total = Params({k: torch.zeros_like(v, dtype=torch.float32) for k, v in states[0].items()})
+    for s, n in zip(states, sizes):
+        total += Params(s) * (n / sum(sizes))
+    return total.d
+""",
+    "dicts that add themselves": """\
+class State(dict):
+    def __add__(self, other):
+        return State({k: self[k] + other[k] for k in self})
+    def __mul__(self, c):
+        return State({k: v * c for k, v in self.items()})
+def average(states, sizes):
+    out = None
+    for s, n in zip(states, sizes):
+        part = State(s) * (n / sum(sizes))
+        out = part if out is None else out + part
+    return out
+""",
+    "dicts that add themselves, reduced": """\
+class State(dict):
+    def __add__(self, other):
+        return State({k: self[k] + other[k] for k in self})
+    def __truediv__(self, c):
+        return State({k: v / c for k, v in self.items()})
+def average(states, sizes):
+    return reduce(operator.add, [State(s) for s in states]) / len(states)
+""",
 }
 _NO_AVERAGES = {
     "the product by reduce": """\
@@ -1197,6 +1260,84 @@ def average(states, sizes):
         else:
             out[k] = stacked.mean(0)
     return out
+""",
+    "dicts that merge": """\
+class State(dict):
+    def __add__(self, other):
+        return State({**self, **other})
+def average(states, sizes):
+    out = State(states[0])
+    for s in states[1:]:
+        out = out + State(s)
+    return out
+""",
+    "dicts that fade": """\
+class State(dict):
+    def __add__(self, other):
+        return State({k: 0.9 * self[k] + 0.1 * other[k] for k in self})
+def average(states, sizes):
+    out = State(states[0])
+    for s in states[1:]:
+        out = out + State(s)
+    return out
+""",
+    "objects that leave BatchNorm as it is": """\
+class State:
+    def __init__(self, entries): self.entries = entries
+    def __iter__(self): return iter(self.entries)
+    def __add__(self, other):
+        return State({k: self.entries[k] + other.entries[k] if "bn" not in k else self.entries[k] for k in self})
+def average(states, sizes):
+    out = State(states[0])
+    for s in states[1:]:
+        out = out + State(s)
+    return out.entries
+""",
+    "objects that leave BatchNorm out": """\
+class State:
+    def __init__(self, entries): self.entries = entries
+    def __add__(self, other):
+        return State({k: v + other.entries[k] for k, v in self.entries.items() if "bn" not in k})
+def average(states, sizes):
+    out = State(states[0])
+    for s in states[1:]:
+        out = out + State(s)
+    return {**states[0], **out.entries}
+""",
+    "objects that add up losses": """\
+class Meter:
+    def __init__(self, state, loss): self.state = state; self.loss = loss
+    def __add__(self, other): return Meter(self.state, self.loss + other.loss)
+def average(states, sizes):
+    total = Meter(states[0], 0)
+    for s in states[1:]:
+        total = total + Meter(s, 1.0)
+    return total.state
+""",
+    "objects that join": """\
+class State:
+    def __init__(self, entries): self.entries = entries
+    def __add__(self, other):
+        return State({k: torch.cat([self.entries[k], other.entries[k]]) for k in self.entries})
+def average(states, sizes):
+    out = State(states[0])
+    for s in states[1:]:
+        out = out + State(s)
+    return states[0]
+""",
+    "snapshots that add themselves": """\
+class State(dict):
+    def __add__(self, other):
+        return State({k: self[k] + other[k] for k in self})
+    def __truediv__(self, n):
+        return State({k: v / n for k, v in self.items()})
+def average(states, sizes):
+    net = Net()
+    total = State(net.state_dict())
+    for epoch in range(10):
+        train(net, [])
+        total = total + State(net.state_dict())
+    return total / 11
 """,
 }
 _SIZES = [10, 20, 31]

@@ -18,13 +18,15 @@ class Adder:
     """A function that may add two states.
 
     Attributes:
-        function: what is called.
+        function: what is called; what is added, if that is an object that adds itself.
         held, added: which of its parameters are the sum so far and what is added: a place, or a name.
+        own: whether the objects say themselves how they are added: ``total + State(weights)``.
     """
 
     function: cst.BaseExpression
     held: int | str
     added: int | str
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from bn_audit.source.flow.combining.in_turn import mixed_with, mixed_with_by
 from bn_audit.source.flow.combining.processes import PROCESSES, over_processes
 from bn_audit.source.flow.combining.reducing import REDUCERS, reduced
 from bn_audit.source.flow.combining.sums import accumulated, added_to, bare, made_anew, mixed_in_place, mixed_into
-from bn_audit.source.flow.combining.whole import added_whole, reduced_whole
+from bn_audit.source.flow.combining.whole import added_objects, added_whole, reduced_objects, reduced_whole
 from bn_audit.source.flow.combining.written_out import written_out
 from bn_audit.source.flow.index import FileIndex, Piece
 from bn_audit.source.flow.loops import stands_in
@@ -30,13 +30,15 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
     for node in piece.assignments:
         if isinstance(node, cst.AugAssign):
             if isinstance(node.operator, cst.AddAssign) and _looped(index, node):
-                yield from accumulated(index, node, node.target, node.value, "+=")
+                found = tuple(accumulated(index, node, node.target, node.value, "+="))
+                yield from found or added_objects(index, node, node.target, node.value)
         elif len(node.targets) == 1:
             target = node.targets[0].target
             for value in _branches(node.value):
                 added = added_to(index, target, value) if _adds(value) and _looped(index, node) else None
                 if added is not None:
-                    yield from accumulated(index, node, target, added, "+")
+                    found = tuple(accumulated(index, node, target, added, "+"))
+                    yield from found or added_objects(index, node, target, added)
                     continue
                 mixed = mixed_into(index, target, value) if _mixes(value) and _looped(index, node) else None
                 if mixed is not None:
@@ -68,6 +70,9 @@ def _candidates(index: FileIndex, piece: Piece) -> Iterator[Averaging]:
     for name in REDUCERS:
         for call in piece.calls.get(name, ()):
             found = tuple(reduced(index, call))
+            if not found and name in ("sum", "reduce"):
+                added_up = not call.args or name == "sum" or leaf_name(call.args[0].value) == "add"
+                found = tuple(reduced_objects(index, call)) if added_up else ()
             yield from found or (reduced_whole(index, call) if name == "reduce" else ())
     for name in PROCESSES:
         for call in piece.calls.get(name, ()):

@@ -1,5 +1,5 @@
 """Whole states that are added by a function which adds two of them entry by entry: ``total = add(total, state)``,
-``reduce(add, states)``."""
+``reduce(add, states)``; or by the ``+`` of objects that hold them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bn_audit.source.flow.combining.averaging import Adder, Averaging
 from bn_audit.source.flow.combining.sums import bare, is_begun
 from bn_audit.source.flow.entries import entries_in
 from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
-from bn_audit.source.flow.loops import Loop, conditions, depends, loops_around, unwrapped
+from bn_audit.source.flow.loops import Loop, conditions, depends, loop_of, loops_around, unwrapped
 from bn_audit.source.nodes import leaf_name, reads, root_name, walk
 
-__all__ = ["added_whole", "adds_whole", "handed_on", "reduced_whole"]
+__all__ = ["added_objects", "added_whole", "adds_whole", "handed_on", "held_in", "reduced_objects", "reduced_whole"]
 
 
 def added_whole(index: FileIndex, node: cst.Assign, value: cst.Call) -> Iterator[Averaging]:
@@ -54,6 +54,56 @@ def reduced_whole(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
         states = positional[1]
         by = Adder(positional[0], 0, 1)
         yield Averaging(node, "", None, states, states, states, "state", "", None, None, index.scope_of(node), by=by)
+
+
+def added_objects(
+    index: FileIndex, node: cst.CSTNode, target: cst.BaseExpression, added: cst.BaseExpression
+) -> Iterator[Averaging]:
+    """``total = total + State(weights)`` in a loop over the parties, likewise."""
+    if not isinstance(target, (cst.Name, cst.Attribute)) or not _may_be_object(added):
+        return
+    for parties in reversed(loops_around(index, node)):
+        if depends(index, target, parties, adding=node) or reads(added, root_name(target)):
+            continue
+        if depends(index, added, parties):
+            by, scope = Adder(added, 0, 1, own=True), index.scope_of(node)
+            yield Averaging(node, "", target, added, added, added, "state", "", None, parties, scope, by=by)
+            return
+
+
+def reduced_objects(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
+    """``sum(State(weights) for weights in received)``, likewise."""
+    positional, _, _ = arguments_of(node)
+    given = (
+        positional[-1] if leaf_name(node.func) == "reduce" and len(positional) == 2 else next(iter(positional), None)
+    )
+    if isinstance(given, (cst.ListComp, cst.GeneratorExp)) and given.for_in.inner_for_in is None:
+        added, parties = given.elt, loop_of(given.for_in)
+        if _may_be_object(added) and depends(index, added, parties):
+            by, scope = Adder(added, 0, 1, own=True), index.scope_of(node)
+            yield Averaging(node, "", None, added, added, added, "state", "", None, parties, scope, by=by)
+
+
+def _may_be_object(node: cst.BaseExpression) -> bool:
+    """``State(weights)``, ``state * share``."""
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, (cst.Multiply, cst.Divide)):
+        return _may_be_object(node.left) or _may_be_object(node.right)
+    return isinstance(node, (cst.Name, cst.Call))
+
+
+def held_in(function: cst.FunctionDef) -> tuple[str, ...]:
+    """The attributes of the other object that an operator reads: ``entries`` of ``self.entries[k] + other.entries[k]``;
+    "" if it takes the object itself, a dict."""
+    params = function.params.params
+    if len(params) != 2:
+        return ()
+    other = params[1].name.value
+    found = [
+        part.attr.value
+        for part in walk(function.body)
+        if isinstance(part, cst.Attribute) and isinstance(part.value, cst.Name) and part.value.value == other
+    ]
+    return tuple(dict.fromkeys(found)) or ("",)
 
 
 def _may_be_state(node: cst.BaseExpression) -> bool:
