@@ -77,7 +77,7 @@ class Attributes(Variables):
                 return
             if isinstance(value, ModuleRef):
                 if isinstance(inner, (ClassVal, Func, Partial)):
-                    yield Callee(inner)
+                    yield Callee(self.as_given(inner))
                 else:
                     top = self.index(value.module).top
                     yield from self._global_object(attr, Env(value.module, top))
@@ -152,6 +152,8 @@ class Attributes(Variables):
             if current.call is None or current.caller is None:
                 for call, caller in self.callers.running(current):
                     yield from self._written_by(call, caller, current, number, method, attr)
+                return
+            if current.bound:
                 return
             given = argument_at(current.call, number - (1 if method else 0), name)
             if isinstance(given, cst.Name):
@@ -229,7 +231,7 @@ class Attributes(Variables):
 
     def _given_as(self, attr: str, made: Made) -> Iterable[Origin]:
         """What a message or record is made with under a name: ``Reply(content=state).content``."""
-        if not isinstance(made.node, cst.Call):
+        if not isinstance(made.node, cst.Call) or made.bound:
             return
         place = -1
         if made.cls is not None:
@@ -311,7 +313,8 @@ class Attributes(Variables):
                 yield from ((call, env) for call in index.calls_of("__init__") if index.scope_of(call) is scope)
             return
         if isinstance(made.node, cst.Call):
-            yield made.node, made.env
+            if not made.bound:
+                yield made.node, made.env
             return
         for path in self.finder(made.cls.name, made.cls.module)[:MAX_CALLERS]:
             try:
@@ -354,7 +357,8 @@ class Attributes(Variables):
             chain = self._init_call(made, cls)
             if chain is not None:
                 call, caller = chain
-                return Env(func.module, scope, call, caller, made, caller.depth + 1)
+                bound = made.bound if call is made.node else ()
+                return Env(func.module, scope, call, caller, made, caller.depth + 1, bound)
         if isinstance(made.node, cst.ClassDef) and made.cls is not None and cls.node is not made.cls.node:
             below = self.any_object(cls.module, cls.node) if cls not in classes.mro(made.cls) else None
             return Env(func.module, scope, None, None, below or made)
@@ -378,7 +382,8 @@ class Attributes(Variables):
             scope = index.scope(func.node)
             if scope is None:
                 return None
-            env = Env(func.module, scope, call, env, made, env.depth + 1)
+            bound = made.bound if call is made.node else ()
+            env = Env(func.module, scope, call, env, made, env.depth + 1, bound)
             above = next((row for row in index.calls_of("__init__") if index.scope_of(row) is scope), None)
             if above is None:
                 return None

@@ -11,7 +11,7 @@ import libcst as cst
 from bn_audit.source.flow.dispatch import dispatch_of, dispatched_in
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.indirect import indirect_calls
-from bn_audit.source.flow.values import Callee, Env, Made
+from bn_audit.source.flow.values import Bound, Callee, Env, Given, Made, given_before
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import BoundMethod, ClassVal, Func, Partial, Value
 from bn_audit.source.nodes import dotted_name
@@ -161,27 +161,34 @@ class Callers:
     def runs_of(self, env: Env) -> Iterator[Env]:
         """The runs of a scope by the calls in the project that certainly run it."""
         for call, caller in self.running(env):
-            yield Env(env.module, env.scope, call, caller, env.receiver, caller.depth + 1)
+            bound = self._bound_by(call, caller, env) if caller.module.derive(_has_partial) else ()
+            yield Env(env.module, env.scope, call, caller, env.receiver, caller.depth + 1, bound or ())
 
     def runs(self, call: cst.Call, caller: Env, env: Env) -> bool:
         """Whether a call certainly runs a scope."""
+        return self._bound_by(call, caller, env) is not None
+
+    def _bound_by(self, call: cst.Call, caller: Env, env: Env) -> tuple[Bound, ...] | None:
+        """What was given before to what a call runs; None if it does not certainly run a scope."""
         function = env.scope.function
         handed = dispatch_of(call)
         if handed is not None:
             for origin in self._follower.origins(handed.function, caller):
-                target = function_of(origin.value) if isinstance(origin, Callee) else None
+                inner, bound = given_before(origin.value) if isinstance(origin, Callee) else (None, ())
+                target = function_of(inner)
                 if target is not None and target.node is function:
-                    return True
-        for value, receiver in self._follower.callee(call, caller):
+                    return bound
+        for called, receiver in self._follower.callee(call, caller):
+            value, bound = given_before(called)
             target = function_of(value)
             if target is not None and target.node is function and related(receiver, env.receiver):
-                return True
+                return bound
             if isinstance(value, ClassVal):
                 init = classes.find(value, "__init__")
                 method = function_of(init[0]) if init is not None else None
                 if method is not None and method.node is function:
-                    return True
-        return False
+                    return bound
+        return None
 
     def subclasses(self, cls: ClassVal) -> list[ClassVal]:
         """The classes of the project that have a class among their bases, as far as files name both."""
@@ -265,8 +272,8 @@ _PLAIN = frozenset(["staticmethod", "classmethod", "abstractmethod", "abc.abstra
 
 
 def function_of(value: Value | None) -> Func | None:
-    """The function behind a member of a class."""
-    while isinstance(value, (BoundMethod, Partial)):
+    """The function behind a member of a class; None if something was given to it before, by ``functools.partial``."""
+    while isinstance(value, (BoundMethod, Partial)) and not isinstance(value, Given):
         value = value.func if not isinstance(value.func, str) else None
     return value if isinstance(value, Func) else None
 

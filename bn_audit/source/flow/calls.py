@@ -31,10 +31,12 @@ from bn_audit.source.flow.passing import (
 )
 from bn_audit.source.flow.values import (
     Arrival,
+    Bound,
     Callee,
     Combined,
     Env,
     Filter,
+    Given,
     Imported,
     Loaded,
     Made,
@@ -43,6 +45,7 @@ from bn_audit.source.flow.values import (
     Received,
     State,
     Stepped,
+    given_before,
     is_of_message,
 )
 from bn_audit.source.flow.wires import RECEIVES, WIRES, Wires
@@ -70,6 +73,7 @@ __all__ = ["Calls"]
 _HANDED_IN = frozenset(["gather", "allgather", "bcast"])
 """Methods of an MPI communicator that give what processes hand in, or what one of them does."""
 
+_CALLED = (Func, ClassVal, External, Partial)
 
 _MAX_ARRIVALS = 4
 """Files and messages on a state's way that are told."""
@@ -96,7 +100,8 @@ class Calls(Attributes):
             picked = self._is_choice(func, env)
             for value, receiver in target:
                 yield from self._apply(value, receiver, node, env, picked)
-            if picked and any(isinstance(value, ClassVal) and kind_of(value) == "model" for value, _ in target):
+            values = (given_before(value)[0] for value, _ in target)
+            if picked and any(isinstance(value, ClassVal) and kind_of(value) == "model" for value in values):
                 yield Made("model", "", None, node, env)
             return
         handed = dispatch_of(node)
@@ -204,10 +209,10 @@ class Calls(Attributes):
                 return [(local, None)]
             several = self.lookup.imports(func, env)
             if len(several) > 1:
-                return [(row, None) for row in several if isinstance(row, (Func, ClassVal, External, Partial))]
+                return [(self.as_given(row), None) for row in several if isinstance(row, _CALLED)]
         value = self.lookup.dotted(func, env)
-        if isinstance(value, (Func, ClassVal, External, Partial)):
-            return [(value, None)]
+        if isinstance(value, _CALLED):
+            return [(self.as_given(value), None)]
         if isinstance(value, BoundMethod) and isinstance(value.func, Func):
             return [(value.func, None)]
         if value is not None and not isinstance(value, (Module, Instance)) and hasattr(value, "name"):
@@ -277,20 +282,24 @@ class Calls(Attributes):
         return None
 
     def _apply(
-        self, value: Value, receiver: Made | None, node: cst.Call, env: Env, picked: bool = False
+        self, called: Value, receiver: Made | None, node: cst.Call, env: Env, picked: bool = False
     ) -> Iterable[Origin]:
+        value, bound = given_before(called)
         if isinstance(value, Partial):
             yield from self._apply(value.func, receiver, node, env, picked)
         elif env.module.taught is not None and env.module.taught.makes_model(names_of(value)):
             yield Made("model", names_of(value)[0], None, node, env)
         elif isinstance(value, ClassVal):
-            yield Made(kind_of(value), value.name, value, node, env, picked=picked)
+            yield Made(kind_of(value), value.name, value, node, env, picked=picked, bound=bound)
         elif isinstance(value, Func):
             if self._adds_noise(value):
                 step = env.module.derive(Marks).step_by(node)
                 if step is not None:
                     yield Stepped(step, env)
-            yield from self.returned(value, node, receiver, env)
+            yield from self.returned(value, node, receiver, env, bound)
+        elif isinstance(value, External) and any(map(_is_placed, bound)):
+            made = makes_models(canonical(value.name))
+            yield Made("model", canonical(value.name), None, node, env) if made else Opaque(value.name)
         elif isinstance(value, External):
             yield from self._external(canonical(value.name), node, env)
         else:
@@ -300,6 +309,9 @@ class Calls(Attributes):
         if name == "filter" and len(node.args) == 2:
             unclear = (Filter(node, True, "", env),)
             yield from filtered(self.items(self.origins(node.args[1].value, env)), unclear)
+            return
+        if name == "functools.partial":
+            yield from self._partial(node, env)
             return
         if name.rpartition(".")[2] in IMPORTERS:
             imported = imports_of(self.project, self.index(env.module), node)
@@ -344,6 +356,23 @@ class Calls(Attributes):
         else:
             settings = self._settings(node, env) if name in INSTANTIATE else ""
             yield Made("model" if makes_models(name) else "library", name, None, node, env, settings=settings)
+
+    def _partial(self, node: cst.Call, env: Env) -> Iterable[Origin]:
+        """What is to be called later, with what it is given now."""
+        positional, _, _ = arguments_of(node)
+        found = False
+        clear = positional and not any(arg.star == "*" for arg in node.args)
+        for origin in self.items(self.origins(positional[0], env)) if clear else ():
+            value = origin.value if isinstance(origin, Callee) else None
+            if isinstance(origin, Opaque) and makes_models(canonical(origin.name)):
+                value = External(origin.name)
+            if value is not None:
+                found = True
+                held = origin if isinstance(origin, Callee) else None
+                receiver, picked = (held.receiver, held.picked) if held is not None else (None, False)
+                yield Callee(Given(value, Bound(node, env)), receiver, picked)
+        if not found:
+            yield Made("library", "functools.partial", None, node, env)
 
     def _read(self, name: str, node: cst.Call, env: Env) -> Iterable[Origin]:
         """What a file holds that is read: what the program writes to it, as far as that is known."""
@@ -409,7 +438,9 @@ class Calls(Attributes):
         """Whether a function adds noise to what it gives back."""
         return isinstance(func.node, cst.FunctionDef) and func.module.derive(Marks).adds_noise(func.node)
 
-    def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
+    def returned(
+        self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env, bound: tuple[Bound, ...] = ()
+    ) -> Iterable[Origin]:
         """What a function returns (or yields) when it is called so."""
         index = self.index(func.module)
         scope = index.scope(func.node)
@@ -420,10 +451,15 @@ class Calls(Attributes):
         if env.depth >= MAX_CALLS:
             inner = Env(func.module, scope, receiver=receiver)
         else:
-            inner = Env(func.module, scope, call, env if call is not None else None, receiver, env.depth + 1)
+            inner = Env(func.module, scope, call, env if call is not None else None, receiver, env.depth + 1, bound)
         for value in (*scope.returns, *scope.yields):
             if self.reached(value, inner):
                 yield from self.origins(value, inner)
+
+
+def _is_placed(row: Bound) -> bool:
+    """Whether arguments are given by their place, so that those of the call are not the first."""
+    return len(arguments_of(row.node)[0]) > 1
 
 
 def _runs_same(row: tuple[Value, Made | None], method: Func, made: Made) -> bool:

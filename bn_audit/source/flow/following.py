@@ -13,9 +13,9 @@ from bn_audit.source.flow.callers import Callers
 from bn_audit.source.flow.given import given_by, taken
 from bn_audit.source.flow.index import FileIndex, Scope, Write
 from bn_audit.source.flow.lookup import Lookup
-from bn_audit.source.flow.values import Combined, Env, Filter, Imported, Made, Origin, Parts, State
+from bn_audit.source.flow.values import Bound, Combined, Env, Filter, Given, Imported, Made, Origin, Parts, State
 from bn_audit.source.interpreter import classes
-from bn_audit.source.interpreter.values import ClassVal, Func, Value
+from bn_audit.source.interpreter.values import ClassVal, Func, Partial, Value
 
 if TYPE_CHECKING:
     from bn_audit.source.flow.endpoints import Endpoints
@@ -163,8 +163,17 @@ class Following(ABC):
     def writes_of(self, made: Made, attr: str) -> Iterator[tuple[Write, Env]]:
         """What the methods of an object's class put into one of its attributes."""
 
+    def as_given(self, value: Value) -> Value:
+        """What ``functools.partial`` makes where the interpreter has seen it, with where its arguments are written."""
+        step = value.origin
+        if type(value) is not Partial or step is None or not isinstance(step.node, cst.Call):
+            return value
+        return Given(self.as_given(value.func), Bound(step.node, self.env(step.module, step.node)))
+
     @abstractmethod
-    def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
+    def returned(
+        self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env, bound: tuple[Bound, ...] = ()
+    ) -> Iterable[Origin]:
         """What a function returns (or yields) when it is called so."""
 
     @abstractmethod

@@ -15,10 +15,10 @@ import libcst as cst
 from bn_audit.source.flow.callers import is_plain, is_static
 from bn_audit.source.flow.dispatch import dispatch_of
 from bn_audit.source.flow.index import FileIndex, arguments_of
-from bn_audit.source.flow.values import Env
+from bn_audit.source.flow.values import Bound, Env
 from bn_audit.source.nodes import leaf_name
 
-__all__ = ["argument", "given_by", "settled", "taken", "written"]
+__all__ = ["argument", "bound_arguments", "given_by", "settled", "taken", "written"]
 
 _NAMES = {"True": True, "False": False, "None": None}
 _FORMS: Mapping[str, Callable[[str], str]] = {
@@ -45,19 +45,24 @@ def given_by(env: Env, above: Mapping[str, object]) -> dict[str, object]:
     call, scope, function = env.call, env.scope, env.scope.function
     if call is None or not isinstance(function, cst.FunctionDef) or not is_plain(function):
         return {}
-    if dispatch_of(call) is not None or not _is_called(call, env, function):
+    if dispatch_of(call) is not None or not (env.bound or _is_called(call, env, function)):
         return {}
     positional, keywords, stars = arguments_of(call)
-    if stars:
+    if stars or any(arguments_of(row.node)[2] for row in env.bound):
         return {}
     params = [*function.params.posonly_params, *function.params.params]
     if scope.owner is not None and not is_static(function):
         params = params[1:]
     found: dict[str, object] = {}
+    lead, before = bound_arguments(env.bound)
+    placed = [*((node, False) for node, _ in lead), *((node, True) for node in positional)]
+    named = {name: (node, False) for name, (node, _) in before.items()}
+    named.update({name: (node, True) for name, node in keywords.items()})
     for place, param in enumerate([*params, *function.params.kwonly_params]):
         name = param.name.value
-        given = keywords.get(name, positional[place] if place < min(len(positional), len(params)) else param.default)
-        known = _literal(given, above if given is not param.default else {})
+        by_place = placed[place] if place < min(len(placed), len(params)) else (param.default, False)
+        given, here = named.get(name, by_place)
+        known = _literal(given, above if here else {})
         if known is not None and not scope.bindings.get(name):
             found[name] = known.value
     return found
@@ -65,7 +70,7 @@ def given_by(env: Env, above: Mapping[str, object]) -> dict[str, object]:
 
 def argument(name: str, env: Env) -> cst.BaseExpression | None:
     """What the call that runs a scope gives one of its parameters; None if it gives nothing, or it is not clear."""
-    if env.call is None:
+    if env.call is None or env.bound:
         return None
     positional, keywords, stars = arguments_of(env.call)
     if name in keywords:
@@ -76,6 +81,19 @@ def argument(name: str, env: Env) -> cst.BaseExpression | None:
     if env.scope.owner is not None and not is_static(env.scope.node):
         number -= 1
     return positional[number] if 0 <= number < len(positional) else None
+
+
+def bound_arguments(
+    bound: Sequence[Bound],
+) -> tuple[list[tuple[cst.BaseExpression, Env]], dict[str, tuple[cst.BaseExpression, Env]]]:
+    """What is given before a call, by place and by name: what is given later takes the place of what was by name."""
+    placed: list[tuple[cst.BaseExpression, Env]] = []
+    named: dict[str, tuple[cst.BaseExpression, Env]] = {}
+    for row in bound:
+        positional, keywords, _ = arguments_of(row.node)
+        placed.extend((given, row.env) for given in positional[1:])
+        named.update({name: (given, row.env) for name, given in keywords.items()})
+    return placed, named
 
 
 def written(env: Env) -> Mapping[str, object]:

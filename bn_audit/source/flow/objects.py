@@ -14,7 +14,7 @@ import libcst as cst
 
 from bn_audit.source.flow.files import READERS
 from bn_audit.source.flow.follow import Follower
-from bn_audit.source.flow.values import Env, Loaded, Made, Origin
+from bn_audit.source.flow.values import Bound, Env, Loaded, Made, Origin
 from bn_audit.source.interpreter.values import ClassVal, Func
 from bn_audit.source.nodes import leaf_name
 
@@ -58,8 +58,10 @@ class ObjectFollower(Follower):
             else:
                 yield origin
 
-    def returned(self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env) -> Iterable[Origin]:
-        for origin in super().returned(func, call, receiver, env):
+    def returned(
+        self, func: Func, call: cst.Call | None, receiver: Made | None, env: Env, bound: tuple[Bound, ...] = ()
+    ) -> Iterable[Origin]:
+        for origin in super().returned(func, call, receiver, env, bound):
             if (
                 call is not None
                 and isinstance(origin, Made)

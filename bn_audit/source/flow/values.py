@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from bn_audit.source.interpreter.values import Partial
+
 if TYPE_CHECKING:
     import libcst as cst
 
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "PARAMETER_KEY",
     "Arrival",
+    "Bound",
     "Callee",
     "Combined",
     "Env",
     "Filter",
+    "Given",
     "Imported",
     "Loaded",
     "Made",
@@ -30,6 +34,7 @@ __all__ = [
     "Received",
     "State",
     "Stepped",
+    "given_before",
     "is_of_message",
 ]
 
@@ -39,7 +44,7 @@ class Env:
     """A scope as it is run by one call: who called it, and for which object.
 
     ``call`` and ``caller`` are None where a function is looked at by itself: its parameters then come from all its
-    callers.
+    callers. ``bound`` is what was given before the call, by ``functools.partial``: the first first.
     """
 
     module: PyModule
@@ -48,6 +53,7 @@ class Env:
     caller: Env | None = None
     receiver: Made | None = None
     depth: int = 0
+    bound: tuple[Bound, ...] = ()
     key: tuple[int, ...] = field(init=False, repr=False)
     """What tells one run of a scope from another."""
 
@@ -56,7 +62,17 @@ class Env:
         own: tuple[int, ...] = (id(self.scope), id(self.call), id(made.node) if made is not None else 0)
         if made is not None and made.cls is not None:
             own += (id(made.cls.node),)  # one call makes objects of several classes: ``cls = A if big else B; cls()``
+        for row in self.bound:
+            own += (id(row.node), *row.env.key)
         object.__setattr__(self, "key", own if self.caller is None else own + self.caller.key)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """Arguments that are given to something before it is called: ``functools.partial(f, 1, key=2)``."""
+
+    node: cst.Call
+    env: Env
 
 
 class Origin:
@@ -83,6 +99,8 @@ class Made(Origin):
     """Whether it is one of several that the call may make, as the class is picked by a name at run time."""
     settings: str = field(default="", kw_only=True)
     """What the settings are called that say what is made, where they were handed on under another name."""
+    bound: tuple[Bound, ...] = field(default=(), kw_only=True, repr=False)
+    """What its constructor was given before the call that makes it."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -236,7 +254,7 @@ class Callee(Origin):
 
     @property
     def _node(self) -> object:
-        return getattr(self.value, "node", self.value)
+        return self.value.bound.node if isinstance(self.value, Given) else getattr(self.value, "node", self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +262,25 @@ class Opaque(Origin):
     """A value that is none of these, or could not be followed."""
 
     name: str = ""
+
+
+class Given(Partial):
+    """What ``functools.partial`` makes of a class or function, with where its arguments are written."""
+
+    __slots__ = ("bound",)
+
+    def __init__(self, func: Value, bound: Bound) -> None:
+        super().__init__(func, [], {})
+        self.bound = bound
+
+
+def given_before(value: Value) -> tuple[Value, tuple[Bound, ...]]:
+    """What is called in the end, and what was given to it before: the first first."""
+    found: list[Bound] = []
+    while isinstance(value, Given):
+        found.append(value.bound)
+        value = value.func
+    return value, tuple(found[::-1])
 
 
 PARAMETER_KEY = Opaque("the key of a parameter")

@@ -17,6 +17,7 @@ from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
 from bn_audit.source.flow.entries import takes_entry
 from bn_audit.source.flow.following import Origins, filtered, kind_of
 from bn_audit.source.flow.frameworks import is_flow
+from bn_audit.source.flow.given import bound_arguments
 from bn_audit.source.flow.index import Binding, FileIndex, Scope, arguments_of
 from bn_audit.source.flow.loops import Loop, conditions, loops_around
 from bn_audit.source.flow.passing import makes_models
@@ -31,6 +32,7 @@ from bn_audit.source.flow.values import (
     Origin,
     Parts,
     State,
+    given_before,
 )
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
@@ -65,7 +67,7 @@ class Variables(Containers):
             local = self._local_function(name, env)
             value = local if local is not None else self.lookup.global_value(env.module, name)
             if isinstance(value, (ClassVal, Func, Partial)):
-                yield Callee(value)
+                yield Callee(self.as_given(value))
             elif isinstance(value, External):
                 yield Opaque(value.name) if not makes_models(canonical(value.name)) else Callee(value)
             elif value is not None:
@@ -349,30 +351,45 @@ class Variables(Containers):
         positional, keywords, stars = arguments_of(call)
         handed = dispatch_of(call)
         if star:
-            over = [arg.value for arg in call.args]
-            if handed is None and not stars:
-                over = _left_over(env.scope, star, positional, keywords, method and not _unbound(call, env))
-            for given in over:
-                yield from self.items(self.origins(given, caller))
+            over = [(arg.value, caller) for arg in call.args]
+            over.extend((arg.value, row.env) for row in env.bound for arg in row.node.args[1:])
+            if handed is None and not stars and not env.bound:
+                left = _left_over(env.scope, star, positional, keywords, method and not _unbound(call, env))
+                over = [(given, caller) for given in left]
+            for given, run in over:
+                yield from self.items(self.origins(given, run))
             return
         assert number is not None
-        if handed is not None and self._hands_on(handed.function, env, caller):
-            yield from self._handed(handed, name, number - (1 if method else 0), caller)
-            return
-        if name in keywords:
-            yield from self.origins(keywords[name], caller)
-            return
         place = number - (1 if method and not _unbound(call, env) else 0)
         keyword_only = env.scope.function is not None and number >= len(env.scope.parameters) - len(
             env.scope.function.params.kwonly_params
         )
+        before: Mapping[str, tuple[cst.BaseExpression, Env]] = {}
+        if env.bound:
+            lead, before = bound_arguments(env.bound)
+            if 0 <= place < len(lead) and not keyword_only:
+                yield from self.origins(*lead[place])
+                return
+            place -= len(lead)
+        if handed is not None and self._hands_on(handed.function, env, caller):
+            yield from self._handed(handed, name, place if env.bound else number - (1 if method else 0), caller)
+            return
+        if name in keywords:
+            yield from self.origins(keywords[name], caller)
+            return
         if 0 <= place < len(positional) and not keyword_only:
             yield from self.origins(positional[place], caller)
+            return
+        if name in before:
+            yield from self.origins(*before[name])
             return
         if stars:
             for arg in call.args:
                 if arg.star:
                     yield from self.items(self.origins(arg.value, caller))
+            return
+        if any(arg.star for row in env.bound for arg in row.node.args):
+            yield Opaque(name)
             return
         default = env.scope.parameters[number].default
         if default is not None:
@@ -398,7 +415,8 @@ class Variables(Containers):
         """Whether a function that is handed on is the one that is run."""
         found = self.origins(function, caller)
         return any(
-            isinstance(row, Callee) and getattr(function_of(row.value), "node", None) is env.scope.node for row in found
+            isinstance(row, Callee) and getattr(function_of(given_before(row.value)[0]), "node", None) is env.scope.node
+            for row in found
         )
 
 

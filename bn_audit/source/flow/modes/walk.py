@@ -16,7 +16,7 @@ from bn_audit.source.flow.modes.setting import Forward, Mode, Setting
 from bn_audit.source.flow.modes.states import Flow, Pass, State, both, join, only
 from bn_audit.source.flow.modes.syntax import NO_GRAD, asked_mode, calls_in, is_denied, quiet_decorator
 from bn_audit.source.flow.objects import Copied, ObjectFollower, original
-from bn_audit.source.flow.values import Callee, Env, Made
+from bn_audit.source.flow.values import Bound, Callee, Env, Made, given_before
 from bn_audit.source.flow.values import State as StateOf
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.libraries import canonical
@@ -367,22 +367,22 @@ class ModeWalk:
         """Enter the functions that a call may run."""
         found: State | None = None
         for value, receiver in functions:
-            inner_value = unwrapped(value)
+            inner_value, bound = unwrapped(value), given_before(value)[1]
             if isinstance(inner_value, ClassVal):
-                found = join(found, self._constructed(inner_value, node, env, state, quiet))
+                found = join(found, self._constructed(inner_value, node, env, state, quiet, bound))
                 continue
             assert isinstance(inner_value, Func)
             scope = self.follower.index(inner_value.module).scope(inner_value.node)
             if scope is None or (inner_value.name == "forward" and receiver is not None and receiver.kind == "model"):
                 found = join(found, state)
                 continue
-            carries = self._carries(node, env)
+            carries = self._carries(node, env) or any(self._carries(row.node, row.env) for row in bound)
             if scope.owner is None and not carries and not self._gets_at_models(inner_value, scope, node, env):
                 found = join(found, state)
                 continue
             if receiver is None and scope.owner is not None:
                 receiver = self.follower.any_object(inner_value.module, scope.owner)
-            inner = Env(inner_value.module, scope, node, env, receiver, env.depth + 1)
+            inner = Env(inner_value.module, scope, node, env, receiver, env.depth + 1, bound)
             if not carries:
                 # Whoever calls it, it does the same.
                 inner = self._same.setdefault((id(scope), receiver, repr(self.follower.given(inner))), inner)
@@ -432,10 +432,12 @@ class ModeWalk:
             )
         return known
 
-    def _constructed(self, cls: ClassVal, node: cst.Call, env: Env, state: State, quiet: Step | None) -> State | None:
+    def _constructed(
+        self, cls: ClassVal, node: cst.Call, env: Env, state: State, quiet: Step | None, bound: tuple[Bound, ...] = ()
+    ) -> State | None:
         if classes.kind(cls) == "torch":
             return state
-        made = Made("object", cls.name, cls, node, env)
+        made = Made("object", cls.name, cls, node, env, bound=bound)
         if driven_by(cls) is not None:
             self._driven[made] = None
             self._left[made] = state
@@ -446,7 +448,8 @@ class ModeWalk:
         scope = self.follower.index(method.module).scope(method.node)
         if scope is None:
             return state
-        return self._called(node, env, Env(method.module, scope, node, env, made, env.depth + 1), state, quiet)
+        run = Env(method.module, scope, node, env, made, env.depth + 1, bound)
+        return self._called(node, env, run, state, quiet)
 
     def _given_away(
         self, targets: Sequence[tuple[Value, Made | None]], node: cst.Call, name: str, env: Env, state: State
