@@ -183,6 +183,11 @@ class Profile:
     renamed: bool = False
     reload: Reload | None = None
 
+    def __hash__(self) -> int:
+        # Plans for a hundred settings ask what is kept for the profile; to go through all entries each time would take
+        # longer than what is kept.
+        return hash((self.type, len(self.entries), self.entries[-1:], len(self.norms), self.norms[-1:], self.gaps))
+
     @property
     def complete(self) -> bool:
         """Whether every entry's existence is known (shapes and dtypes may still be unknown)."""

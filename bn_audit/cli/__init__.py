@@ -43,6 +43,20 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            import difflib
+            import os
+
+            close = difflib.get_close_matches(word, COMMANDS, n=1)
+            meant = f"scan {word}" if os.path.exists(word) else close[0] if close else ""
+            hint = f"; did you mean `bn-audit {meant}`?" if meant else ""
+            raise click.UsageError(f"there is no command {word!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(

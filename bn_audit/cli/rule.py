@@ -44,7 +44,16 @@ def _find(wanted: str) -> Rule[Any]:
     if found is None:
         import difflib
 
-        close = difflib.get_close_matches(wanted.upper(), rules, n=1) or difflib.get_close_matches(wanted, names, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        codes = difflib.get_close_matches(wanted.upper(), rules, cutoff=0.8)
+        # Of the names that are like it, the one that begins like it.
+        close = codes or difflib.get_close_matches(wanted.lower(), names)
+        best = max(close, key=lambda one: _in_common(one, wanted.lower()), default=None)
+        hint = "" if best is None else f"; did you mean {best}?"
         raise click.UsageError(f"there is no rule {wanted!r}{hint}")
     return found
+
+
+def _in_common(one: str, other: str) -> int:
+    """With how many signs that are the same both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

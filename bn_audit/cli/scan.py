@@ -81,7 +81,7 @@ GROUPS = {
     bare=("--add-noqa",),
     short_help="Find what source code does to BatchNorm in a federation.",
 )
-@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(readable=False))
 @settings_options
 @click.option("--fix", is_flag=True, help="Apply safe fixes to the files.")
 @click.option("--unsafe-fixes", is_flag=True, help="Count unsafe fixes as fixes, which --fix and --diff then apply.")
@@ -166,6 +166,10 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
     adds_noqa = flags["add_noqa"] is not None
     if adds_noqa and (flags["fix"] or flags["diff"] or "-" in paths):
         raise click.UsageError("--add-noqa writes comments to files: it goes with none of --fix, --diff and -")
+    if flags["stdin_filename"] is not None and "-" not in paths:
+        raise click.UsageError("--stdin-filename says what stdin stands for: it needs the path -")
+    if flags["show_files"] and flags["show_settings"]:
+        raise click.UsageError("--show-files and --show-settings each end the run: name one of them")
     if flags["show_files"] or flags["show_settings"]:
         return _show(named, options, settings, run, flags)
     book = _book(flags, run)
@@ -191,6 +195,8 @@ def _scan(paths: tuple[str, ...], flags: Flags) -> int:
         heard = _hear(judge(result, settings), result, settings, stdin, {}, book)
         status = _write(result, heard, flags, run, stdin, settings=settings, book=book)
     if not flags["quiet"]:
+        if not result.paths and all(os.path.isdir(path) for path in named):
+            _say(f"there is no Python file and no notebook to look at in {', '.join(named)}")
         for note in settings.notes:
             _say(note)
     if cache is not None and (flags["verbose"] or ("cache_dir" in run and not flags["quiet"])):

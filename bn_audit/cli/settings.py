@@ -111,8 +111,34 @@ def _selector(word: str, ctx: click.Context, param: click.Parameter) -> str:
     if prefix == "ALL":
         return ""
     if not any(code.startswith(prefix) for code in CODES):
-        raise click.BadParameter(f"no rule's code begins with `{prefix}`", ctx, param)
+        raise click.BadParameter(f"no rule's code begins with `{word.strip()}`{_meant(word.strip())}", ctx, param)
     return prefix
+
+
+def _meant(word: str) -> str:
+    """The code of a rule that is called by its name, or one that is like what was written."""
+    import difflib
+
+    from bn_audit.rules import catalogue
+
+    codes = {rule.name: rule.code for rule in catalogue().values()}
+    if word.lower() in codes:
+        return f"; the code of {word.lower()} is {codes[word.lower()]}"
+    close = difflib.get_close_matches(word.upper(), codes.values(), n=1, cutoff=0.8)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _patterns(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns, separated by commas as ruff's are; commas within braces are the pattern's own."""
+    found: list[str] = []
+    for value in values:
+        depth, start = 0, 0
+        for place, sign in enumerate(f"{value},"):
+            depth += (sign == "{") - (sign == "}" and depth > 0)
+            if sign == "," and (depth == 0 or place == len(value)):
+                found.append(value[start:place].strip())
+                start = place + 1
+    return tuple(pattern for pattern in found if pattern)
 
 
 def _per_file(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> PerFileIgnores:
@@ -195,11 +221,16 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--exclude",
         multiple=True,
-        metavar="PATTERN",
-        help="Leave out these files and folders, instead of the default ones.",
+        callback=_patterns,
+        metavar="PATTERNS",
+        help="Leave out these files and folders, instead of the default ones; patterns, separated by commas.",
     ),
     click.option(
-        "--extend-exclude", multiple=True, metavar="PATTERN", help="Leave out these files and folders as well."
+        "--extend-exclude",
+        multiple=True,
+        callback=_patterns,
+        metavar="PATTERNS",
+        help="Leave out these files and folders as well.",
     ),
     click.option(
         "--force-exclude/--no-force-exclude", default=None, help="Leave excluded files out even when they are named."
@@ -226,7 +257,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         callback=_format,
         shell_complete=formats,
         metavar="FORMAT",
-        help="text (the default), concise, github, gitlab, json, jsonl, junit or sarif.",
+        help="text (the default), concise, github, gitlab, html, json, jsonl, junit or sarif.",
     ),
     click.option(
         "--baseline",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 
 from bn_audit.exchange.arithmetic import KNOWN, Value
 from bn_audit.loading import Covers
@@ -24,19 +25,22 @@ def covered(entry: StateEntry, covers: Covers) -> bool | None:
     return True
 
 
-def values_of(entry: StateEntry) -> Iterator[Value | None]:
+def values_of(entry: StateEntry) -> tuple[Value | None, ...]:
     """All tensors that the entry may be, as far as arithmetic asks; None for one whose arithmetic is not known.
 
     A dtype that is not known is taken to be one whose arithmetic is.
     """
-    if entry.dtype is not None and entry.dtype not in KNOWN:
-        yield None
-        return
-    shapes = [False, True] if entry.shape is None else [entry.shape == ()]
-    empty = entry.shape is not None and 0 in entry.shape
-    for dtype in [entry.dtype] if entry.dtype is not None else sorted(KNOWN):
-        for scalar in shapes:
-            yield Value(dtype, scalar=scalar, empty=empty)
+    scalar = None if entry.shape is None else entry.shape == ()
+    return _values(entry.dtype, scalar, entry.shape is not None and 0 in entry.shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _values(dtype: str | None, scalar: bool | None, empty: bool) -> tuple[Value | None, ...]:
+    if dtype is not None and dtype not in KNOWN:
+        return (None,)
+    dtypes = [dtype] if dtype is not None else sorted(KNOWN)
+    scalars = [False, True] if scalar is None else [scalar]
+    return tuple(Value(one, scalar=each, empty=empty) for one in dtypes for each in scalars)
 
 
 def pairs(profile: Profile, names: Covers, values: Covers) -> list[tuple[bool | None, StateEntry | None]]:

@@ -52,6 +52,7 @@ def expected_fates(profile: Profile, *, integers_stay: bool = False) -> tuple[fr
     return fates
 
 
+@functools.lru_cache(maxsize=8)
 def fates_by_module(profile: Profile) -> tuple[frozenset[Fate], ...]:
     """What the module that owns it says of each entry, whatever other names its tensor has."""
     norms = {norm.path: norm for norm in profile.norms}

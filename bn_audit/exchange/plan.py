@@ -196,11 +196,15 @@ def merge(plans: Iterable[Plan]) -> Plan:
         raise ValueError("nothing to merge")
     first = alternatives[0]
     entries = []
+    known: dict[tuple[frozenset[Fate], ...], frozenset[Fate]] = {}
     for parts in zip(*(plan.entries for plan in alternatives), strict=True):
         sources = {part.source_key for part in parts}
-        possible = frozenset[Fate]().union(*(part.possible for part in parts))
-        # FAILS belongs to a round that is stopped; beside fates of a round that is not, it says nothing.
-        possible = possible - {Fate.FAILS} or possible
+        each = tuple([part.possible for part in parts])
+        possible = known.get(each)
+        if possible is None:
+            possible = frozenset[Fate]().union(*each)
+            # FAILS belongs to a round that is stopped; beside fates of a round that is not, it says nothing.
+            possible = known[each] = possible - {Fate.FAILS} or possible
         entries.append(EntryPlan(parts[0].key, possible, sources.pop() if len(sources) == 1 else None))
     errors = [plan.error for plan in alternatives]
     error = first.error

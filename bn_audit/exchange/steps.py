@@ -71,18 +71,24 @@ def effects_by_tensor(effects: Sequence[Effect], groups: Sequence[int]) -> list[
 
 def entry_plans(profile: Profile, effects: Sequence[Effect], stop: Phase) -> tuple[EntryPlan, ...]:
     """What a round does to each entry, in the words of a plan."""
-    rows = zip(profile.entries, expected_fates(profile), effects, strict=True)
-    return tuple(_entry_plan(entry, expected, effect, stop) for entry, expected, effect in rows)
+    at_fault = stop.error.key if stop.error is not None and stop.error.text_certain else None
+    # Large models have thousands of entries, and these few sets in common.
+    known: dict[tuple[frozenset[Fate], frozenset[Fate | None]], frozenset[Fate]] = {}
+    plans = []
+    for entry, expected, effect in zip(profile.entries, expected_fates(profile), effects, strict=True):
+        if at_fault is not None and entry.key == at_fault:
+            plans.append(EntryPlan(entry.key, frozenset({Fate.FAILS})))
+            continue
+        possible = known.get((expected, effect.possible))
+        if possible is None:
+            possible = known[expected, effect.possible] = _fates(expected, effect.possible)
+        certain = effect.source is not None and possible == {Fate.MISPLACED}
+        plans.append(EntryPlan(entry.key, possible, effect.source.key if certain and effect.source else None))
+    return tuple(plans)
 
 
-def _entry_plan(entry: StateEntry, expected: frozenset[Fate], effect: Effect, stop: Phase) -> EntryPlan:
-    if stop.error is not None and stop.error.text_certain and stop.error.key == entry.key:
-        return EntryPlan(entry.key, frozenset({Fate.FAILS}))
-    possible: set[Fate] = set()
-    for fate in effect.possible:
-        if fate is not None:
-            possible.add(fate)
-        else:
-            possible |= {Fate.LOCAL if wanted is Fate.LOCAL else Fate.STALE for wanted in expected}
-    certain = possible == {Fate.MISPLACED} and effect.source is not None
-    return EntryPlan(entry.key, frozenset(possible), effect.source.key if certain and effect.source else None)
+def _fates(expected: frozenset[Fate], effect: frozenset[Fate | None]) -> frozenset[Fate]:
+    possible = {fate for fate in effect if fate is not None}
+    if None in effect:
+        possible |= {Fate.LOCAL if wanted is Fate.LOCAL else Fate.STALE for wanted in expected}
+    return frozenset(possible)

@@ -132,6 +132,8 @@ def _table(path: str) -> dict[str, Any] | None:
         table = tool.get(TABLE) if isinstance(tool, dict) else None
         if table is None:
             return None
+    elif isinstance(table, dict) and TABLE in (table["tool"] if isinstance(table.get("tool"), dict) else ()):
+        raise ConfigError(f"{shown(path)}: has no head: its keys stand there without `[tool.{TABLE}]`")
     if not isinstance(table, dict):
         raise ConfigError(f"{place_of(path)}: `tool.{TABLE}` must be a table")
     return table

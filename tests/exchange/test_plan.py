@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bn_audit.exchange.plan import ANY, EntryPlan, Fate, Plan, PlanError, compare, merge
+from bn_audit.profile import NormLayer, Profile, StateEntry
 
 
 def entry(key: str, *fates: Fate, source: str | None = None) -> EntryPlan:
@@ -103,3 +106,16 @@ def test_a_plan_is_certain_only_without_a_doubt() -> None:
     assert not Plan((), stops=None).certain
     assert not Plan((), True, PlanError("E", "t", text_certain=False)).certain
     assert Plan((), True, PlanError("E", "t")).certain
+
+
+def test_equal_profiles_have_one_hash() -> None:
+    """It does not go through the entries, so it has to be seen that it agrees with what is equal."""
+    entries = [StateEntry(f"{number}.weight", (2,), "float32", "parameter", str(number)) for number in range(3)]
+    norms = (NormLayer("1", "BatchNorm1d"),)
+    profile = Profile(tuple(entries), norms, type="Net")
+    assert hash(profile) == hash(Profile((*entries,), (NormLayer("1", "BatchNorm1d"),), type="Net"))
+    others = [Profile(tuple(entries[:2]), norms, type="Net"), Profile(tuple(entries), norms, type="Other"), Profile(())]
+    assert len({profile, *others}) == 4
+    # Those that differ in the middle alone share a hash, and are told apart all the same.
+    middle = Profile((entries[0], replace(entries[1], dtype="float16"), entries[2]), norms, type="Net")
+    assert len({profile, middle}) == 2

@@ -7,6 +7,7 @@ client is logged by Flower, which goes on without that client's result; one in t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -60,8 +61,8 @@ def _plan(profile: Profile, settings: FlowerSettings) -> Plan:
     initial = _initial(settings)
     groups = tensor_groups(profile)
     aggregates, handed = _aggregates(profile, settings)
-    raw = {entry.key: _raw(entry) for entry in profile.entries}
-    first = _loaded(profile, settings, initial, raw, groups, 0)
+    # No strategy has a part in it.
+    first = _at_first(profile, replace(settings, strategy="fedavg", in_place=True, initial=initial))
     later = _loaded(profile, settings, settings.sends, handed, groups, 1)
     aggregated = [_course(entry, settings.sends, aggregates[entry.key]) for entry in profile.entries]
     stop = first_stop(
@@ -84,6 +85,13 @@ def _plan(profile: Profile, settings: FlowerSettings) -> Plan:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _at_first(profile: Profile, settings: FlowerSettings) -> Loaded:
+    """What a client does with the first parameters, whatever the strategy: all of them may be asked for in turn."""
+    raw = {entry.key: _raw(entry.dtype, entry.value) for entry in profile.entries}
+    return _loaded(profile, settings, _initial(settings), raw, tensor_groups(profile), 0)
+
+
 def _aggregates(
     profile: Profile, settings: FlowerSettings
 ) -> tuple[dict[str, list[Aggregate | None]], dict[str, _Array]]:
@@ -92,7 +100,7 @@ def _aggregates(
     aggregates: dict[str, list[Aggregate | None]] = {}
     handed: dict[str, _Array] = {}
     for entry in profile.entries:
-        values = tuple(values_of(entry))
+        values = values_of(entry)
         if values not in known:
             found = [None if value is None else aggregate(settings, value) for value in values]
             known[values] = found, _handed(found)
@@ -124,10 +132,11 @@ class _Array:
     values: frozenset[int | None] = frozenset({None})
 
 
-def _raw(entry: StateEntry) -> _Array:
+@functools.lru_cache(maxsize=256)
+def _raw(dtype: str | None, value: int | None) -> _Array:
     """An entry as it is, before anything was averaged."""
-    dtypes = frozenset(KNOWN) if entry.dtype is None else frozenset({entry.dtype})
-    return _Array(dtypes, True, frozenset({Fate.AVERAGED}), frozenset({entry.value}))
+    dtypes = frozenset(KNOWN) if dtype is None else frozenset({dtype})
+    return _Array(dtypes, True, frozenset({Fate.AVERAGED}), frozenset({value}))
 
 
 def _handed(found: Sequence[Aggregate | None]) -> _Array:

@@ -48,7 +48,7 @@ def render(comparison: Comparison, version: str) -> str:
         "version": version,
         "first": first,
         "summary": f"{who}, {count(len(comparison.layers), 'norm layer')}; {weights_words(comparison)}.",
-        "findings": [printable(line) for line in findings(comparison)],
+        "findings": [printable(_begun(line, comparison.parties)) for line in findings(comparison)],
         "unit": unit(metric),
         "calibration": calibration_words(comparison),
         "map": _map(comparison, names),
@@ -285,3 +285,8 @@ def _cells(
         line = first.lines.of(one, other)
         yield {"text": number(NW2, line), "number": True, "value": line}
         yield {"text": level.value, "number": False, "level": True, "value": list(Level).index(level)}
+
+
+def _begun(line: str, parties: Sequence[str]) -> str:
+    """A sentence begins with a capital; a party's name stays what it is."""
+    return line if line.startswith(tuple(f"{name} " for name in parties)) else line[:1].upper() + line[1:]
