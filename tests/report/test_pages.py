@@ -119,6 +119,12 @@ def test_pages_are_whole_and_ask_for_nothing(name: str) -> None:
     assert text == written(ALL[name])
 
 
+def test_a_party_keeps_its_name_at_the_beginning_of_a_sentence() -> None:
+    text = written(FOUR)
+    assert "<p>dave lies apart" in text and "Dave" not in text
+    assert "<p>Farthest apart: " in text
+
+
 def test_a_click_shows_the_channels(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text(written(FOUR), encoding="utf-8")
