@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bn_audit.exchange.plan import ANY, Fate
@@ -16,6 +16,7 @@ __all__ = [
     "NormGroup",
     "expected_words",
     "fate_groups",
+    "fate_meanings",
     "fate_words",
     "health_words",
     "matrix_rows",
@@ -84,6 +85,22 @@ def fate_words(one: EntryFate) -> str:
     if one.possible >= ANY:
         return "not known"
     return " or ".join(fate.value for fate in Fate if fate in one.possible)
+
+
+_MEANINGS = {
+    Fate.STALE: "no mean of the parties reaches it",
+    Fate.MISPLACED: "gets another entry's tensor",
+    Fate.CORRUPT: "gets a value that is no party's and no mean",
+    Fate.FAILS: "the round stops there",
+}
+
+
+def fate_meanings(cells: Iterable[str]) -> Iterator[str]:
+    """What those words for fates say that do not speak for themselves, as far as they are in some cells."""
+    words = {word for cell in cells for word in cell.split()}
+    for fate, meaning in _MEANINGS.items():
+        if fate.value in words:
+            yield f"{fate.value}: {meaning}"
 
 
 def _places(members: Sequence[EntryFate], entries: Sequence[EntryFate]) -> tuple[str, ...]:

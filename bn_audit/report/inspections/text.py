@@ -18,6 +18,7 @@ from bn_audit.report.groups import (
     NormGroup,
     expected_words,
     fate_groups,
+    fate_meanings,
     fate_words,
     health_words,
     matrix_rows,
@@ -204,6 +205,8 @@ def _judgement(inspection: Inspection, judgement: Judgement, look: Look) -> Iter
         if inspection.error is not None:
             yield dim("As far as the round goes:")
         yield from _every(inspection.entries, look) if look.every else _grouped(inspection.entries, look)
+        for meaning in fate_meanings(fate_words(one) for one in inspection.entries):
+            yield dim(meaning)
     for note in judgement.plan.notes:
         yield from wrapped(note, look.width - len(INDENT), first="note: ", indent=" " * 6)
 

@@ -9,6 +9,7 @@ import click
 
 from bn_audit.parties import PartiesReport
 from bn_audit.report.columns import columns, wrapped
+from bn_audit.report.groups import fate_meanings
 from bn_audit.report.verifications import Look, Subject
 from bn_audit.report.verifications.tables import (
     Group,
@@ -97,6 +98,9 @@ def _details(verification: Verification, look: Look) -> Iterator[str]:
                 entries, verified_cells, lambda one: (one.entry.key, one.entry.module), lambda one: one.right
             )
             yield from _grouped(head, found, 2, look)
+        dim = _painter(look, dim=True)
+        for meaning in fate_meanings(cell for one in entries for cell in verified_cells(one)[1:]):
+            yield dim(f"{INDENT}{meaning}")
     for note in verification.notes:
         yield from wrapped(printable(note), look.width, first=f"{INDENT}note: ", indent=INDENT * 4)
 
