@@ -166,7 +166,11 @@ class _Reader:
         return tuple(found) or (None,)
 
     def _is_average(self, node: cst.BaseExpression) -> bool:
-        """Whether an expression is the average, and nothing that is made of it."""
+        """Whether an expression is the average, and nothing that is made of it; or a stack's, ``values.mean(0)``."""
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value in _REDUCES:
+            stack = node.func.value
+            if stack is self.averaging.node or self._resolved(stack) is self.averaging.node:
+                return True
         return node is self.averaging.node or self._resolved(node) is self.averaging.node
 
     def _written(self) -> Iterator[HandWritten]:

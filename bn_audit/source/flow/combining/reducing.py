@@ -24,11 +24,13 @@ REDUCERS = {
     "stack": "stack",
     "cat": "stack",
     "array": "numpy",
+    "asarray": "numpy",
     "average": "numpy",
     "mean": "numpy",
     "median": "numpy",
 }
 """How a function combines, by the last part of its name: see :class:`Averaging`."""
+_METHODS = ("mean", "sum", "median")
 
 
 _REDUCES = frozenset(["mean", "sum", "median", "nanmean", "nansum", "nanmedian", "quantile", "average"])
@@ -47,7 +49,7 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
     positional, _, _ = arguments_of(node)
     if leaf == "reduce":
         positional = positional[1:] if positional and _is_sum(positional[0]) else []
-    if not positional or (leaf == "array" and not _is_asked(index, node)):
+    if not positional or (leaf in ("array", "asarray") and not _is_asked(index, node)):
         return
     if isinstance(positional[0], (cst.List, cst.Tuple)) and len(positional[0].elements) > 1:
         if leaf in ("sum", "average", "mean", "median") or _is_reduced(index, node):
@@ -96,10 +98,18 @@ def reduced(index: FileIndex, node: cst.Call) -> Iterator[Averaging]:
 
 
 def _is_asked(index: FileIndex, node: cst.Call) -> bool:
-    """Whether an array is reduced by a method of its own, ``np.array([...]).mean(0)``: a function that is given one is
-    found by itself."""
+    """Whether an array is reduced by a method of its own, ``np.array([...]).mean(0)``, there or under the name that it
+    is bound to: a function that is given one is found by itself."""
     above = index.parent(node)
-    return isinstance(above, cst.Attribute) and above.attr.value in ("mean", "sum", "median")
+    if isinstance(above, cst.Attribute):
+        return above.attr.value in _METHODS
+    name = dotted_name(above.targets[0].target) if isinstance(above, cst.Assign) and len(above.targets) == 1 else None
+    scope = index.scope_of(node)
+    return name is not None and any(
+        isinstance(call.func, cst.Attribute) and dotted_name(call.func.value) == name and index.scope_of(call) is scope
+        for method in _METHODS
+        for call in index.calls_of(method)
+    )
 
 
 def _is_reduced(index: FileIndex, node: cst.Call) -> bool:

@@ -25,6 +25,8 @@ _ENTRIES = {
     "named_buffers": "buffers",
 }
 """Methods that give entries one by one, and which."""
+_ARRAYS = frozenset(["np.array", "np.asarray", "numpy.array", "numpy.asarray"])
+"""Functions that make a stack of a list, as a reducer of NumPy's does by itself."""
 
 
 def transposed(index: FileIndex, given: cst.BaseExpression, node: cst.Call, how: str) -> Iterator[Averaging]:
@@ -246,6 +248,14 @@ def _key_name(node: cst.CSTNode | None) -> str:
     return node.value if isinstance(node, cst.Name) else ""
 
 
+def _is_array(value: cst.Call, name: str) -> bool:
+    """``np.array([...])``, and not of what goes by the name itself: ``values = np.array(values)``."""
+    if dotted_name(value.func) not in _ARRAYS or not value.args:
+        return False
+    given = value.args[0].value
+    return not (isinstance(given, cst.Name) and given.value == name)
+
+
 def collections_of(index: FileIndex, node: cst.BaseExpression, call: cst.Call) -> Iterator[cst.CSTNode]:
     """The comprehension that makes a reducer's argument, written there or bound to the name; or what was appended."""
     if isinstance(node, (cst.ListComp, cst.GeneratorExp)):
@@ -255,6 +265,8 @@ def collections_of(index: FileIndex, node: cst.BaseExpression, call: cst.Call) -
         for row in scope.bindings.get(node.value, ()):
             if isinstance(row.value, (cst.ListComp, cst.GeneratorExp)):
                 yield row.value
+            elif row.how == "value" and isinstance(row.value, cst.Call) and _is_array(row.value, node.value):
+                yield from collections_of(index, row.value, call)
         for value, _ in scope.puts.get(node.value, ()):
             yield value
     elif isinstance(node, cst.Call):
