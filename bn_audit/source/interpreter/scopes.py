@@ -18,7 +18,7 @@ from bn_audit.source.interpreter.run import Run
 from bn_audit.source.interpreter.values import Const, External, ListVal, ModuleRef, NamespaceRef, Step, Unknown, Value
 from bn_audit.source.names import blocks
 from bn_audit.source.names import statements as flat
-from bn_audit.source.nodes import dotted_name
+from bn_audit.source.nodes import dotted_name, walk
 from bn_audit.source.project import Lacking, PyModule, is_secretflow
 
 __all__ = ["global_value", "import_from", "import_module", "lookup", "run_import"]
@@ -131,11 +131,30 @@ def _alone(run: Run, module: PyModule, name: str) -> cst.CSTNode | None:
     touching = module.touching(name)
     if len(touching) == 1 and isinstance(touching[0], (cst.FunctionDef, cst.ClassDef, cst.Import, cst.ImportFrom)):
         return touching[0]
+    # A function that is defined again, as in a notebook whose cells are run again: what it was before is gone.
+    if touching and isinstance(touching[-1], (cst.FunctionDef, cst.ClassDef)) and not _needs_former(touching[-1], name):
+        return touching[-1]
     binding = [statement for statement in touching if name in module.names.names(statement).binds]
     # What is done to a library, a seed or a flag that is set, does not change what its names stand for here.
     if len(binding) == 1 and isinstance(binding[0], (cst.Import, cst.ImportFrom)) and _is_external(run, binding[0]):
         return binding[0]
     return None
+
+
+def _needs_former(node: cst.FunctionDef | cst.ClassDef, name: str) -> bool:
+    """Whether a definition may make use of what its name stood for before: ``@area.register``, ``class Net(Net)``."""
+    parts: list[cst.CSTNode] = [*node.decorators]
+    if isinstance(node, cst.FunctionDef):
+        parts.append(node.params)
+    else:
+        parts.extend((*node.bases, *node.keywords))
+        for inner in flat(node.body):
+            if isinstance(inner, (cst.FunctionDef, cst.ClassDef)):
+                if _needs_former(inner, name):
+                    return True
+            else:
+                parts.append(inner)
+    return any(isinstance(row, cst.Name) and row.value == name for part in parts for row in walk(part))
 
 
 def _is_external(run: Run, node: cst.Import | cst.ImportFrom) -> bool:
