@@ -10,7 +10,7 @@ import libcst as cst
 
 from bn_audit.source.flow.dispatch import dispatch_of, dispatched_in
 from bn_audit.source.flow.index import arguments_of
-from bn_audit.source.flow.indirect import indirect_calls
+from bn_audit.source.flow.indirect import handing_calls, indirect_calls
 from bn_audit.source.flow.values import Bound, Callee, Env, Given, Made, given_before
 from bn_audit.source.interpreter import classes
 from bn_audit.source.interpreter.values import BoundMethod, ClassVal, Func, Partial, Value
@@ -109,7 +109,31 @@ class Callers:
                 names.extend((heir.name, heir.module) for heir in self._heirs(env, function)[:_MAX_HEIRS])
             for name, module in names:
                 found.extend(indirect_calls(self._follower.project, self._follower.finder, name, module))
+                found.extend(self._handed(name, module))
         return found
+
+    def _handed(self, name: str, module: PyModule) -> Iterator[tuple[PyModule, cst.Call]]:
+        """The calls by which those call a class or function who are given it: ``def run(method): method(server)``."""
+        for source, call, place in handing_calls(self._follower.project, name, module):
+            for value, receiver in self._follower.callee(call, self._follower.env(source, call)):
+                member = classes.find(value, "__init__") if isinstance(value, ClassVal) else None
+                func = function_of(member[0] if member is not None else value)
+                scope = self._follower.index(func.module).scope(func.node) if func is not None else None
+                if func is None or scope is None:
+                    continue
+                method = scope.owner is not None and (receiver is not None or member is not None)
+                number = place + method if isinstance(place, int) else -1
+                names = [param.name.value for param in scope.parameters]
+                taken = names[number] if 0 <= number < len(names) else place
+                index = self._follower.index(func.module)
+                kept = [
+                    row.attr for row in scope.writes if isinstance(row.value, cst.Name) and row.value.value == taken
+                ]
+                for word in dict.fromkeys([taken, *kept]):
+                    for made in index.calls_of(word) if isinstance(word, str) else ():
+                        own = index.scope_of(made) is scope
+                        if own if isinstance(made.func, cst.Name) else word in kept:
+                            yield func.module, made
 
     def _may_import(self, path: str, module: PyModule) -> bool:
         """Whether a file names a module, or the package it lies in: to call its function by name it has to."""

@@ -417,9 +417,17 @@ class Hunter:
             return None  # differences gather in something that is no model: a control variate, a momentum
         env = self.follower.env(module, averaging.node)
         models = list(self._models(averaging.slot, env))
-        if not models:
+        if not models or self._is_of_an_average(averaging, env):
             return None
         return self._federation(Combined(averaging, env), models, Step(module, averaging.node))
+
+    def _is_of_an_average(self, averaging: Averaging, env: Env) -> bool:
+        """Whether what a function adds to a model, once in a call, is what the parties' states were combined to, and no
+        party's: ``server.step(mean)``."""
+        return averaging.parties is None and any(
+            isinstance(origin, Combined) and origin.averaging is not averaging
+            for origin in self.follower.items(self.follower.origins(averaging.state, env))
+        )
 
     def _is_live_entry(self, slot: cst.BaseExpression, env: Env) -> bool:
         """``state[key].data``, where ``state = model.state_dict()``: what is added to it is added to the model's."""

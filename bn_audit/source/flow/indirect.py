@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.imported import IMPORTERS, imports_with
-from bn_audit.source.flow.index import FileIndex, Scope
+from bn_audit.source.flow.index import FileIndex, Scope, arguments_of
 from bn_audit.source.parse import is_notebook
 from bn_audit.source.text import SourceError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bn_audit.source.flow.following import Finder
     from bn_audit.source.project import Project, PyModule
 
-__all__ = ["indirect_calls", "words_for"]
+__all__ = ["handing_calls", "indirect_calls", "words_for"]
 
 _MAX_FILES = 8
 """Files that name a class, or a table it is in, which are looked into."""
@@ -33,6 +33,8 @@ _MAX_WORDS = 12
 _MAX_PLACES = 60
 """Lines of a file that name a class which are looked at."""
 _MAX_CALLS = 16
+_MAX_HANDED = 8
+"""Calls that are given a function itself which are looked at."""
 _HEAD = re.compile(r"\s*(?:async\s+)?def\s+(\w+)")
 _BOUND = re.compile(r"\s*(?:[\w.]+\.)?(\w+)\s*(?:\[[^\]\n]*\]\s*)?(?::[^=\n]+)?=(?!=)")
 _KEPT = re.compile(r"\s*(?:[\w.]+\.(\w+)|(\w+)\s*\[[^\]\n]*\])\s*=(?!=)")
@@ -57,6 +59,29 @@ def indirect_calls(
                     yield other, call
                     if len(seen) >= _MAX_CALLS:
                         return
+
+
+def handing_calls(project: Project, name: str, module: PyModule) -> Iterator[tuple[PyModule, cst.Call, int | str]]:
+    """The calls that are given a class or function of a module itself, ``run(fed_avg, clients)``, each with the place
+    or the name by which it is given."""
+    given = re.compile(rf"[(,=]\s*{re.escape(name)}\s*[,)]")
+    found = 0
+    for path in _files(project, name, module):
+        try:
+            other = project.open(path)
+        except SourceError:
+            continue
+        if not any(name in part.source and given.search(part.source) for part in other.parsed.parts):
+            continue
+        for call in other.derive(FileIndex).calls_with(name):
+            positional, keywords, stars = arguments_of(call)
+            rows = [*(() if stars else enumerate(positional)), *keywords.items()]
+            for place, value in rows:
+                if isinstance(value, cst.Name) and value.value == name:
+                    yield other, call, place
+                    found += 1
+            if found >= _MAX_HANDED:
+                return
 
 
 def _words(project: Project, finder: Finder, name: str, module: PyModule) -> list[tuple[PyModule, str]]:
