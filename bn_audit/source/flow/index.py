@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import libcst as cst
 
-from bn_audit.source.nodes import children, leaf_name, root_name
+from bn_audit.source.nodes import children, dotted_name, leaf_name, root_name
 from bn_audit.source.project import PyModule
 from bn_audit.source.puts import PUTS
 from bn_audit.source.sketch import Body
@@ -28,6 +28,8 @@ _COMPREHENSIONS = frozenset([cst.ListComp, cst.SetComp, cst.DictComp, cst.Genera
 _GATHERS = {"all_gather_object": (0, 1), "gather_object": (1, 0), "all_gather": (0, 1), "gather": (1, 0)}
 """Functions of torch.distributed that fill a list with what each process hands in: which argument is the list, and
 which is handed in. Whether the processes are parties is for the file to say."""
+_NO_GATHERS = frozenset(["asyncio.gather", "torch.gather"])
+"""Functions that are called like one of them and take no list of all."""
 _SUMS = {"all_reduce": 0, "reduce": 0, "Allreduce": 1, "Reduce": 1}
 """Functions that put a sum over processes into one of their arguments, and which."""
 PARTIES = re.compile(r"(?i)federat|fed_?avg|\bclients?\b|\bpart(?:y|ies)\b")
@@ -501,7 +503,7 @@ class FileIndex:
                 scope.reduced.setdefault(held, []).append(node)
         if name in ("save", "dump") and len(node.args) > 1 and self.mentions(_IN_MEMORY):
             self._put(scope, node.args[1].value, node.args[0].value, node)
-        if name in _GATHERS and len(node.args) > 1 and self.mentions(PARTIES):
+        if name in _GATHERS and len(node.args) > 1 and dotted_name(func) not in _NO_GATHERS and self.mentions(PARTIES):
             container, value = _GATHERS[name]
             self._put(scope, node.args[container].value, node.args[value].value, node)
         if name in PUTS and isinstance(func, cst.Attribute) and node.args:
