@@ -25,7 +25,7 @@ from bn_audit.rules.averaging_case import (
     of_models,
     trail_of,
 )
-from bn_audit.rules.averaging_examples import averaging_example
+from bn_audit.rules.averaging_examples import averaging_example, fedbn_example
 from bn_audit.rules.exchange_case import half_exchanges, wrong_filters
 from bn_audit.rules.exchange_examples import NAMES, NO_BATCHNORM, OTHER_KEYS, flower_client
 from bn_audit.rules.exchange_examples import PARAMETERS as SENT_PARAMETERS
@@ -233,8 +233,8 @@ differences, or as one vector, in which the integer counter becomes a float. A d
 does not change that.""",
     why=_WHY,
     remedy="""\
-Leave BatchNorm's entries out of the average, by module type. Where its statistics are pooled on purpose, silence the
-rule at this place, with the reason.""",
+Leave BatchNorm's entries out of the average, by module type, as `FedBNAggregator` of `bn_audit.federated` does. Where
+its statistics are pooled on purpose, silence the rule at this place, with the reason.""",
     silent=f"""\
 {_SILENT}
 - Another branch of the same function keeps BatchNorm apart, so that a setting chooses between the two.
@@ -246,6 +246,7 @@ rule at this place, with the reason.""",
         averaging_example("average[key] += state[key] * weight", skip='if "num_batches_tracked" in key:'),
     ),
     good=(
+        fedbn_example(),
         averaging_example("average[key] = average[key] + state[key] * weight", norm="nn.GroupNorm(2, 8)"),
         averaging_example("average[key] = average[key] + state[key] * weight", skip='if "bn" in key:'),
         averaging_example(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bn_audit.rules.rule import Example
 
-__all__ = ["averaging_example", "server_step_example"]
+__all__ = ["averaging_example", "fedbn_example", "server_step_example"]
 
 _MODEL = """\
 from torch import nn
@@ -88,6 +88,42 @@ def averaging_example(
     server = _SERVER.format(average=average, result="" if in_place else ".state_dict()", load=load)
     model = _MODEL.format(norm=norm, more=f"        {more}\n" if more else "")
     return Example((("server.py", server), ("model.py", model)))
+
+
+_FEDBN = """\
+import copy
+
+import torch
+
+from bn_audit.federated import FedBNAggregator, load_shared
+from model import Net
+
+
+def train(model, loader):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in loader:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def main(loaders, rounds=10):
+    model = Net()
+    clients = [copy.deepcopy(model) for _ in loaders]
+    for _ in range(rounds):
+        aggregator = FedBNAggregator.from_module(model)
+        for client, loader in zip(clients, loaders):
+            train(client, loader)
+            aggregator.add(client.state_dict(), weight=len(loader))
+        shared = aggregator.result()
+        for client in clients:
+            load_shared(client, shared)
+"""
+
+
+def fedbn_example() -> Example:
+    """The same federation, whose clients live on and keep their BatchNorm."""
+    return Example((("server.py", _FEDBN), ("model.py", _MODEL.format(norm="nn.BatchNorm2d(8)", more=""))))
 
 
 _STEP = """\

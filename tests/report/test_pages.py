@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -123,6 +124,24 @@ def test_a_party_keeps_its_name_at_the_beginning_of_a_sentence() -> None:
     text = written(FOUR)
     assert "<p>dave lies apart" in text and "Dave" not in text
     assert "<p>Farthest apart: " in text
+
+
+def test_names_on_the_map_cover_no_other_name(tmp_path: Path) -> None:
+    """Measured as the browser draws them, where two parties lie close and one at the right edge."""
+    places = ((0.0, 0.0), (0.05, 0.01), (0.4, 0.1), (1.2, 0.0))
+    path = tmp_path / "report.html"
+    path.write_text(written(replace(FOUR, places=places)), encoding="utf-8")
+    with opened(path) as page:
+        boxes = page.value(
+            "JSON.stringify([...document.querySelectorAll('svg[aria-label^=\"The parties\"] text')].map((one) => {"
+            " const box = one.getBBox(); return [box.x, box.y, box.x + box.width, box.y + box.height]; }))"
+        )
+    found = json.loads(boxes)
+    assert len(found) == 4
+    for number, one in enumerate(found):
+        assert one[0] >= 0 and one[2] <= 520
+        for other in found[:number]:
+            assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
 def test_a_click_shows_the_channels(tmp_path: Path) -> None:

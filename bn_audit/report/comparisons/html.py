@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from statistics import median
+from typing import Any
 
 from bn_audit.comparison import NW2, ComparedLayer, Comparison, Level
 from bn_audit.report.comparisons.words import (
@@ -85,7 +86,7 @@ def _map(comparison: Comparison, names: Sequence[str]) -> dict[str, object] | No
     # One scale for both axes: distances are what the map is for.
     scale = min((width - 2 * edge) / ((high[0] - low[0]) or 1), (height - 2 * edge) / ((high[1] - low[1]) or 1))
     group_of = {party: number for number, group in enumerate(comparison.groups) for party in group}
-    dots = []
+    dots: list[dict[str, Any]] = []
     for party, (x, y) in enumerate(places):
         group = group_of.get(party)
         at = width / 2 + (x - (low[0] + high[0]) / 2) * scale
@@ -94,15 +95,41 @@ def _map(comparison: Comparison, names: Sequence[str]) -> dict[str, object] | No
                 "name": names[party],
                 "x": round(at, 1),
                 "y": round(height / 2 - (y - (low[1] + high[1]) / 2) * scale, 1),
-                "left": at > width * 0.7,
                 "group": None if group is None else group + 1,
                 "color": _COLORS[0 if group is None else group % len(_COLORS)],
             }
         )
+    _label(dots, width)
     known = comparison.places_share or 0.0
     share = f"{100 * known:.0f} %"
     poor = "" if known >= 0.5 else ": most of them it does not show"
     return {"poor": poor, "width": width, "height": height, "dots": dots, "named": len(names) <= NAMED, "share": share}
+
+
+_LETTER = 6.5
+"""About the width of a letter of a name on the map, in its units; a line is twice as high."""
+
+
+def _label(dots: Sequence[dict[str, Any]], width: float) -> None:
+    """Put each name to the right of its dot, or where it covers no other name or dot: parties that are close are what
+    the map is for."""
+    taken = [(dot["x"] - 5, dot["y"] - 5, dot["x"] + 5, dot["y"] + 5) for dot in dots]
+    for dot in dots:
+        x, y, long = dot["x"], dot["y"], _LETTER * len(dot["name"])
+        ways = [("start", x + 8, y + 4), ("end", x - 8, y + 4), ("middle", x, y - 10), ("middle", x, y + 18)]
+        if x > width * 0.7:
+            ways[:2] = [ways[1], ways[0]]
+        begins = {"start": 0.0, "middle": long / 2, "end": long}
+        boxes = [(at - begins[anchor], line - 10, at - begins[anchor] + long, line + 3) for anchor, at, line in ways]
+        covers = [sum(_meet(box, other) for other in taken) for box in boxes]
+        best = covers.index(min(covers))
+        taken.append(boxes[best])
+        dot["anchor"], dot["label_x"], dot["label_y"] = ways[best][0], round(ways[best][1], 1), round(ways[best][2], 1)
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, top, right, bottom) share more than an edge."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _values(comparison: Comparison) -> tuple[bool, list[list[float]]]:
