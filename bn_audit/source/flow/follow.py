@@ -13,6 +13,7 @@ import libcst as cst
 
 from bn_audit.source.flow.calls import Calls
 from bn_audit.source.flow.changes import text_of
+from bn_audit.source.flow.choosing import chooses_parties
 from bn_audit.source.flow.circumstances import Condition, impossible
 from bn_audit.source.flow.displays import entries_under
 from bn_audit.source.flow.following import MAX_DEPTH, Origins, filtered, no_vectors, unfiltered
@@ -165,7 +166,11 @@ class Follower(Calls):
             if isinstance(target, cst.Tuple) and target.elements:
                 target = target.elements[0].value
             name = target.value if isinstance(target, cst.Name) else ""
-            found.extend(Filter(row.test, True, name, env) for row in clause.ifs)
+            found.extend(
+                Filter(row.test, True, name, env)
+                for row in clause.ifs
+                if not chooses_parties(self, clause, row.test, env)
+            )
             found.extend(among(clause.target, clause.iter, value, env))
             clause = clause.inner_for_in
         return tuple(found)
