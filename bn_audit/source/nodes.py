@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-__all__ = ["children", "dotted_name", "leaf_name", "reads", "root_name", "walk"]
+__all__ = ["children", "dotted_name", "is_empty", "leaf_name", "reads", "root_name", "walk"]
 
 _LAYOUT = (
     "whitespace",
@@ -104,3 +104,26 @@ def root_name(node: cst.CSTNode) -> str | None:
             node = node.func
         else:
             return None
+
+
+_CONTAINERS = frozenset(["list", "dict", "set", "OrderedDict", "defaultdict", "deque", "Queue", "SimpleQueue"])
+
+
+def is_empty(node: cst.CSTNode | None) -> bool:
+    """Whether a value is None, or a container with nothing in it, as far as its expression tells."""
+    if isinstance(node, (cst.List, cst.Dict)):
+        return not node.elements
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):  # ``[None] * n``
+        listed = next((side for side in (node.left, node.right) if isinstance(side, cst.List)), None)
+        return listed is not None and all(is_empty(row.value) for row in listed.elements)
+    if isinstance(node, cst.Call):
+        name = leaf_name(node.func) if dotted_name(node.func) or _is_managed(node.func) else ""
+        return name in _CONTAINERS and (not node.args or name in ("defaultdict", "Queue"))
+    return isinstance(node, cst.Name) and node.value == "None"
+
+
+def _is_managed(node: cst.BaseExpression) -> bool:
+    """``Manager().dict``: a container that processes share."""
+    return (
+        isinstance(node, cst.Attribute) and isinstance(node.value, cst.Call) and leaf_name(node.value.func) == "Manager"
+    )

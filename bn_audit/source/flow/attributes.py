@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import libcst as cst
 
 from bn_audit.source.flow.callers import MAX_CALLERS, function_of
-from bn_audit.source.flow.containers import argument_at, is_empty
+from bn_audit.source.flow.containers import argument_at
 from bn_audit.source.flow.displays import entries_under
 from bn_audit.source.flow.endpoints import ANSWERS
 from bn_audit.source.flow.following import MAX_CALLS, MAX_DEPTH, filtered
@@ -41,6 +41,7 @@ from bn_audit.source.interpreter.values import (
     Partial,
     Property,
 )
+from bn_audit.source.nodes import is_empty
 from bn_audit.source.text import SourceError
 
 __all__ = ["Attributes"]

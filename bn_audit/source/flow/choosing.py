@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from bn_audit.source.flow.containers import is_empty
 from bn_audit.source.flow.given import argument
 from bn_audit.source.flow.loops import Loop, comp_loops, depends, loops_around, unwrapped
 from bn_audit.source.flow.values import Env, State
 from bn_audit.source.interpreter.values import Func
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, is_empty, walk
 
 if TYPE_CHECKING:
     from bn_audit.source.flow.following import Following

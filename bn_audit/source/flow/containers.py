@@ -20,13 +20,13 @@ from bn_audit.source.flow.loops import OVER_TIME, Loop, depends, loop_of, loops_
 from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.values import Callee, Env, Made, Origin
 from bn_audit.source.interpreter.values import ModuleRef
-from bn_audit.source.nodes import dotted_name, leaf_name, root_name, walk
+from bn_audit.source.nodes import dotted_name, root_name, walk
 from bn_audit.source.text import SourceError
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
 
-__all__ = ["Containers", "argument_at", "is_empty"]
+__all__ = ["Containers", "argument_at"]
 
 _MAX_RUNS = 8
 """Callers of a function that puts something into a container of another file."""
@@ -210,9 +210,6 @@ class Containers(Following):
         return isinstance(given, cst.Name) and given.value == name
 
 
-_CONTAINERS = frozenset(["list", "dict", "set", "OrderedDict", "defaultdict", "deque", "Queue", "SimpleQueue"])
-
-
 def _names_of(index: FileIndex, name: str) -> Iterator[str]:
     """What a file calls what it imports by a name."""
     for own, rows in index.top.bindings.items():
@@ -222,26 +219,6 @@ def _names_of(index: FileIndex, name: str) -> Iterator[str]:
                 if any(dotted_name(part) == name and dotted_name(called) == own for part, called in parts):
                     yield own
                     break
-
-
-def is_empty(node: cst.CSTNode | None) -> bool:
-    """Whether a value is None, or a container with nothing in it, as far as its expression tells."""
-    if isinstance(node, (cst.List, cst.Dict)):
-        return not node.elements
-    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):  # ``[None] * n``
-        listed = next((side for side in (node.left, node.right) if isinstance(side, cst.List)), None)
-        return listed is not None and all(is_empty(row.value) for row in listed.elements)
-    if isinstance(node, cst.Call):
-        name = leaf_name(node.func) if dotted_name(node.func) or _is_managed(node.func) else ""
-        return name in _CONTAINERS and (not node.args or name in ("defaultdict", "Queue"))
-    return isinstance(node, cst.Name) and node.value == "None"
-
-
-def _is_managed(node: cst.BaseExpression) -> bool:
-    """``Manager().dict``: a container that processes share."""
-    return (
-        isinstance(node, cst.Attribute) and isinstance(node.value, cst.Call) and leaf_name(node.value.func) == "Manager"
-    )
 
 
 def _hands(call: cst.Call, name: str) -> bool:

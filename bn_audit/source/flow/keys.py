@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.combining.averaging import Averaging
-from bn_audit.source.flow.containers import argument_at, is_empty
+from bn_audit.source.flow.containers import argument_at
 from bn_audit.source.flow.filters import concerns
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, Scope
@@ -15,7 +15,7 @@ from bn_audit.source.flow.loops import Loop, conditions, loops_around, unwrapped
 from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.values import Env, Filter
 from bn_audit.source.interpreter.values import Func
-from bn_audit.source.nodes import dotted_name, reads, walk
+from bn_audit.source.nodes import dotted_name, is_empty, reads, walk
 
 __all__ = ["keys_of", "narrowed"]
 

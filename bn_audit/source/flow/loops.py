@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import libcst as cst
 
 from bn_audit.source.flow.index import Binding, FileIndex
-from bn_audit.source.nodes import dotted_name, walk
+from bn_audit.source.nodes import dotted_name, is_empty, root_name, walk
 
 __all__ = [
     "OVER_TIME",
@@ -192,6 +192,8 @@ def _depends(index: FileIndex, node: cst.CSTNode, loop: Loop, seen: set[str], ad
                 continue
             if _takes_next(row.value) or _depends(index, _part(row), loop, seen, adding):
                 return True
+            if row.how == "value" and isinstance(row.value, cst.Call) and _is_fed(index, part.value, body, loop):
+                return True
     return False
 
 
@@ -200,6 +202,23 @@ def _is_handed(node: cst.CSTNode, name: str) -> bool:
     if not isinstance(node, cst.Call):
         return False
     return any(isinstance(arg.value, cst.Name) and arg.value.value == name for arg in node.args)
+
+
+def _is_fed(index: FileIndex, name: str, body: cst.BaseSuite, loop: Loop) -> bool:
+    """Whether what a turn makes anew, ``local = copy.deepcopy(net)``, is used with what is the turn's own: ``local(x)``
+    of ``for x, y in loader``, ``train(local, loader)``."""
+    own = {*loop.names}
+    for part in walk(body):
+        if isinstance(part, cst.For) and any(isinstance(one, cst.Name) and one.value in own for one in walk(part.iter)):
+            own.update(loop_of(part).names)
+    for part in walk(body):
+        if not isinstance(part, cst.Call):
+            continue
+        given = [arg.value for arg in part.args]
+        used = root_name(part.func) == name or any(isinstance(one, cst.Name) and one.value == name for one in given)
+        if used and any(isinstance(one, cst.Name) and one.value in own for value in given for one in walk(value)):
+            return True
+    return False
 
 
 def _takes_next(node: cst.CSTNode) -> bool:
@@ -216,21 +235,52 @@ def _takes_next(node: cst.CSTNode) -> bool:
 
 
 def _begins(index: FileIndex, row: Binding, name: str) -> bool:
-    """Whether a binding is made only where there is none yet: ``if total is None: total = ...``."""
+    """Whether a binding is made only where there is none yet: ``if total is None: total = ...``, ``if i == 0: ...``."""
     current = row.node
     for above in index.above(row.node):
-        if isinstance(above, cst.If) and current is above.body:
-            test = above.test
-            if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
-                return dotted_name(test.expression) == name
-            if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
-                operator, right = test.comparisons[0].operator, test.comparisons[0].comparator
-                none = isinstance(operator, (cst.Is, cst.Equal)) and dotted_name(right) == "None"
-                return none and dotted_name(test.left) == name
-            return False
+        if isinstance(above, cst.If):
+            return _is_first(index, above, name) is (current is above.body)
         if isinstance(above, (cst.For, cst.While, cst.FunctionDef, cst.Lambda)):
             return False
         current = above
+    return False
+
+
+def _is_first(index: FileIndex, branch: cst.If, name: str) -> bool | None:
+    """Whether a condition holds at the first turn alone, when there is nothing yet in what a name stands for, or at all
+    but the first; None if neither is known."""
+    test, wanted = branch.test, True
+    while isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+        test, wanted = test.expression, not wanted
+    if _held(test) == name:
+        return not wanted
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1:
+        return None
+    operator, right = test.comparisons[0].operator, test.comparisons[0].comparator
+    first = isinstance(operator, (cst.Is, cst.Equal))
+    more = isinstance(operator, cst.GreaterThan) and isinstance(right, cst.Integer)
+    if not first and not more and not isinstance(operator, (cst.IsNot, cst.NotEqual)):
+        return None
+    nothing = isinstance(right, cst.Integer) and right.value == "0"
+    counted = isinstance(test.left, cst.Name) and nothing and _counts_turns(index, branch, test.left.value)
+    if counted or (_held(test.left) == name and (nothing or is_empty(right))):
+        return first is wanted
+    return None
+
+
+def _held(node: cst.BaseExpression) -> str | None:
+    """``total`` of ``total`` and of ``len(total)``."""
+    if isinstance(node, cst.Call) and dotted_name(node.func) == "len" and len(node.args) == 1:
+        node = node.args[0].value
+    return dotted_name(node)
+
+
+def _counts_turns(index: FileIndex, node: cst.CSTNode, name: str) -> bool:
+    """Whether a name is the number of the turn of a loop around: ``for i, state in enumerate(states)``."""
+    for loop in loops_around(index, node):
+        called = dotted_name(loop.iter.func) if isinstance(loop.iter, cst.Call) else None
+        if loop.names and loop.names[0] == name:
+            return called in ("enumerate", "range")
     return False
 
 

@@ -15,13 +15,12 @@ import libcst as cst
 
 from bn_audit.source.flow.alive import alive_at
 from bn_audit.source.flow.callers import function_of
-from bn_audit.source.flow.containers import is_empty
 from bn_audit.source.flow.following import MAX_CALLS, Following
 from bn_audit.source.flow.given import argument
 from bn_audit.source.flow.index import arguments_of
 from bn_audit.source.flow.values import Env, Made
 from bn_audit.source.interpreter.values import Const
-from bn_audit.source.nodes import dotted_name, leaf_name
+from bn_audit.source.nodes import dotted_name, is_empty, leaf_name
 
 __all__ = ["Gap", "Path", "alike", "literal_names", "paths", "same_words"]
 

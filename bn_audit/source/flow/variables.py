@@ -12,7 +12,7 @@ from bn_audit.source.flow.alive import alive_at, never_both
 from bn_audit.source.flow.callers import function_of, is_static
 from bn_audit.source.flow.changes import key_of
 from bn_audit.source.flow.combining.sums import is_begun
-from bn_audit.source.flow.containers import Containers, is_empty
+from bn_audit.source.flow.containers import Containers
 from bn_audit.source.flow.dispatch import Dispatch, dispatch_of
 from bn_audit.source.flow.entries import takes_entry
 from bn_audit.source.flow.following import Origins, filtered, kind_of
@@ -43,7 +43,7 @@ from bn_audit.source.interpreter.values import (
     Func,
     Partial,
 )
-from bn_audit.source.nodes import dotted_name, root_name, walk
+from bn_audit.source.nodes import dotted_name, is_empty, root_name, walk
 
 if TYPE_CHECKING:
     from bn_audit.source.project import PyModule
