@@ -10,6 +10,7 @@ from bn_audit.source.flow.combining.averaging import Averaging
 from bn_audit.source.flow.entries import entries_in
 from bn_audit.source.flow.index import FileIndex
 from bn_audit.source.flow.loops import conditions, loops_around
+from bn_audit.source.nodes import leaf_name
 
 __all__ = ["one_by_one", "written_out"]
 
@@ -32,12 +33,31 @@ def one_by_one(
         rows = [next(entries_in(index, keys, term), None) for term in terms]
         found = [row for row in rows if row is not None]
         states = [index.code(state) for _, state, _, _ in found]
+        if _are_one_over_time(index, [state for _, state, _, _ in found]):
+            continue
         if len(found) == len(terms) == len(set(states)) and len({(what, key) for _, _, what, key in found}) == 1:
             entry, _, what, key = found[0]
             every = cst.List([cst.Element(state) for _, state, _, _ in found])
             scope, tests = index.scope_of(node), conditions(index, node, keys)
             yield Averaging(node, how, None, terms[0], entry, every, what, key, keys, None, scope, tests, apart=True)
             return
+
+
+def _are_one_over_time(index: FileIndex, states: Sequence[cst.BaseExpression]) -> bool:
+    """Whether one of some states is what another was before: ``last = copy.deepcopy(average)``."""
+    names = {state.value for state in states if isinstance(state, cst.Name)}
+    for state in states:
+        rows = index.scope_of(state).bindings.get(state.value, ()) if isinstance(state, cst.Name) else ()
+        for value in (row.value for row in rows if row.how == "value" and not row.path):
+            kept = value
+            while isinstance(kept, cst.Call) and len(kept.args) == 1 and leaf_name(kept.func) in _COPIES:
+                kept = kept.args[0].value
+            if isinstance(kept, cst.Name) and kept.value in names:
+                return True
+    return False
+
+
+_COPIES = frozenset(["copy", "deepcopy", "dict", "OrderedDict"])
 
 
 def _summands(node: cst.BaseExpression) -> list[cst.BaseExpression]:
