@@ -64,7 +64,19 @@ _CONVERTS = r"(?:\.(?:float|double|to|type)\(|[^\n=]*dtype\s*=)"
 """How a name goes on that is converted, in the text of a line."""
 _MADE_TENSORS = re.compile(r"\b(?:from_numpy|as_tensor|tensor|Tensor|FloatTensor)\b(?=\s*[(,)])")
 """What makes tensors of arrays, called or handed on."""
-_FLOATS = ("float32", "float", "get_default_dtype")
+_DTYPES = {
+    "float32": Cast.FLOAT,
+    "float": Cast.FLOAT,
+    "get_default_dtype": Cast.FLOAT,
+    "FloatTensor": Cast.FLOAT,
+    "float64": Cast.DOUBLE,
+    "double": Cast.DOUBLE,
+    "DoubleTensor": Cast.DOUBLE,
+    "int64": Cast.LONG,
+    "long": Cast.LONG,
+    "LongTensor": Cast.LONG,
+}
+"""What a dtype that is named converts to; narrower ones of either kind are not read."""
 
 
 def forms(
@@ -107,8 +119,11 @@ def _added_onto(found: Iterable[HandWritten], onto: cst.BaseExpression, index: F
             node = values[-1]
         elif isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
             name = node.func.attr.value
-            if name in ("type_as", "tensor", "as_tensor") or any(".dtype" in index.code(arg) for arg in node.args):
+            cast = _casting(node, node.func)
+            if name in ("tensor", "as_tensor") or any(".dtype" in index.code(arg) for arg in node.args):
                 result = Cast.OWN
+            elif cast is not None:
+                result = cast
             elif name not in _KEEP:
                 return
             node = node.args[0].value if name in ("tensor", "as_tensor") and node.args else node.func.value
@@ -426,7 +441,7 @@ class _Reader:
 
     def _zeros(self, node: cst.Call, leaf: str) -> Begin:
         named = _dtype_argument(node)
-        if named in _FLOATS or named in ("float64", "double"):
+        if _DTYPES.get(named) in (Cast.FLOAT, Cast.DOUBLE):
             return Begin.FLOAT_ZEROS
         if named:
             return Begin.ZEROS
@@ -554,15 +569,14 @@ def _casting(call: cst.Call, current: cst.CSTNode) -> Cast | None:
     name = call.func.attr.value
     if name in _CASTS:
         return _CASTS[name]
-    named = _dtype_argument(call) if name in ("to", "type", "astype") else ""
-    return Cast.FLOAT if named in _FLOATS else Cast.DOUBLE if named in ("float64", "double") else None
+    return _DTYPES.get(_dtype_argument(call)) if name in ("to", "type", "astype") else None
 
 
 def _converted_by(call: cst.Call) -> Cast | None:
     """The conversion that a reduction makes of what it is given: ``stack.mean(0, dtype=torch.float)``."""
     if leaf_name(call.func) not in _REDUCES or "dtype" not in arguments_of(call)[1]:
         return None
-    return Cast.DOUBLE if _dtype_argument(call) in ("float64", "double") else Cast.FLOAT
+    return _DTYPES.get(_dtype_argument(call), Cast.FLOAT)
 
 
 def _raises_again(handler: cst.ExceptHandler) -> bool:
@@ -570,13 +584,13 @@ def _raises_again(handler: cst.ExceptHandler) -> bool:
 
 
 def _dtype_argument(node: cst.Call) -> str:
-    """The dtype that a call names: ``dtype=torch.float32``, ``.to(torch.float)``; "" if none."""
+    """The dtype that a call names: ``dtype=torch.float32``, ``.to(torch.float)``, ``.type("torch.LongTensor")``; "" if
+    none."""
     for arg in node.args:
-        name = dotted_name(arg.value) or ""
-        if (arg.keyword is not None and arg.keyword.value == "dtype") or name.startswith(
-            ("torch.float", "torch.double")
-        ):
-            return name.rpartition(".")[2]
+        name = dotted_name(arg.value) or (arg.value.raw_value if isinstance(arg.value, cst.SimpleString) else "")
+        leaf = name.rpartition(".")[2]
+        if (arg.keyword is not None and arg.keyword.value == "dtype") or (leaf != name and leaf in _DTYPES):
+            return leaf
     return ""
 
 

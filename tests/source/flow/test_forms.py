@@ -63,6 +63,48 @@ def main(loaders, rounds=10):
 
 """
 _AVERAGES = {
+    "the first by its number": """\
+def average(states, sizes):
+    total = None
+    for i, state in enumerate(states):
+        if i == 0:
+            total = copy.deepcopy(state)
+        else:
+            for k in total:
+                total[k] += state[k]
+    return {k: v / len(states) for k, v in total.items()}
+""",
+    "the first where there is nothing yet": """\
+def average(states, sizes):
+    total = {}
+    for state in states:
+        if len(total) > 0:
+            for k in total:
+                total[k] += state[k]
+        else:
+            total = copy.deepcopy(state)
+    return {k: torch.div(v, len(states)) for k, v in total.items()}
+""",
+    "the counter made whole": """\
+def average(states, sizes):
+    out = {k: torch.zeros_like(v) for k, v in states[0].items()}
+    for state, n in zip(states, sizes):
+        for k in out:
+            if out[k].is_floating_point():
+                out[k].add_(state[k] * (n / sum(sizes)))
+            else:
+                out[k].add_((state[k] * (n / sum(sizes))).to(torch.int64))
+    return out
+""",
+    "all made whole, in words": """\
+def average(states, sizes):
+    out = copy.deepcopy(states[0])
+    for k in out:
+        out[k] = torch.stack([s[k].to(dtype=torch.float32) for s in states]).mean(0)
+        if "num_batches" in k:
+            out[k] = out[k].type(torch.int64)
+    return out
+""",
     "sum gen": """\
 def average(states, sizes):
     total = sum(sizes)
