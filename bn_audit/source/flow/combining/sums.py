@@ -17,6 +17,8 @@ from bn_audit.source.nodes import dotted_name, leaf_name, reads, root_name, walk
 __all__ = ["accumulated", "added_to", "bare", "begins_anew", "is_begun", "made_anew", "mixed_in_place", "mixed_into"]
 
 _CONVERTED = frozenset(["float", "double", "to", "cpu", "detach", "clone"])
+_MAX_NAMES = 4
+"""Names that are bound to one another which are followed."""
 _HANDS_OUT = re.compile(r"_?(copy|load|set)_(\w+_)*(params|parameters|weights|state|state_dict)$")
 """What functions are called that put a state into the model that they are given first."""
 
@@ -250,13 +252,20 @@ def _fades(index: FileIndex, node: cst.CSTNode, slot: cst.BaseExpression, keys: 
     return False
 
 
-def _roots(index: FileIndex, node: cst.CSTNode) -> set[str]:
-    return {
+def _roots(index: FileIndex, node: cst.CSTNode, depth: int = 0) -> set[str]:
+    """The names that an expression reads, and those that its local variables were made of: ``net`` of
+    ``state = net.state_dict()``."""
+    found = {
         part.value
         for part in walk(node)
         if isinstance(part, cst.Name)
         and not (isinstance(above := index.parent(part), cst.Attribute) and above.attr is part)
     }
+    for name in tuple(found) if depth < _MAX_NAMES else ():
+        value = index.scope_of(node).sole_value(name)
+        if value is not None and not reads(value, name):
+            found |= _roots(index, value, depth + 1)
+    return found
 
 
 def added_to(index: FileIndex, target: cst.BaseExpression, value: cst.BaseExpression) -> cst.BaseExpression | None:
