@@ -139,8 +139,11 @@ class Follower(Calls):
             for row in node.elements:
                 yield from self.origins(row.value, env)
         elif isinstance(node, cst.IfExp):
-            yield from self.origins(node.body, env)
-            yield from self.origins(node.orelse, env)
+            outcome = self.constants.outcome(node.test, env)
+            if outcome is not False:
+                yield from self.origins(node.body, env)
+            if outcome is not True:
+                yield from self.origins(node.orelse, env)
         elif isinstance(node, (cst.BooleanOperation, cst.BinaryOperation)):
             if isinstance(node.operator, cst.Add):
                 yield from self._combined(node, env)

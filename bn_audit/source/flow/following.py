@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import libcst as cst
 
 from bn_audit.source.flow.callers import Callers
+from bn_audit.source.flow.constants import Constants
 from bn_audit.source.flow.given import given_by, taken
 from bn_audit.source.flow.index import FileIndex, Scope, Write
 from bn_audit.source.flow.lookup import Lookup
@@ -71,6 +72,7 @@ class Following(ABC):
         self.exhausted = False
         self.lookup = Lookup(project)
         self.callers = Callers(self)
+        self.constants = Constants(self)
         self._known: dict[tuple[object, ...], Origins] = {}
         self._tentative: dict[tuple[object, ...], Origins] = {}
         self._busy: set[tuple[object, ...]] = set()
@@ -117,9 +119,11 @@ class Following(ABC):
         return known
 
     def reached(self, node: cst.CSTNode, env: Env) -> bool:
-        """Whether a run of a scope may come to a node of it, by what its call gives."""
+        """Whether a run of a scope may come to a node of it, by what its call gives and by the program's constants."""
         values = self.given(env)
-        return not values or taken(self.index(env.module), node, values)
+        if values and not taken(self.index(env.module), node, values):
+            return False
+        return not self.constants.rules_out(node, env)
 
     def items(self, found: Iterable[Origin]) -> Iterator[Origin]:
         """The items of what may be tuples; other containers are their items."""

@@ -16,9 +16,9 @@ from bn_audit.source.flow.callers import is_plain, is_static
 from bn_audit.source.flow.dispatch import dispatch_of
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.values import Bound, Env
-from bn_audit.source.nodes import leaf_name
+from bn_audit.source.nodes import dotted_name, leaf_name
 
-__all__ = ["argument", "bound_arguments", "given_by", "settled", "taken", "written"]
+__all__ = ["argument", "bound_arguments", "constant", "given_by", "settled", "taken", "written"]
 
 _NAMES = {"True": True, "False": False, "None": None}
 _FORMS: Mapping[str, Callable[[str], str]] = {
@@ -136,7 +136,9 @@ def settled(test: cst.BaseExpression, values: Mapping[str, object]) -> bool | No
         return None if None in parts else not decisive
     if isinstance(test, cst.Comparison):
         return _compared(test, values) if len(test.comparisons) == 1 else None
-    known = _literal(test, values) if isinstance(test, cst.Name) and test.value in values else None
+    known = _literal(test, values) if isinstance(test, (cst.Name, cst.Attribute)) else None
+    if isinstance(test, cst.Name) and test.value not in values:
+        return None
     return None if known is None else bool(known.value)
 
 
@@ -158,12 +160,20 @@ def _compared(test: cst.Comparison, values: Mapping[str, object]) -> bool | None
     return None
 
 
+def constant(node: cst.CSTNode | None) -> _Known | None:
+    """The value of an expression that is written out as a whole."""
+    return _literal(node, {})
+
+
 def _literal(node: cst.CSTNode | None, values: Mapping[str, object]) -> _Known | None:
     """The value of an expression that is written out, or of a parameter whose value is."""
     if isinstance(node, cst.Name):
         if node.value in _NAMES:
             return _Known(_NAMES[node.value])
         return _Known(values[node.value]) if node.value in values else None
+    if isinstance(node, cst.Attribute):
+        name = dotted_name(node)
+        return _Known(values[name]) if name is not None and name in values else None
     if isinstance(node, cst.SimpleString):
         return _Known(node.evaluated_value)
     if isinstance(node, (cst.Integer, cst.Float)):

@@ -99,6 +99,8 @@ class Hunter:
         """Those whose result is loaded in a file, or that work in place there."""
         for node, receiver, value in self._loads(module):
             env = self.follower.env(module, node)
+            if self.follower.constants.rules_out(node, env):
+                continue
             combined = [row for row in self.follower.origins(value, env) if isinstance(row, Combined)]
             if not combined:
                 continue
@@ -180,6 +182,8 @@ class Hunter:
 
     def _federation(self, row: Combined, models: list[Made], load: Step) -> Federation | None:
         averaging, env = row.averaging, row.env
+        if self._is_ruled_out(averaging.node, env):
+            return None
         if averaging.what == "buffers":
             return None  # what stands beside the parameters' is told there
         over = averaging.node if averaging.how == "all_reduce" else averaging.gathers
@@ -242,6 +246,17 @@ class Hunter:
         if receiver is None or PARTY.search(f"{text} {holder}") or not any(speaks):
             return False
         return SHARED.search(text) is not None or (SHARED.search(holder) is not None and root_name(receiver) == "self")
+
+    def _is_ruled_out(self, node: cst.CSTNode, env: Env) -> bool:
+        """Whether constants of the program say that a run of a scope does not come to a node, or to the calls that lead
+        there."""
+        place: cst.CSTNode | None = node
+        run: Env | None = env
+        while run is not None and place is not None:
+            if self.follower.constants.rules_out(place, run):
+                return True
+            place, run = run.call, run.caller
+        return False
 
     def _is_merge(self, env: Env, load: Step) -> bool:
         """Whether models that were trained apart are made one, as the words of all files on the way say."""
