@@ -182,6 +182,7 @@ _SILENT = """\
 - What is averaged is not the state of several live parties that goes back into a model: checkpoints of one training,
   teachers, exponential averages over time, prototypes, gradients; models that were trained apart and are merged once,
   in files that speak of merging and of nobody who trains together.
+- It stands in a branch that a constant of the program rules out: `SECURE = True`, which nothing sets anew.
 - `all_reduce` in a program that does not say that it is federated: one model trained on many machines.
 - A filter keeps BatchNorm out, by module or by key, and the model's keys prove it right.
 - BatchNorm keeps no running statistics (`track_running_stats=False`), or has been replaced."""

@@ -17,7 +17,7 @@ from typing import Any
 from bn_audit.source.scanner import logical_line_end
 from bn_audit.source.text import SourceError, normalize_newlines
 
-__all__ = ["Cell", "read_notebook"]
+__all__ = ["Cell", "read_exported", "read_notebook"]
 
 # Cell magics that run the rest of their cell as Python in the notebook's own namespace. Any other may do anything with
 # it.
@@ -45,6 +45,8 @@ _HELP = re.compile(r"[ \t]*%{0,2}[^\W\d][\w.*]*(?:\[[\w'\"-]+\][\w.*]*)*\?{1,2}[
 _ESCAPED = re.compile(r"[ \t]*(?:[!%?]|[,;/](?=[^\W\d]))")
 _TIMED_STATEMENT = re.compile(r"([ \t]*)(%time[ \t]+)(?=\S)")
 _ASSIGNED = re.compile(r"([ \t]*[^\W\d][^=\n#!%()]*=[ \t]*)[!%](?!=)")
+_EXPORTED = re.compile(r"^[ \t]*(?:[^\W\d]\w*[ \t]*=[ \t]*)?[!%][ \t]*[A-Za-z]", re.MULTILINE)
+"""A magic or shell line: ``!pip install flwr``, ``%cd /content``, ``files = !ls``."""
 _UNKNOWN_VALUE = "get_ipython()"
 """What a name gets that is assigned the output of a magic: an expression that nobody can evaluate statically."""
 
@@ -82,6 +84,15 @@ def read_notebook(data: bytes) -> tuple[Cell, ...]:
             code, shifts = _python_only(source)
             cells.append(Cell(number, source, code, shifts))
     return tuple(cells)
+
+
+def read_exported(source: str) -> tuple[str, dict[int, int]] | None:
+    """The Python of a module that a notebook was exported to with its magics and shell lines, as Colab does it, and the
+    shifts of its lines; None if it has none of them. Only for what is no Python as it stands."""
+    if _EXPORTED.search(source) is None:
+        return None
+    shifts: dict[int, int] = {}
+    return "".join(_statements(source, shifts)), shifts
 
 
 def _load(data: bytes) -> dict[str, Any]:

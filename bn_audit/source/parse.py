@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bn_audit.site import Unreadable
 from bn_audit.source.deep_stack import run_with_deep_stack
-from bn_audit.source.notebook import Cell, read_notebook
+from bn_audit.source.notebook import Cell, read_exported, read_notebook
 from bn_audit.source.scanner import check_length, check_size
 from bn_audit.source.text import SourceError, decode
 
@@ -95,7 +95,21 @@ def _parse_module(path: str, data: bytes, lazily: bool) -> ParsedFile:
     part = _parse_sketch(path, text) if lazily else None
     if part is not None:
         return ParsedFile(path, (part,), part.module)
-    module, shifts = _tree(text)
+    try:
+        module, shifts = _tree(text)
+    except SourceError:
+        exported = read_exported(text)
+        if exported is None:
+            raise
+        try:
+            module, moved = _tree(exported[0])
+        except SourceError:
+            pass
+        else:
+            lines = exported[1].keys() | moved.keys()
+            both = {line: exported[1].get(line, 0) + moved.get(line, 0) for line in lines}
+            return ParsedFile(path, (Part(None, text, module, both),), module)
+        raise  # as of what it was taken for at first
     return ParsedFile(path, (Part(None, text, module, shifts),), module)
 
 

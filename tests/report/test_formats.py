@@ -59,7 +59,7 @@ def test_without_footer() -> None:
 
 
 def test_nothing_found() -> None:
-    assert render("text", CLEAN) == "No findings (0 FLModel calls in 1 file).\n"
+    assert render("text", CLEAN) == "No findings (0 federated sites in 1 file).\n"
     assert render("concise", CLEAN, footer=False) == ""
     assert render("github", CLEAN) == ""
     assert render("jsonl", CLEAN) == ""

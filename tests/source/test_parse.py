@@ -358,3 +358,29 @@ def test_deep_stack_hands_on_an_interrupt() -> None:
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (done.stdout, done.stderr) == ("cleaned up\ninterrupted\n", "")
+
+
+def test_a_module_with_the_shell_lines_of_a_notebook_is_read_as_one() -> None:
+    lines = [
+        "!pip install flwr \\",
+        "    torch",
+        "%cd /content",
+        "files = !ls",
+        "if files:",
+        "    !echo ok",
+        "    net = Net()",
+    ]
+    source = "\n".join(lines)
+    parsed = parse("export.py", source.encode())
+    call = next(
+        node
+        for node in walk(parsed.module)
+        if isinstance(node, libcst.Call) and node.func.deep_equals(libcst.Name("Net"))
+    )
+    place = locate(parsed, [call])[id(call)]
+    assert (place.line, place.column, parsed.parts[0].source) == (7, 11, source)
+
+
+def test_what_is_broken_beside_shell_lines_is_refused_as_it_stands() -> None:
+    assert refuse("!pip install flwr\nx = (1\n")[0] == 1
+    assert refuse("x = 1 %\n")[0] == 1

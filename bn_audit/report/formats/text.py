@@ -48,8 +48,8 @@ def statistics(report: Report, view: View) -> Iterator[str]:
 
 def footer(report: Report) -> Iterator[str]:
     """The counts: what was found and in how much, in one sentence, and what of it can be fixed, in another."""
-    judged = [count(report.sites, "FLModel call")] if report.sites or not report.others else []
-    if report.others:
+    judged = [count(report.sites, "FLModel call")] if report.sites else []
+    if report.others or not judged:
         judged.append(count(report.others, "other federated site" if judged else "federated site"))
     where = f"{enumerate_words(judged)} in {count(report.files, 'file')}"
     severities = [finding.severity.value for finding in report.findings]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import libcst as cst
 
-from bn_audit.federation import AveragingSite, FederatedSite, Participant, ServerStepSite, united
+from bn_audit.federation import AveragingSite, ExchangeSite, FederatedSite, Participant, ServerStepSite, united
 from bn_audit.filters import EVERYTHING, All, Equals, Floating, Not, Test
 from bn_audit.finding import Evidence, Location
 from bn_audit.source.flow.exchange_sites import ExchangeWriter
@@ -59,10 +59,35 @@ class FederatedReader:
         averagings = [(id(row.averaging.scope), self._averaging(row)) for row in found]
         steps = _first_steps(self._step(row, stepped) for row in found for stepped in row.steps)
         exchanges = [self.writer.site(client) for client in clients]
+        self._note_ends(found, [row for _, row in averagings], exchanges)
         modes = self.modes.sites(found, clients)
         self.notes.extend(self.modes.notes)
         self.modes.notes.clear()
         return [*merged(dict.fromkeys(averagings)), *dict.fromkeys(steps), *dict.fromkeys(exchanges), *modes]
+
+    def _note_ends(
+        self, found: Sequence[Federation], averagings: Sequence[AveragingSite], exchanges: Sequence[ExchangeSite]
+    ) -> None:
+        """Say where no model could be followed to a place at which states are averaged or exchanged, or not into what
+        it is made of."""
+        ends: dict[Location, str] = {}
+        for row in found:
+            if not row.readings:
+                averaged = self.locator.at(Step(row.env.module, row.averaging.node))
+                where = self.locator.at(row.states[0]) if row.states else averaged
+                ends.setdefault(where, f"its state is averaged at {averaged.path}:{averaged.line}")
+        participants = [one for site in averagings for one in site.participants]
+        for site in exchanges:
+            for way in site.sends:
+                participants.extend(way.participants)
+                if not way.participants:
+                    ends.setdefault(way.location, f"its state is what `{site.name}` sends")
+        for one in participants:
+            for gap in one.profile.gaps if not one.profile.norms else ():
+                if gap.may_hold_norm and gap.location is not None:
+                    ends.setdefault(gap.location, gap.reason)
+        for where, text in ends.items():
+            self.notes.append(f"{where.path}:{where.line}: the trail to a model ends: {text}")
 
     def _want(self, found: Sequence[Federation]) -> None:
         """Say of all federations at once what will be located: a file is gone over for each time that it is asked for
