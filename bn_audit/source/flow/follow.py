@@ -39,6 +39,10 @@ _LINEAR = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.Or, cst.And)
 """Operators that make vectors of vectors."""
 
 
+_MAX_ORIGINS = 1000
+"""Origins of one expression: a state by each of the ways through conditions that it may have taken."""
+
+
 class Follower(Calls):
     """One search through a project; keeps what it has found out."""
 
@@ -86,6 +90,9 @@ class Follower(Calls):
                 one, other = _model_of(known), _model_of(origin)
                 if one is not None and other is not None and self._standing(other) < self._standing(one):
                     rows[known] = origin
+            if len(rows) > _MAX_ORIGINS:
+                self.exhausted = True
+                break
         return tuple(rows.values())
 
     def _standing(self, made: Made) -> tuple[bool, int]:

@@ -211,8 +211,9 @@ def is_of_message(origin: Origin) -> bool:
     return isinstance(origin, State) and origin.arrivals != () and origin.arrivals[-1].how == "message"
 
 
-def _nodes(filters: tuple[Filter, ...]) -> tuple[tuple[int, bool], ...]:
-    return tuple((id(row.node), row.wanted) for row in filters)
+def _nodes(filters: tuple[Filter, ...]) -> frozenset[tuple[int, bool]]:
+    """What filters are, whatever the order in which they were passed."""
+    return frozenset((id(row.node), row.wanted) for row in filters)
 
 
 @dataclass(frozen=True, slots=True)

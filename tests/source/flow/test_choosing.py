@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,21 @@ def test_entries_are_left_out(form: str, tmp_path: Path) -> None:
 def test_without_a_condition_the_entries_are_averaged(tmp_path: Path) -> None:
     """What the tests above would find if a condition on entries were taken for one on parties."""
     assert _codes(_PROGRAM + _POSITIONS % "entries = list(state.values())", tmp_path) == {"BNA202"}
+
+
+def test_a_state_that_may_have_gone_many_ways_through_conditions(tmp_path: Path) -> None:
+    """Twenty conditions on entries, each of which may be passed or not, are a million ways: the trail is given up."""
+    step = "        if bad[%d]:\n            state = {k: v for k, v in state.items() if k not in bad[%d]}\n"
+    steps = "".join(step % (number, number) for number in range(20))
+    body = f"""\
+def simulate(clients, bad):
+    net = Net()
+    states = []
+    for loader in clients:
+        state, size = train(copy.deepcopy(net), loader)
+{steps}        states.append(state)
+    net.load_state_dict(fedavg(states), strict=False)
+"""
+    began = time.process_time()
+    assert _codes(_PROGRAM + body, tmp_path) == set()
+    assert time.process_time() - began < 20
