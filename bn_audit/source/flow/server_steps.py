@@ -160,7 +160,9 @@ def _gathered(index: FileIndex, piece: Piece) -> set[tuple[int, str]]:
     for node in piece.assignments:
         if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Subscript):
             target = node.targets[0].target
-            if not isinstance(node.value, cst.BinaryOperation):
+            # What is scaled alone, ``total[k] = total[k] * n``, gathers nothing.
+            added = isinstance(node.value, cst.BinaryOperation) and node.value.operator
+            if not isinstance(added, (cst.Add, cst.Subtract)):
                 continue
             own = index.code(target)
             for part in walk(node.value):
