@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from bn_audit.source.flow.given import argument
-from bn_audit.source.flow.loops import Loop, comp_loops, depends, loops_around, unwrapped
+from bn_audit.source.flow.loops import OVER_TIME, Loop, comp_loops, depends, loop_of, loops_around, said_of, unwrapped
 from bn_audit.source.flow.values import Env, State
 from bn_audit.source.interpreter.values import Func
 from bn_audit.source.nodes import dotted_name, is_empty, walk
@@ -36,6 +36,8 @@ _MAX_RUNS = 8
 
 def chooses_parties(follower: Following, clause: cst.CompFor, test: cst.BaseExpression, env: Env) -> bool:
     """Whether a condition of a comprehension is certainly about whole states, or what comes with them."""
+    if OVER_TIME.search(said_of(follower.index(env.module), loop_of(clause))):
+        return False
     names = frozenset(part.value for part in walk(clause.target) if isinstance(part, cst.Name))
     return _asks_nothing_of_entries(follower, test, names, env) or goes_over_parties(follower, clause.iter, env)
 
@@ -144,6 +146,8 @@ def _is_of_parties(
     """Whether what a loop puts into a list is a party's: the loop goes over no entries."""
     index = follower.index(env.module)
     own = [loop for loop in loops if depends(index, value, loop)]
+    if any(OVER_TIME.search(said_of(index, loop)) for loop in own):
+        return False
     return bool(own) and all(_goes_over_no_entries(follower, loop.iter, env, seen) for loop in own)
 
 

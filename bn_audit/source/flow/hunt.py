@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import libcst as cst
 
@@ -22,7 +23,7 @@ from bn_audit.source.flow.combining.whole import adds_whole, handed_on, held_in
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.keys import keys_of
-from bn_audit.source.flow.loops import depends, loops_around
+from bn_audit.source.flow.loops import OVER_TIME, depends, loops_around, said_of
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.options import Options
@@ -40,6 +41,9 @@ _HANDS_BACK = re.compile(
     r"(?i)federat|fed_?avg|client|server|participant|\bpart(?:y|ies)\b|aggregat|averag|flat|vector"
 )
 """Words of which a file has one that puts into parameters what comes from several parties."""
+_MAX_CLIMB = 6
+"""Calls from where a state is taken up to where a loop may say whose it is."""
+_MAX_RUNS = 8
 _PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|\bpart(?:y|ies)\b")
 _BUFFERS = re.compile(r"(?:named|\w)_buffers\s*\(|[(,*]\s*[\w.\[\]]+\.buffers\s*\(")
 """What a function has that hands buffers on, or goes over them beside others: not one that sets them to something."""
@@ -208,6 +212,9 @@ class Hunter:
             origins = tuple(origin for origin in origins if not isinstance(origin, State) or self._listed(origin))
         if averaging.held is not None and any(isinstance(origin, Combined) for origin in origins):
             return None  # the average of all, which is told by itself
+        if averaging.parties is None and (averaging.held is not None or _is_taken_inside(averaging)):
+            # A model that is given again and again is one that goes on training, but if the callers' loops say whose.
+            origins = tuple(row for row in origins if not isinstance(row, State) or self._is_anothers(averaging, row))
         if not _live(origins) or self._from_files(averaging, env) or self._is_merge(env, load):
             return None
         models = [*models, *(origin.model for origin in origins if isinstance(origin, State) and origin.model)]
@@ -323,6 +330,29 @@ class Hunter:
             for origin in self.follower.items(self.follower.origins(node, env)):
                 if isinstance(origin, State) and origin.flat and not self._over_time(origin):
                     yield origin
+
+    def _is_anothers(self, averaging: Averaging, state: State) -> bool:
+        """Whether what is added, or mixed in, is another party's each time. Of what a server mixes it is enough that no
+        loop says it is not."""
+        known = self._is_one_each(state.node, state.env)
+        return known is not False if averaging.held is not None else known is True
+
+    def _is_one_each(self, node: cst.CSTNode, env: Env, depth: int = 0) -> bool | None:
+        """Whether a loop on the way to where a state is taken goes over those whose it is, and over no time; None if
+        there is no loop."""
+        index = self.follower.index(env.module)
+        loops = loops_around(index, node)
+        if any(depends(index, node, loop) and not OVER_TIME.search(said_of(index, loop)) for loop in loops):
+            return True
+        runs = [env] if env.call is not None else islice(self.follower.callers.runs_of(env), _MAX_RUNS)
+        above = [
+            self._is_one_each(run.call, run.caller, depth + 1)
+            for run in (runs if depth < _MAX_CLIMB else ())
+            if run.call is not None and run.caller is not None
+        ]
+        if any(above):
+            return True
+        return False if loops or False in above else None
 
     def _over_time(self, state: State) -> bool:
         """Whether a state is taken in loops that change nothing about whose it is: snapshots of one training."""
@@ -538,3 +568,10 @@ def _takes_state(node: cst.BaseExpression) -> bool:
 
 def _operators(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     return (part.operator for part in walk(node) if isinstance(part, cst.BinaryOperation))
+
+
+def _is_taken_inside(averaging: Averaging) -> bool:
+    """Whether the state that a function adds to a sum is taken there, of a model that it is given."""
+    given = {param.name.value for param in averaging.scope.parameters}
+    grows = averaging.slot is not None and averaging.held is None and averaging.how != "all_reduce"
+    return grows and not averaging.vector and root_name(averaging.state) not in given

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bn_audit.source.flow.combining.averaging import Averaging
+from bn_audit.source.flow.combining.sums import is_begun
 from bn_audit.source.flow.containers import argument_at
 from bn_audit.source.flow.filters import concerns
 from bn_audit.source.flow.follow import Follower
+from bn_audit.source.flow.given import argument
 from bn_audit.source.flow.index import FileIndex, Scope
 from bn_audit.source.flow.loops import Loop, conditions, loops_around, unwrapped
 from bn_audit.source.flow.passing import STATES
@@ -17,7 +19,7 @@ from bn_audit.source.flow.values import Env, Filter
 from bn_audit.source.interpreter.values import Func
 from bn_audit.source.nodes import dotted_name, is_empty, reads, walk
 
-__all__ = ["keys_of", "narrowed"]
+__all__ = ["born_with", "keys_of", "narrowed"]
 
 _DEPTH = 6
 """Steps from a loop to where its keys were picked."""
@@ -68,8 +70,11 @@ def narrowed(follower: Follower, keys: cst.BaseExpression, env: Env, depth: int 
     if isinstance(node, cst.BaseComp):
         clause: cst.CompFor | None = getattr(node, "for_in", None)
         while clause is not None:
-            name = next((part.value for part in walk(clause.target) if isinstance(part, cst.Name)), "")
-            yield from (Filter(row.test, True, name, env) for row in clause.ifs if concerns(row.test, name))
+            names = [part.value for part in walk(clause.target) if isinstance(part, cst.Name)]
+            for row in clause.ifs:  # said of the key, or of the entry
+                name = next((one for one in names if concerns(row.test, one)), None)
+                if name is not None:
+                    yield Filter(row.test, True, name, env)
             yield from narrowed(follower, clause.iter, env, depth + 1)
             clause = clause.inner_for_in
     elif isinstance(node, cst.BinaryOperation) and isinstance(node.operator, (cst.Subtract, cst.BitAnd)):
@@ -88,6 +93,41 @@ def narrowed(follower: Follower, keys: cst.BaseExpression, env: Env, depth: int 
         yield from _narrowed_by(follower, node, env, depth)
 
 
+def born_with(follower: Follower, averaging: Averaging, env: Env) -> Iterator[Filter]:
+    """The conditions on the entries that a sum begins with: no others are added to it."""
+    held = averaging.slot
+    while isinstance(held, cst.Subscript):
+        held = held.value
+    scope, index = averaging.scope, follower.index(env.module)
+    if isinstance(held, cst.Attribute) and env.receiver is not None and env.receiver.cls is not None:
+        for write, inner in follower.writes_of(env.receiver, held.attr.value):
+            if not write.deep and not write.path and not is_empty(write.value):
+                yield from narrowed(follower, write.value, inner)
+    if not isinstance(held, cst.Name):
+        return
+    name = held.value
+    given = argument(name, env) if scope.takes(name) else None
+    if given is not None and env.caller is not None:
+        yield from narrowed(follower, given, env.caller)
+    for row in scope.bindings.get(name, ()):
+        value = row.value
+        if row.how == "value" and not row.path and isinstance(value, cst.BaseExpression) and not reads(value, name):
+            yield from narrowed(follower, value, env)
+    begun = all(row.how == "value" and is_empty(row.value) for row in scope.bindings.get(name, ()))
+    births = [
+        (value, put)
+        for value, put in scope.puts.get(name, ())
+        if not isinstance(put, cst.AugAssign) and not reads(value, name)
+    ]
+    for _, put in births if begun and len(births) == 1 else ():
+        loop = next(iter(reversed(loops_around(index, put))), None)
+        if loop is None or not loop.names:
+            continue
+        for test, wanted in conditions(index, put, loop):
+            if concerns(test, loop.names[0]) and not is_begun(test, loop.names[0], name):
+                yield Filter(test, wanted, loop.names[0], env)
+
+
 def _begun_with(scope: Scope, name: str) -> cst.BaseExpression | None:
     """What a variable is assigned first, if all else that it is assigned is made of itself."""
     rows = scope.bindings.get(name, ())
@@ -101,7 +141,7 @@ def _narrowed_by(follower: Follower, node: cst.Call, env: Env, depth: int) -> It
     name = dotted_name(node.func) or ""
     if name == "filter":
         yield Filter(node, True, "", env)
-    elif name in ("set", "frozenset") and len(node.args) == 1:
+    elif (name in ("set", "frozenset") and len(node.args) == 1) or (name.endswith("fromkeys") and node.args):
         yield from narrowed(follower, node.args[0].value, env, depth + 1)
     elif isinstance(node.func, cst.Attribute) and node.func.attr.value in ("keys", "items") and not node.args:
         yield from narrowed(follower, node.func.value, env, depth + 1)

@@ -34,6 +34,13 @@ OVER_TIME = re.compile(
 """What a loop goes over whose turns are no parties: one after the other in time, or an experiment each."""
 
 
+_SHARES = re.compile(
+    r"(?i)client|part(?:y|ies|icipant)|worker|user|hospital|silo|device|agent|site|bank|owner|peer"
+    r"|(?<![a-z])(?:\w*_)?(?:loaders|datasets|data_?loaders|subsets|shards)(?![a-z])"
+)
+"""What a loop goes over whose turns have data of their own each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """A ``for``, of a statement or a comprehension, or a ``while`` that counts or takes one of several in each turn:
@@ -207,6 +214,9 @@ def _is_handed(node: cst.CSTNode, name: str) -> bool:
 def _is_fed(index: FileIndex, name: str, body: cst.BaseSuite, loop: Loop) -> bool:
     """Whether what a turn makes anew, ``local = copy.deepcopy(net)``, is used with what is the turn's own: ``local(x)``
     of ``for x, y in loader``, ``train(local, loader)``."""
+    said = said_of(index, loop)
+    if not _SHARES.search(said) or OVER_TIME.search(said):
+        return False
     own = {*loop.names}
     for part in walk(body):
         if isinstance(part, cst.For) and any(isinstance(one, cst.Name) and one.value in own for one in walk(part.iter)):

@@ -17,7 +17,7 @@ from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.following import Finder
 from bn_audit.source.flow.forms import forms
 from bn_audit.source.flow.hunt import Federation, Hunter
-from bn_audit.source.flow.keys import keys_of, narrowed
+from bn_audit.source.flow.keys import born_with, keys_of, narrowed
 from bn_audit.source.flow.models import ModelReading, chain_of
 from bn_audit.source.flow.modes.sites import ModeSites
 from bn_audit.source.flow.options import Options
@@ -148,7 +148,7 @@ class FederatedReader:
                 others.append(Equals(words))
         over, run = (keys[0].iter, keys[1]) if keys is not None else (found.averaging.slot, found.env)
         picked = narrowed(self.follower, over, run) if over is not None else ()
-        for row in (*found.filters, *picked):
+        for row in (*found.filters, *picked, *born_with(self.follower, found.averaging, found.env)):
             if not concerns(row.node, row.key) or self._are_those_loaded(row, found):
                 continue
             test = read_test(self.follower, row.node, row.key, row.env)

@@ -28,7 +28,8 @@ PARTY = re.compile(r"(?i)client|local|worker|part(?:y|ies|icipant)|(?<![a-z])upd
 """What it calls what a party hands in."""
 _OVER_TIME = re.compile(
     r"(?i)(?<![a-z])(?:ema|swa|avg_model)(?![a-z])|teacher|student|momentum|velocity|person|target|slow|fast|history"
-    r"|previous|(?<![a-z])(?:prev|old|last)(?![a-z])|interpolat|landscape|blend|distil"
+    r"|previous|decay|polyak|soft|smooth|(?<![a-z])tau(?![a-z])|actor|critic|polic(?:y|ies)|learner|replay|reptile|meta"
+    r"|(?<![a-z])(?:prev|old|last)(?![a-z])|interpolat|landscape|blend|distil"
 )
 """What speaks of another mixture than one with a party's model."""
 
@@ -72,6 +73,8 @@ def _mixed(
     weights: tuple[cst.BaseExpression, ...],
     how: str,
 ) -> Iterator[Averaging]:
+    if any(_OVER_TIME.search(index.code(weight)) for weight in weights):
+        return
     for keys in reversed(loops_around(index, node)):
         held, party = (next(entries_in(index, keys, bare(part)), None) for part in (kept, added))
         if held is None or party is None or held[2:] != party[2:] or index.code(held[1]) == index.code(party[1]):
