@@ -134,7 +134,7 @@ def test_a_simulation_that_does_not_end(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_what_is_not_installed_is_named(name: str, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda one, *rest: None if one == name else find(one, *rest))
-    with pytest.raises(MissingExtra, match=f"{title} is not installed here: pip install 'bn-audit"):
+    with pytest.raises(MissingExtra, match=f"{title} is not installed here: pip install 'flwr"):
         bn_audit.verify(Net(), "flower", engine="flower")
 
 
