@@ -19,7 +19,7 @@ from bn_audit.source.nodes import dotted_name, is_empty, walk
 if TYPE_CHECKING:
     from bn_audit.source.flow.following import Following
 
-__all__ = ["chooses_parties", "goes_over_parties"]
+__all__ = ["chooses_parties"]
 
 _OF_ENTRIES = frozenset(dir(str)) | frozenset(
     [
@@ -39,7 +39,7 @@ def chooses_parties(follower: Following, clause: cst.CompFor, test: cst.BaseExpr
     if OVER_TIME.search(said_of(follower.index(env.module), loop_of(clause))):
         return False
     names = frozenset(part.value for part in walk(clause.target) if isinstance(part, cst.Name))
-    return _asks_nothing_of_entries(follower, test, names, env) or goes_over_parties(follower, clause.iter, env)
+    return _asks_nothing_of_entries(follower, test, names, env) or _goes_over_parties(follower, clause.iter, env)
 
 
 def _asks_nothing_of_entries(follower: Following, test: cst.BaseExpression, names: frozenset[str], env: Env) -> bool:
@@ -69,7 +69,7 @@ def _asks_nothing_of_entries(follower: Following, test: cst.BaseExpression, name
     return found
 
 
-def goes_over_parties(
+def _goes_over_parties(
     follower: Following,
     node: cst.BaseExpression,
     env: Env,
@@ -88,9 +88,9 @@ def goes_over_parties(
         name = dotted_name(node.func)
         inner = node.args[0].value if name == "range" and len(node.args) == 1 else None
         if isinstance(inner, cst.Call) and dotted_name(inner.func) == "len" and inner.args:
-            return goes_over_parties(follower, inner.args[0].value, env, (), seen)
+            return _goes_over_parties(follower, inner.args[0].value, env, (), seen)
         if name == "zip":
-            return any(goes_over_parties(follower, arg.value, env, (), seen) for arg in node.args if not arg.star)
+            return any(_goes_over_parties(follower, arg.value, env, (), seen) for arg in node.args if not arg.star)
         return _is_given_back(follower, node, env, path, seen)
     return isinstance(node, cst.Name) and _is_list_of_parties(follower, node.value, env, path, seen)
 
@@ -118,7 +118,7 @@ def _is_list_of_parties(
         if is_empty(value) or _chooses(value, name):
             continue  # what is chosen among the list itself is a list of the same
         known = True
-        if not goes_over_parties(follower, value, env, inner, seen):
+        if not _goes_over_parties(follower, value, env, inner, seen):
             return False
     index = follower.index(env.module)
     return known and all(_is_of_parties(follower, value, loops_around(index, put), env, seen) for value, put in puts)
@@ -165,7 +165,7 @@ def _goes_over_no_entries(
     counted = isinstance(over, cst.Call) and dotted_name(over.func) in ("range", "len")
     parts = [arg.value for arg in over.args] if counted and isinstance(over, cst.Call) else [over]
     origins = [row for part in parts for row in follower.items(follower.origins(part, env))]
-    return not any(isinstance(row, State) for row in origins) or goes_over_parties(follower, over, env, (), seen)
+    return not any(isinstance(row, State) for row in origins) or _goes_over_parties(follower, over, env, (), seen)
 
 
 def _is_given(
@@ -177,7 +177,7 @@ def _is_given(
         return False
     for run in runs:
         given = argument(name, run)
-        if given is None or run.caller is None or not goes_over_parties(follower, given, run.caller, path, seen):
+        if given is None or run.caller is None or not _goes_over_parties(follower, given, run.caller, path, seen):
             return False
     return True
 
@@ -194,6 +194,6 @@ def _is_given_back(
         if scope is None or not isinstance(function, Func) or not scope.returns:
             return False
         inner = Env(function.module, scope, node, env, receiver, env.depth + 1)
-        if not all(goes_over_parties(follower, value, inner, path, seen) for value in scope.returns):
+        if not all(_goes_over_parties(follower, value, inner, path, seen) for value in scope.returns):
             return False
     return True

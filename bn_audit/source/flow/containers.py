@@ -16,7 +16,7 @@ from bn_audit.source.flow.combining.sums import begins_anew
 from bn_audit.source.flow.dispatch import dispatch_of
 from bn_audit.source.flow.following import MAX_CALLS, Following
 from bn_audit.source.flow.index import FileIndex, arguments_of
-from bn_audit.source.flow.loops import OVER_TIME, Loop, depends, loop_of, loops_around, said_of
+from bn_audit.source.flow.loops import OVER_TIME, Loop, depends, loop_of, loops_around, over_time, said_of
 from bn_audit.source.flow.passing import STATES
 from bn_audit.source.flow.values import Callee, Env, Made, Origin
 from bn_audit.source.interpreter.values import ModuleRef
@@ -30,8 +30,6 @@ __all__ = ["Containers", "argument_at"]
 
 _MAX_RUNS = 8
 """Callers of a function that puts something into a container of another file."""
-_PARTIES = re.compile(r"(?i)federat|client|participant|(?<![a-z])part(?:y|ies)|hospital|silo|worker|user")
-"""What is said of those who go through a loop each in their turn."""
 _TRIALS = re.compile(r"(?i)fold|seed|trial")
 """What a function is called that trains once more."""
 _SNAPSHOTS = re.compile(r"(?i)snapshot|history|epoch|checkpoint|(?<![a-z])(?:swa|ema)(?![a-z])")
@@ -165,8 +163,8 @@ class Containers(Following):
         if not isinstance(around, (cst.For, cst.While)):
             return False
         loop = loop_of(around) if isinstance(around, cst.For) else Loop(around, (), around.test)
-        text, inside = said_of(index, loop), id(around.body)
-        if not OVER_TIME.search(text) or _PARTIES.search(text):
+        inside = id(around.body)
+        if not over_time(index, loop):
             return False
         listed = isinstance(node, cst.Call) or (isinstance(node, cst.Assign) and depends(index, node.targets[0], loop))
         if not listed or any(inside in row.blocks for row in scope.bindings.get(name, ())):
@@ -189,8 +187,7 @@ class Containers(Following):
         """Whether a function is run once for each step or trial, as the loops around its calls say."""
         for call, caller in islice(self.callers.running(env), _MAX_RUNS) if env.scope.function is not None else ():
             index = self.index(caller.module)
-            text = " ".join(said_of(index, loop) for loop in loops_around(index, call)[-1:])
-            if OVER_TIME.search(text) and not _PARTIES.search(text):
+            if any(over_time(index, loop) for loop in loops_around(index, call)[-1:]):
                 return True
         return False
 

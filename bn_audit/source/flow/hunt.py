@@ -23,7 +23,7 @@ from bn_audit.source.flow.combining.whole import adds_whole, handed_on, held_in
 from bn_audit.source.flow.follow import Follower
 from bn_audit.source.flow.index import FileIndex, arguments_of
 from bn_audit.source.flow.keys import keys_of
-from bn_audit.source.flow.loops import OVER_TIME, depends, loops_around, said_of
+from bn_audit.source.flow.loops import depends, loops_around, over_time
 from bn_audit.source.flow.marks import Marks
 from bn_audit.source.flow.models import ModelReader, ModelReading
 from bn_audit.source.flow.options import Options
@@ -44,6 +44,7 @@ _HANDS_BACK = re.compile(
 _MAX_CLIMB = 6
 """Calls from where a state is taken up to where a loop may say whose it is."""
 _MAX_RUNS = 8
+"""Calls of one function that are looked at for it."""
 _PARTIES = re.compile(r"(?i)federat|fed_?avg|client|participant|\bpart(?:y|ies)\b")
 _BUFFERS = re.compile(r"(?:named|\w)_buffers\s*\(|[(,*]\s*[\w.\[\]]+\.buffers\s*\(")
 """What a function has that hands buffers on, or goes over them beside others: not one that sets them to something."""
@@ -98,6 +99,7 @@ class Hunter:
     def __init__(self, follower: Follower, options: Options) -> None:
         self.follower = follower
         self.reader = ModelReader(follower.project, options)
+        self._one_each: dict[tuple[int, object], bool | None] = {}
 
     def federations(self, module: PyModule) -> Iterator[Federation]:
         """Those whose result is loaded in a file, or that work in place there."""
@@ -340,19 +342,27 @@ class Hunter:
     def _is_one_each(self, node: cst.CSTNode, env: Env, depth: int = 0) -> bool | None:
         """Whether a loop on the way to where a state is taken goes over those whose it is, and over no time; None if
         there is no loop."""
+        key = (id(node), env.key)
+        if key in self._one_each:
+            return self._one_each[key]
+        self._one_each[key] = None  # a circle of calls says nothing
         index = self.follower.index(env.module)
         loops = loops_around(index, node)
-        if any(depends(index, node, loop) and not OVER_TIME.search(said_of(index, loop)) for loop in loops):
-            return True
-        runs = [env] if env.call is not None else islice(self.follower.callers.runs_of(env), _MAX_RUNS)
-        above = [
-            self._is_one_each(run.call, run.caller, depth + 1)
-            for run in (runs if depth < _MAX_CLIMB else ())
-            if run.call is not None and run.caller is not None
-        ]
-        if any(above):
-            return True
-        return False if loops or False in above else None
+        found: bool | None = False if loops else None
+        if any(depends(index, node, loop) and not over_time(index, loop) for loop in loops):
+            found = True
+        elif depth < _MAX_CLIMB:
+            runs = [env] if env.call is not None else islice(self.follower.callers.runs_of(env), _MAX_RUNS)
+            for run in runs:
+                if run.call is None or run.caller is None:
+                    continue
+                above = self._is_one_each(run.call, run.caller, depth + 1)
+                if above:
+                    found = True
+                    break
+                found = above if found is None else found
+        self._one_each[key] = found
+        return found
 
     def _over_time(self, state: State) -> bool:
         """Whether a state is taken in loops that change nothing about whose it is: snapshots of one training."""

@@ -99,7 +99,9 @@ def born_with(follower: Follower, averaging: Averaging, env: Env) -> Iterator[Fi
     while isinstance(held, cst.Subscript):
         held = held.value
     scope, index = averaging.scope, follower.index(env.module)
-    if isinstance(held, cst.Attribute) and env.receiver is not None and env.receiver.cls is not None:
+    receiver = scope.parameters[0].name.value if scope.owner is not None and scope.parameters else None
+    of_own = isinstance(held, cst.Attribute) and dotted_name(held.value) == receiver
+    if of_own and isinstance(held, cst.Attribute) and env.receiver is not None and env.receiver.cls is not None:
         for write, inner in follower.writes_of(env.receiver, held.attr.value):
             if not write.deep and not write.path and not is_empty(write.value):
                 yield from narrowed(follower, write.value, inner)

@@ -20,6 +20,7 @@ __all__ = [
     "depends",
     "loop_of",
     "loops_around",
+    "over_time",
     "said_of",
     "stands_in",
     "unwrapped",
@@ -33,9 +34,8 @@ OVER_TIME = re.compile(
 )
 """What a loop goes over whose turns are no parties: one after the other in time, or an experiment each."""
 
-
 _SHARES = re.compile(
-    r"(?i)client|part(?:y|ies|icipant)|worker|user|hospital|silo|device|agent|site|bank|owner|peer"
+    r"(?i)federat|client|part(?:y|ies|icipant)|worker|user|hospital|silo|device|agent|site|bank|owner|peer"
     r"|(?<![a-z])(?:\w*_)?(?:loaders|datasets|data_?loaders|subsets|shards)(?![a-z])"
 )
 """What a loop goes over whose turns have data of their own each."""
@@ -151,6 +151,12 @@ def _is_step(row: Binding, name: str) -> bool:
 def said_of(index: FileIndex, loop: Loop) -> str:
     """What a loop says of what it goes over: the names that it binds, and where they come from."""
     return f"{' '.join(loop.names)} {index.code(loop.iter)}"
+
+
+def over_time(index: FileIndex, loop: Loop) -> bool:
+    """Whether a loop says that its turns are one after the other in time, or trials, and of no parties."""
+    said = said_of(index, loop)
+    return OVER_TIME.search(said) is not None and _SHARES.search(said) is None
 
 
 def unwrapped(node: cst.BaseExpression) -> cst.BaseExpression:
